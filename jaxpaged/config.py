@@ -1,0 +1,133 @@
+"""What an engine is told before it starts: one frozen EngineConfig made of small frozen parts.
+
+Field names are vLLM's flag names. Nothing here reads the environment and nothing is changed afterwards: what start-up
+works out (the page count, the context that fits) is returned by the part that works it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from jaxpaged.errors import ConfigError
+
+DType = Literal["auto", "bfloat16", "float16", "float32"]
+Policy = Literal["fcfs", "priority"]
+LoadFormat = Literal["auto", "safetensors", "orbax", "dummy"]
+LogprobsMode = Literal["raw_logprobs", "processed_logprobs", "raw_logits", "processed_logits"]
+MAX_LOGPROBS_DEFAULT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Which model, in which precision. `model` is a directory, a hub id, or None for the bundled demo model."""
+
+    model: str | None = None
+    tokenizer: str | None = None
+    revision: str | None = None
+    dtype: DType = "auto"
+    max_model_len: int | None = None
+    seed: int = 0
+    load_format: LoadFormat = "auto"
+    quantization: Literal["int8"] | None = None
+    hf_overrides: Mapping[str, Any] = field(default_factory=dict)
+    download_dir: str | None = None
+    served_model_name: str | None = None
+    generation_config: Literal["auto", "vllm"] = "auto"
+    max_logprobs: int = MAX_LOGPROBS_DEFAULT
+    logprobs_mode: LogprobsMode = "raw_logprobs"
+    skip_tokenizer_init: bool = False
+    enable_prompt_embeds: bool = False
+
+    def validate(self) -> None:
+        if self.max_model_len is not None and self.max_model_len < 1:
+            raise ConfigError(f"max_model_len is {self.max_model_len}; give a positive number of tokens or leave it out.")
+        if self.max_logprobs < -1:
+            raise ConfigError(f"max_logprobs is {self.max_logprobs}; give -1 (the whole vocabulary), 0 or more.")
+        if not -(2**63) <= self.seed < 2**63:
+            raise ConfigError("seed does not fit in 64 bits; give a smaller number.")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheConfig:
+    """The KV page pool. Sizes are in tokens (block_size) and bytes."""
+
+    block_size: int = 32
+    gpu_memory_utilization: float = 0.92
+    kv_cache_memory_bytes: int | None = None
+    num_gpu_blocks_override: int | None = None
+    enable_prefix_caching: bool = True
+
+    def validate(self) -> None:
+        if self.block_size < 1 or self.block_size & (self.block_size - 1):
+            raise ConfigError(f"block_size is {self.block_size}; pages hold a power of two of tokens (16, 32, 64, ...).")
+        if not 0.0 < self.gpu_memory_utilization <= 1.0:
+            raise ConfigError(f"gpu_memory_utilization is {self.gpu_memory_utilization}; give a share in (0, 1].")
+        if self.num_gpu_blocks_override is not None and self.num_gpu_blocks_override < 2:
+            raise ConfigError("num_gpu_blocks_override must be at least 2: page 0 is the null page.")
+        if self.kv_cache_memory_bytes is not None and self.kv_cache_memory_bytes < 1:
+            raise ConfigError("kv_cache_memory_bytes must be positive.")
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerConfig:
+    """How many sequences and tokens one step may hold, and who comes first."""
+
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 512
+    policy: Policy = "fcfs"
+    max_queued_requests: int = 16384
+    plans_in_flight: int = 2
+
+    def validate(self) -> None:
+        if self.max_num_seqs < 1:
+            raise ConfigError(f"max_num_seqs is {self.max_num_seqs}; at least one sequence must run.")
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise ConfigError(
+                f"max_num_batched_tokens ({self.max_num_batched_tokens}) is smaller than max_num_seqs "
+                f"({self.max_num_seqs}): every running sequence needs a token a step. Raise it or lower max_num_seqs."
+            )
+        if self.policy not in ("fcfs", "priority"):
+            raise ConfigError(f"scheduling policy {self.policy!r} is unknown; choose fcfs or priority.")
+        if self.max_queued_requests < 1 or self.plans_in_flight < 1:
+            raise ConfigError("max_queued_requests and plans_in_flight must be at least 1.")
+
+
+@dataclass(frozen=True, slots=True)
+class ParallelConfig:
+    """The mesh: `data` shards of the batch and pages times `model` shards of heads, FFN and vocabulary."""
+
+    tensor_parallel_size: int = 1
+    data_parallel_size: int = 1
+
+    def validate(self) -> None:
+        if self.tensor_parallel_size < 1 or self.data_parallel_size < 1:
+            raise ConfigError("tensor_parallel_size and data_parallel_size must be at least 1.")
+
+
+@dataclass(frozen=True, slots=True)
+class CompileConfig:
+    """Compilation before ready. `cache_dir` None keeps the persistent compile cache in the user's cache folder."""
+
+    cache_dir: str | None = None
+    persistent_cache: bool = True
+    layer_loop: Literal["auto", "scan", "unroll"] = "auto"
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Everything an engine needs, checked by validate()."""
+
+    model: ModelConfig = ModelConfig()
+    cache: CacheConfig = CacheConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    compile: CompileConfig = CompileConfig()
+    logits_processors: tuple[Any, ...] = ()
+
+    def validate(self) -> None:
+        """Raise ConfigError in one sentence that names the field and the mend."""
+        for part in (self.model, self.cache, self.scheduler, self.parallel):
+            part.validate()

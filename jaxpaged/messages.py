@@ -1,0 +1,85 @@
+"""What crosses between a front end and an engine: plain dataclasses that msgspec encodes as msgpack, never pickle.
+
+In one process (`LLM`) they are passed as they are; between processes they travel over ZMQ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jaxpaged.sampling_params import SamplingParams
+
+
+@dataclass(slots=True)
+class EngineRequest:
+    """One sequence to generate, in token ids. `prompt_embeds` are float32 bytes of shape [prompt_len, hidden]."""
+
+    request_id: str
+    prompt_token_ids: list[int]
+    params: SamplingParams
+    arrival: float
+    eos_token_ids: tuple[int, ...] = ()
+    priority: int = 0
+    cache_salt: str | None = None
+    prompt_embeds: bytes | None = None
+
+
+@dataclass(slots=True)
+class TokenLogprobs:
+    """Log probabilities at one position: the token itself, its rank (1 = best) and the best few."""
+
+    token_id: int
+    logprob: float
+    rank: int
+    top_ids: list[int]
+    top_logprobs: list[float]
+
+
+@dataclass(slots=True)
+class EngineOutput:
+    """What one step brought to one request. The last one carries `finish_reason`.
+
+    `prompt_logprobs` holds positions 1..len(prompt)-1, sent with the first sampled token.
+    """
+
+    request_id: str
+    new_token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] | None = None
+    prompt_logprobs: list[TokenLogprobs] | None = None
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+    error: str | None = None
+    num_cached_tokens: int = 0
+    events: list[tuple[str, float]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class EngineStats:
+    """Gauges and counters since start; one snapshot is sent with each batch of outputs."""
+
+    num_running: int = 0
+    num_waiting: int = 0
+    kv_cache_usage: float = 0.0
+    prefix_cache_queries: int = 0
+    prefix_cache_hits: int = 0
+    num_preemptions: int = 0
+    num_steps: int = 0
+    tokens_last_step: int = 0
+    last_step_age: float = 0.0
+    compiles_after_ready: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What start-up decided, for clients, logs and metrics."""
+
+    model: str
+    max_model_len: int
+    vocab_size: int
+    num_pages: int
+    page_size: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    backend: str
+    start_up_seconds: float
+    report: str
