@@ -1,0 +1,73 @@
+"""jaxpaged serves large language models in pure JAX. `import jaxpaged` is cheap: each name is loaded on first use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxpaged.async_llm import AsyncLLM
+    from jaxpaged.config import EngineConfig
+    from jaxpaged.engine import Engine
+    from jaxpaged.errors import ConfigError, EngineDeadError, JaxPagedError, RequestError
+    from jaxpaged.llm import LLM
+    from jaxpaged.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
+    from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
+    from jaxpaged.text.prompts import EmbedsPrompt, PromptType, TextPrompt, TokensPrompt
+
+__version__ = "0.1.0"
+__all__ = [
+    "LLM",
+    "AsyncLLM",
+    "CompletionOutput",
+    "ConfigError",
+    "EmbedsPrompt",
+    "Engine",
+    "EngineConfig",
+    "EngineDeadError",
+    "JaxPagedError",
+    "Logprob",
+    "PromptType",
+    "RequestError",
+    "RequestMetrics",
+    "RequestOutput",
+    "RequestOutputKind",
+    "SamplingParams",
+    "TextPrompt",
+    "TokensPrompt",
+    "__version__",
+]
+
+_HOMES = {
+    "LLM": "jaxpaged.llm",
+    "AsyncLLM": "jaxpaged.async_llm",
+    "CompletionOutput": "jaxpaged.outputs",
+    "ConfigError": "jaxpaged.errors",
+    "EmbedsPrompt": "jaxpaged.text.prompts",
+    "Engine": "jaxpaged.engine",
+    "EngineConfig": "jaxpaged.config",
+    "EngineDeadError": "jaxpaged.errors",
+    "JaxPagedError": "jaxpaged.errors",
+    "Logprob": "jaxpaged.outputs",
+    "PromptType": "jaxpaged.text.prompts",
+    "RequestError": "jaxpaged.errors",
+    "RequestMetrics": "jaxpaged.outputs",
+    "RequestOutput": "jaxpaged.outputs",
+    "RequestOutputKind": "jaxpaged.sampling_params",
+    "SamplingParams": "jaxpaged.sampling_params",
+    "TextPrompt": "jaxpaged.text.prompts",
+    "TokensPrompt": "jaxpaged.text.prompts",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'jaxpaged' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

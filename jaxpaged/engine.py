@@ -1,0 +1,137 @@
+"""The engine: token ids in, token ids out. It plans a step ahead while the device computes the step before.
+
+    schedule -> submit -> (the device works; the next plan is made) -> wait -> commit -> outputs
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+from jaxpaged.execution.collect import LogprobCollector, step_result
+from jaxpaged.execution.records import StepRecords
+from jaxpaged.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats
+from jaxpaged.request import Request
+from jaxpaged.scheduling.plan import StepPlan
+from jaxpaged.scheduling.scheduler import Committed, Scheduler
+
+
+class Pending(Protocol):
+    """A dispatched plan; `wait` blocks until its sampled tokens are on the host (None if no row was sampled)."""
+
+    def wait(self) -> Any: ...
+
+
+class PlanRunner(Protocol):
+    """Executes plans in the order in which they are submitted."""
+
+    def submit(self, plan: StepPlan) -> Pending: ...
+
+
+@dataclass(slots=True)
+class Engine:
+    """Owns a scheduler and a runner. Not thread-safe: one thread adds, aborts and steps.
+
+    `make_request` turns a message into a scheduler's Request (sampler variant, seed, content hashes); it raises
+    RequestError for a request that this engine cannot serve.
+    """
+
+    info: EngineInfo
+    scheduler: Scheduler
+    runner: PlanRunner
+    make_request: Callable[[EngineRequest], Request]
+    plans_in_flight: int = 2
+    compiles: Callable[[], int] = int
+    records: StepRecords = field(default_factory=StepRecords)
+    _in_flight: deque[tuple[StepPlan, Pending]] = field(default_factory=deque)
+    _requests: dict[str, Request] = field(default_factory=dict)
+    _logprobs: LogprobCollector = field(default_factory=LogprobCollector)
+    _last_progress: float = field(default_factory=time.monotonic)
+
+    def add(self, message: EngineRequest) -> None:
+        """Queue a request. Raises RequestError (a QueueFullError when the client may retry)."""
+        request = self.make_request(message)
+        self.scheduler.add(request)
+        self._requests[request.request_id] = request
+
+    def abort(self, request_ids: Iterable[str]) -> None:
+        """Drop requests, wherever they are; unknown ids are ignored. No output follows."""
+        for request_id in request_ids:
+            if self._requests.pop(request_id, None) is not None:
+                self._logprobs.forget(request_id)
+                self.scheduler.abort(request_id)
+
+    def has_work(self) -> bool:
+        return bool(self._in_flight) or self.scheduler.has_work()
+
+    def step(self) -> list[EngineOutput]:
+        """Submit the next plan if there is one, then collect the oldest when the pipeline is full or dry."""
+        plan = self.scheduler.schedule()
+        if plan is not None:
+            self._submit(plan)
+        if self._in_flight and (plan is None or len(self._in_flight) >= self.plans_in_flight):
+            return self._collect()
+        return []
+
+    def stats(self) -> EngineStats:
+        """Gauges and counters now; `last_step_age` is the time without progress while work waits."""
+        now = self.scheduler.stats()
+        return EngineStats(
+            num_running=now.num_running,
+            num_waiting=now.num_waiting,
+            kv_cache_usage=now.kv_cache_usage,
+            prefix_cache_queries=now.prefix_cache_queries,
+            prefix_cache_hits=now.prefix_cache_hits,
+            num_preemptions=now.num_preemptions,
+            num_steps=now.num_steps,
+            tokens_last_step=now.tokens_last_step,
+            last_step_age=time.monotonic() - self._last_progress if self.has_work() else 0.0,
+            compiles_after_ready=self.compiles(),
+        )
+
+    def drain(self) -> list[EngineOutput]:
+        """Collect every plan in flight without submitting more."""
+        outputs: list[EngineOutput] = []
+        while self._in_flight:
+            outputs += self._collect()
+        return outputs
+
+    def _submit(self, plan: StepPlan) -> None:
+        self.records.add(plan, time.monotonic())
+        self._logprobs.watch(plan, self.scheduler)
+        self._in_flight.append((plan, self.runner.submit(plan)))
+
+    def _collect(self) -> list[EngineOutput]:
+        plan, pending = self._in_flight.popleft()
+        sampled = pending.wait()
+        committed = self.scheduler.commit(plan, step_result(plan, sampled))
+        self._last_progress = time.monotonic()
+        self._logprobs.collect(plan, committed, sampled, self._requests)
+        return self._outputs(committed)
+
+    def _outputs(self, committed: Committed) -> list[EngineOutput]:
+        outputs: list[EngineOutput] = []
+        for shard in committed.shards:
+            start = len(outputs)
+            if shard.tokens.shape[1] == 1 and shard.num_tokens.all():
+                token_lists = shard.tokens.tolist()
+            else:
+                token_lists = [row[:n] for row, n in zip(shard.tokens.tolist(), shard.num_tokens.tolist(), strict=True)]
+            for request_id, tokens in zip(shard.request_ids, token_lists, strict=True):
+                outputs.append(EngineOutput(request_id, tokens))
+            for position, request in shard.finished:
+                self._finish(outputs[start + position], request)
+        for output in outputs:
+            self._logprobs.attach(output)
+        return outputs
+
+    def _finish(self, output: EngineOutput, request: Request) -> None:
+        output.finish_reason, output.stop_reason = request.finish_reason, request.stop_reason
+        output.num_cached_tokens, output.events = request.num_cached_tokens, request.events
+        if request.finish_reason == "error":
+            output.error = "the model produced values that are not finite for this request"
+        self._requests.pop(request.request_id, None)

@@ -1,0 +1,86 @@
+"""A row's first upload: its page table, prompt length and sampling state, as one int32 vector per admitted request.
+
+Floats and unsigned integers travel as their bits. Unused slots of a call point at the null row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int32
+
+SLOTS = 8  # requests one call of the admission program can take, per data shard
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Shape and dtype of one leaf of a row."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionLayout:
+    """How one row lies in its int32 vector: row id, then a page table per group, then the sampler's leaves."""
+
+    table_widths: tuple[int, ...]
+    fields: tuple[Field, ...]
+    treedef: Any
+
+    @classmethod
+    def of(cls, table_widths: Sequence[int], sampler_rows: Any) -> AdmissionLayout:
+        """`sampler_rows`: the sampler's device state (leading axis = rows), from which one row's shapes are read."""
+        leaves, treedef = jax.tree.flatten(sampler_rows)
+        fields = tuple(Field(tuple(leaf.shape[1:]), np.dtype(leaf.dtype)) for leaf in leaves)
+        return cls(tuple(table_widths), fields, treedef)
+
+    @property
+    def size(self) -> int:
+        return 1 + sum(self.table_widths) + sum(field.size for field in self.fields)
+
+    def pack(self, row: int, pages: Sequence[np.ndarray], sampler_row: Any, out: np.ndarray) -> None:
+        """Write one admission into `out`, int32 [size]. Table entries after the last page are the null page."""
+        out[0] = row
+        start = 1
+        for width, ids in zip(self.table_widths, pages, strict=True):
+            out[start : start + len(ids)] = ids
+            start += width
+        for field, value in zip(self.fields, self.treedef.flatten_up_to(sampler_row), strict=True):
+            out[start : start + field.size] = _to_bits(np.asarray(value, field.dtype).reshape(-1))
+            start += field.size
+
+    def unpack(self, packed: Int32[Array, "slots size"]) -> tuple[Array, tuple[Array, ...], Any]:
+        """(rows [slots], page tables per group [slots, width], sampler rows with leading axis [slots])."""
+        start, tables = 1, []
+        for width in self.table_widths:
+            tables.append(jax.lax.slice_in_dim(packed, start, start + width, axis=1))
+            start += width
+        leaves = []
+        for field in self.fields:
+            bits = jax.lax.slice_in_dim(packed, start, start + field.size, axis=1)
+            leaves.append(_from_bits(bits, field.dtype).reshape(-1, *field.shape))
+            start += field.size
+        return packed[:, 0], tuple(tables), jax.tree.unflatten(self.treedef, leaves)
+
+
+def _to_bits(values: np.ndarray) -> np.ndarray:
+    return values.view(np.int32) if values.dtype.itemsize == 4 else values.astype(np.int32)
+
+
+def _from_bits(bits: Array, dtype: np.dtype) -> Array:
+    if dtype == np.dtype(bool):
+        return bits != 0
+    if dtype.itemsize == 4:
+        return jax.lax.bitcast_convert_type(bits, jnp.dtype(dtype))
+    return bits.astype(dtype)

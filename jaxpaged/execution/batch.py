@@ -1,0 +1,202 @@
+"""StepPlan -> one packed int32 array per step, and back again on the device.
+
+All arrays of a step travel as one upload: eight small ones cost five times as much. Padding points at the null row and
+the null page, so every index in the array is valid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int32
+
+from jaxpaged.errors import InvariantError
+from jaxpaged.scheduling.plan import ShardPlan, StepPlan
+
+HEADER = ("num_seqs", "num_decodes", "num_tokens", "num_heads")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """What bounds every index of a step: device rows, history slots, and pages and table width per cache group."""
+
+    max_num_seqs: int
+    rows: int
+    history: int
+    vocab_size: int
+    pages: tuple[int, ...]
+    table_width: tuple[int, ...]
+    page_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLayout:
+    """Where each field of a step of `tokens` padded tokens lies in the packed array."""
+
+    tokens: int
+    limits: BatchLimits
+
+    @property
+    def page_writes(self) -> int:
+        """Table entries a step can add per group: whole pages of the chunk and one partial page per sequence."""
+        return self.tokens // self.limits.page_size + 2 * min(self.limits.max_num_seqs, self.tokens)
+
+    @property
+    def fields(self) -> dict[str, int]:
+        seqs, tokens = self.limits.max_num_seqs, self.tokens
+        groups = len(self.limits.pages)
+        return {
+            "header": len(HEADER),
+            "tokens": tokens,
+            "given": tokens,
+            "positions": tokens,
+            "token_rows": tokens,
+            "seq_rows": seqs,
+            "kv_lens": seqs,
+            "cu_q_lens": seqs + 1,
+            "head_tokens": seqs,
+            "head_rows": seqs,
+            "head_positions": seqs,
+            "head_samples": seqs,
+            "page_writes": groups * self.page_writes * 3,
+        }
+
+    @property
+    def size(self) -> int:
+        return sum(self.fields.values())
+
+    def views(self, packed: np.ndarray) -> dict[str, np.ndarray]:
+        """Named windows into a packed array of shape [..., size]; writing to them writes the array."""
+        ends = list(accumulate(self.fields.values()))
+        starts = [0, *ends[:-1]]
+        return {name: packed[..., a:b] for name, a, b in zip(self.fields, starts, ends, strict=True)}
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class DeviceBatch:
+    """One data shard's step on the device. `page_writes` holds (row, table index, page) per cache group."""
+
+    header: Int32[Array, " 4"]
+    tokens: Int32[Array, " t"]
+    given: Int32[Array, " t"]
+    positions: Int32[Array, " t"]
+    token_rows: Int32[Array, " t"]
+    seq_rows: Int32[Array, " s"]
+    kv_lens: Int32[Array, " s"]
+    cu_q_lens: Int32[Array, " s1"]
+    head_tokens: Int32[Array, " s"]
+    head_rows: Int32[Array, " s"]
+    head_positions: Int32[Array, " s"]
+    head_samples: Int32[Array, " s"]
+    page_writes: Int32[Array, "g w 3"]
+
+    @property
+    def distribution(self) -> Int32[Array, " 3"]:
+        """(decodes, decodes and fixed chunks, all sequences), as the attention contract wants it."""
+        seqs, decodes = self.header[0], self.header[1]
+        return jnp.stack([decodes, decodes, seqs])
+
+
+def unpack(layout: BatchLayout, packed: Int32[Array, " k"]) -> DeviceBatch:
+    """One shard's fields as slices of its packed array."""
+    fields, start = {}, 0
+    for name, size in layout.fields.items():
+        fields[name] = jax.lax.slice_in_dim(packed, start, start + size)
+        start += size
+    fields["page_writes"] = fields["page_writes"].reshape(len(layout.limits.pages), -1, 3)
+    return DeviceBatch(**fields)
+
+
+def pack(layout: BatchLayout, plan: StepPlan) -> np.ndarray:
+    """The step's only upload, int32 [data shards, layout.size]. Raises InvariantError on an index out of range."""
+    packed = np.zeros((len(plan.shards), layout.size), np.int32)
+    for shard, row in zip(plan.shards, packed, strict=True):
+        if len(shard.rows):
+            _check(layout, shard)
+            _fill(layout, shard, layout.views(row))
+    return packed
+
+
+def _fill(layout: BatchLayout, shard: ShardPlan, out: dict[str, np.ndarray]) -> None:
+    seqs = len(shard.rows)
+    ends = np.cumsum(shard.counts, dtype=np.int32)
+    total = int(ends[-1])
+    out["seq_rows"][:seqs] = shard.rows
+    out["kv_lens"][:seqs] = shard.starts + shard.counts
+    out["cu_q_lens"][1 : seqs + 1] = ends
+    out["cu_q_lens"][seqs + 1 :] = total
+    _fill_tokens(shard, ends, total, out)
+    heads = _fill_heads(shard, ends, out)
+    writes = out["page_writes"].reshape(len(shard.page_writes), -1, 3)
+    for group, entries in enumerate(shard.page_writes):
+        writes[group, : len(entries)] = entries
+    out["header"][:] = (seqs, shard.num_decodes, total, heads)
+
+
+def _fill_tokens(shard: ShardPlan, ends: np.ndarray, total: int, out: dict[str, np.ndarray]) -> None:
+    if total == len(shard.rows):  # decodes only: one token a sequence
+        out["token_rows"][:total], out["positions"][:total] = shard.rows, shard.starts
+        given = shard.host_counts > 0
+    else:
+        first = ends - shard.counts
+        offset = np.arange(total, dtype=np.int32) - np.repeat(first, shard.counts)
+        out["token_rows"][:total] = np.repeat(shard.rows, shard.counts)
+        out["positions"][:total] = offset + np.repeat(shard.starts, shard.counts)
+        given = offset < np.repeat(shard.host_counts, shard.counts)
+    out["given"][:total] = given
+    out["tokens"][:total][given] = shard.tokens
+
+
+def _fill_heads(shard: ShardPlan, ends: np.ndarray, out: dict[str, np.ndarray]) -> int:
+    """Rows of the head: the sampled sequences in order, then prompt positions whose log probabilities are wanted."""
+    sampled = np.flatnonzero(shard.samples)
+    count = len(sampled)
+    out["head_tokens"][:count] = ends[sampled] - 1
+    out["head_rows"][:count] = shard.rows[sampled]
+    out["head_positions"][:count] = shard.starts[sampled] + shard.counts[sampled] - 1
+    out["head_samples"][:count] = 1
+    prompt = shard.prompt_logprob_rows
+    end = count + len(prompt)
+    if len(prompt):
+        out["head_tokens"][count:end] = prompt[:, 0]
+        out["head_rows"][count:end] = prompt[:, 1]
+        out["head_positions"][count:end] = out["positions"][prompt[:, 0]]
+    return end
+
+
+def _check(layout: BatchLayout, shard: ShardPlan) -> None:
+    """An index out of range would silently wrap, clamp or drop on the device, so it is refused here, every step."""
+    limits = layout.limits
+    heads = int(np.count_nonzero(shard.samples)) + len(shard.prompt_logprob_rows)
+    ok = (
+        len(shard.rows) <= limits.max_num_seqs
+        and heads <= limits.max_num_seqs
+        and int(shard.counts.sum()) <= layout.tokens
+        and shard.counts.min() >= 1
+        and _within(shard.rows, 1, limits.rows)
+        and shard.starts.min() >= 0
+        and int((shard.starts + shard.counts).max()) < limits.history
+        and _within(shard.tokens, 0, limits.vocab_size)
+        and int(shard.host_counts.sum()) == len(shard.tokens)
+    )
+    for group, writes in enumerate(shard.page_writes):
+        ok = ok and len(writes) <= layout.page_writes
+        ok = ok and (
+            not len(writes)
+            or (
+                _within(writes[:, 0], 1, limits.rows)
+                and _within(writes[:, 1], 0, limits.table_width[group])
+                and _within(writes[:, 2], 0, limits.pages[group])
+            )
+        )
+    if not ok:
+        raise InvariantError(f"the scheduler planned a step that does not fit {layout.tokens} tokens: {shard}")
+
+
+def _within(values: np.ndarray, low: int, high: int) -> bool:
+    return not len(values) or (int(values.min()) >= low and int(values.max()) < high)

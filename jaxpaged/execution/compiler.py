@@ -1,0 +1,93 @@
+"""Every program is compiled before ready, in parallel, with a progress bar; afterwards a compile is an error."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from jaxpaged.errors import CompileGuardError
+
+COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
+Key = tuple[Hashable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to compile: a pure function, its abstract arguments, and which of them it may overwrite."""
+
+    key: Key
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    donate: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return " ".join(str(getattr(part, "name", part)).lower() for part in self.key)
+
+
+@dataclass(slots=True)
+class ProgramTable:
+    """The compiled programs by key. `lower` runs on the calling thread, `compile` in a pool."""
+
+    threads: int
+    compiled: dict[Key, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def compile(self, programs: Iterable[Program], *, progress: bool = True) -> None:
+        """Compile all programs that the table does not hold yet."""
+        started = time.monotonic()
+        wanted = [program for program in programs if program.key not in self.compiled]
+        with (
+            ThreadPoolExecutor(self.threads, thread_name_prefix="compile") as pool,
+            tqdm(total=len(wanted), desc="compiling", unit="program", disable=not progress) as bar,
+        ):
+            futures = {pool.submit(lower(program).compile): program for program in wanted}
+            for future in as_completed(futures):
+                program = futures[future]
+                self.compiled[program.key] = future.result()
+                bar.set_postfix_str(program.name)
+                bar.update()
+        self.seconds += time.monotonic() - started
+
+    def __getitem__(self, key: Key) -> Any:
+        try:
+            return self.compiled[key]
+        except KeyError:
+            raise CompileGuardError(f"program {key} was not compiled before ready") from None
+
+
+def lower(program: Program) -> Any:
+    """Trace a program with its abstract arguments; `.compile()` of the result may run on any thread."""
+    return jax.jit(program.function, donate_argnums=program.donate).lower(*program.arguments)
+
+
+class CompileCounter:
+    """Counts backend compiles of this process; the engine reads it to prove that none happens after ready."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.count = 0
+        jax.monitoring.register_event_duration_secs_listener(self._on_event)
+
+    def _on_event(self, event: str, _seconds: float, **_details: str | int) -> None:
+        if event == COMPILE_EVENT:
+            with self._lock:
+                self.count += 1
+
+    def close(self) -> None:
+        jax.monitoring.unregister_event_duration_listener(self._on_event)
+
+
+def enable_persistent_cache(directory: Path) -> None:
+    """Keep compiled programs on disk between runs; a directory that cannot be written is only a slower start."""
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -1,0 +1,137 @@
+"""Where every byte of a device goes, and how many KV pages that leaves.
+
+The compiler reports what a program needs beside its arguments, so nothing is guessed; a named reserve covers what it
+cannot see. Page counts come from a coarse ladder, so the same machine and flags always give the same shapes and hit the
+compile cache.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+
+from jaxpaged.config import CacheConfig
+from jaxpaged.errors import MemoryPlanError
+
+GIB = 1 << 30
+CPU_KV_BYTES = 2 * GIB
+ACCELERATOR_RESERVE = GIB  # command buffers, collectives' scratch, autotuning
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDemand:
+    """One cache group's page on one device: bytes, pages one full-length request holds, most pages ever useful."""
+
+    page_bytes: int
+    pages_per_request: int
+    most_pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Pages per cache group (page 0 of each is the null page) and the bytes on one device."""
+
+    num_pages: tuple[int, ...]
+    capacity: int
+    weights: int
+    temporaries: int
+    reserve: int
+    kv: int
+
+    def table(self, page_size: int, pages_per_request: Sequence[int]) -> str:
+        """The start-up table: bytes by purpose, tokens and full-length requests that fit."""
+        free = self.capacity - self.weights - self.temporaries - self.reserve - self.kv
+        rows = [
+            ("weights", self.weights),
+            ("temporaries", self.temporaries),
+            ("reserve", self.reserve),
+            ("KV pages", self.kv),
+            ("left free", free),
+            ("device memory", self.capacity),
+        ]
+        lines = [f"  {name:<14}{size / GIB:>9.2f} GiB" for name, size in rows]
+        tokens = (self.num_pages[0] - 1) * page_size
+        full = min((n - 1) / p for n, p in zip(self.num_pages, pages_per_request, strict=True))
+        return "\n".join([*lines, f"  room for {tokens:,} tokens: {full:.1f} full-length requests at once per data shard"])
+
+
+def device_capacity(device: jax.Device) -> int:
+    """Bytes of memory of one device; for a CPU, of the machine."""
+    if device.platform == "cpu":
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(device.memory_stats()["bytes_limit"])
+
+
+def coarse(pages: int) -> int:
+    """Round down to six significant bits: steps of about 3 %."""
+    shift = max(0, pages.bit_length() - 6)
+    return pages >> shift << shift
+
+
+def plan_memory(
+    config: CacheConfig,
+    groups: Sequence[GroupDemand],
+    *,
+    platform: str,
+    capacity: int,
+    weights: int,
+    temporaries: int,
+    devices_per_host: int = 1,
+) -> MemoryPlan:
+    """Choose the page counts of one device. All sizes in bytes of one device.
+
+    Raises MemoryPlanError, with the numbers and the mend, when one full-length request would not fit.
+    """
+    reserve = 0 if platform == "cpu" else ACCELERATOR_RESERVE
+    if platform == "cpu":
+        capacity //= devices_per_host
+    room = int(capacity * config.gpu_memory_utilization) - weights - temporaries - reserve
+    budget = _budget(config, room, platform, devices_per_host)
+    if config.num_gpu_blocks_override is not None:
+        pages = tuple(config.num_gpu_blocks_override for _ in groups)
+    else:
+        pages = _share(budget, groups)
+    for group, count in zip(groups, pages, strict=True):
+        if count - 1 < group.pages_per_request:
+            raise MemoryPlanError(_too_small(groups, budget, config))
+    kv = sum(count * group.page_bytes for count, group in zip(pages, groups, strict=True))
+    return MemoryPlan(pages, capacity, weights, temporaries, reserve, kv)
+
+
+def _budget(config: CacheConfig, room: int, platform: str, devices: int) -> int:
+    if config.kv_cache_memory_bytes is not None:
+        return config.kv_cache_memory_bytes // devices if platform == "cpu" else config.kv_cache_memory_bytes
+    return min(room, CPU_KV_BYTES // devices) if platform == "cpu" else room
+
+
+def _share(budget: int, groups: Sequence[GroupDemand]) -> tuple[int, ...]:
+    """The same page count for every group, except groups that can never use so many."""
+    open_groups, pages = list(range(len(groups))), [0] * len(groups)
+    while open_groups:
+        level = max(0, budget) // sum(groups[index].page_bytes for index in open_groups)
+        full = [index for index in open_groups if groups[index].most_pages <= level]
+        for index in full or open_groups:
+            pages[index] = groups[index].most_pages if full else coarse(level)
+            budget -= pages[index] * groups[index].page_bytes
+            open_groups.remove(index) if full else None
+        if not full:
+            break
+    return tuple(pages)
+
+
+def _too_small(groups: Sequence[GroupDemand], budget: int, config: CacheConfig) -> str:
+    needed = sum((group.pages_per_request + 1) * group.page_bytes for group in groups)
+    if config.num_gpu_blocks_override is not None:
+        most = max(group.pages_per_request for group in groups) + 1
+        return (
+            f"num_gpu_blocks_override={config.num_gpu_blocks_override} cannot hold one full-length request "
+            f"({most} pages). Raise it or lower max_model_len."
+        )
+    share = max(0.0, budget / needed)
+    return (
+        f"one full-length request needs {needed / GIB:.2f} GiB of KV pages but {max(0, budget) / GIB:.2f} GiB are left "
+        f"for them. Lower max_model_len to about {share:.0%} of its value, raise gpu_memory_utilization, or use more devices."
+    )

@@ -1,0 +1,107 @@
+"""The list of programs an engine needs, with the abstract arguments they are compiled for.
+
+Backbone programs are keyed by tokens only and head programs by rows only, so their number is a sum, not a product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxpaged.execution.admission import SLOTS, AdmissionLayout
+from jaxpaged.execution.batch import BatchLayout, BatchLimits
+from jaxpaged.execution.buckets import Buckets
+from jaxpaged.execution.compiler import Program
+from jaxpaged.execution.step import DeviceRows, HeadInput, StepFunctions
+from jaxpaged.sampling.variant import Variant
+
+REMEMBER_TOKENS = 512  # tokens one call of the `remember` program writes into a row
+COMMON_VARIANTS = (Variant.GREEDY, Variant.PLAIN)
+RARE_VARIANTS = (Variant.FULL, Variant.LOGPROBS)
+
+
+@dataclass(frozen=True)
+class ProgramSet:
+    """Everything that fixes the shapes of an engine's programs. `leaves`, `pools`: ShapeDtypeStructs with shardings."""
+
+    functions: StepFunctions
+    buckets: Buckets
+    limits: BatchLimits
+    leaves: tuple[jax.ShapeDtypeStruct, ...]
+    pools: tuple[jax.ShapeDtypeStruct, ...]
+    prompt_embeds: bool = False
+
+    @property
+    def mesh(self) -> Mesh:
+        return self.functions.mesh
+
+    @property
+    def shards(self) -> int:
+        return self.mesh.shape["data"]
+
+    def rows(self) -> DeviceRows:
+        """Abstract device rows: token history and page tables."""
+        limits = self.limits
+        tables = tuple(self._per_shard(limits.rows, width) for width in limits.table_width)
+        return DeviceRows(self._per_shard(limits.rows, limits.history), tables)
+
+    def sampler_rows(self) -> Any:
+        """Abstract sampling state of every row."""
+        one = jax.eval_shape(lambda: self.functions.sampler.init_rows(self.limits.rows))
+        return jax.tree.map(lambda leaf: self._per_shard(*leaf.shape, dtype=leaf.dtype), one)
+
+    def admission(self) -> AdmissionLayout:
+        one = jax.eval_shape(lambda: self.functions.sampler.init_rows(self.limits.rows))
+        return AdmissionLayout.of(self.limits.table_width, one)
+
+    def all(self) -> Iterator[Program]:
+        """Largest first, so that the slowest compile does not come last."""
+        yield from (self.backbone(size) for size in reversed(self.buckets.tokens))
+        yield from (self.head(v, size) for v in RARE_VARIANTS for size in reversed(self.buckets.rare_heads))
+        yield from (self.head(v, size) for v in COMMON_VARIANTS for size in reversed(self.buckets.heads))
+        yield self._admit()
+        yield self._remember()
+        if self.prompt_embeds:
+            yield from (self._backbone_with_embeds(size) for size in self.buckets.tokens)
+
+    def backbone(self, size: int) -> Program:
+        layout = BatchLayout(size, self.limits)
+        arguments = (self.leaves, self.pools, self.rows(), self._per_shard(layout.size))
+        return Program(("backbone", size), partial(self.functions.backbone, layout), arguments, donate=(1, 2))
+
+    def _backbone_with_embeds(self, size: int) -> Program:
+        layout = BatchLayout(size, self.limits)
+        hidden = self.functions.decoder.spec.hidden_size
+        embeds = self._per_shard(size, hidden, dtype=jnp.float32)
+        use = self._per_shard(size, dtype=jnp.bool_)
+        arguments = (self.leaves, self.pools, self.rows(), self._per_shard(layout.size), embeds, use)
+        function = partial(self.functions.backbone_with_embeds, layout)
+        return Program(("backbone_with_embeds", size), function, arguments, donate=(1, 2))
+
+    def head(self, variant: Variant, size: int) -> Program:
+        arguments = (self.leaves, self.rows(), self.sampler_rows(), self._head_input())
+        return Program(("head", variant, size), partial(self.functions.head, variant, size), arguments, donate=(1,))
+
+    def _admit(self) -> Program:
+        layout = self.admission()
+        arguments = (self.rows(), self.sampler_rows(), self._per_shard(SLOTS, layout.size))
+        return Program(("admit",), partial(self.functions.admit, layout), arguments, donate=(0, 1))
+
+    def _remember(self) -> Program:
+        arguments = (self.rows(), self._per_shard(3 + REMEMBER_TOKENS))
+        return Program(("remember",), self.functions.remember, arguments, donate=(0,))
+
+    def _head_input(self) -> HeadInput:
+        seqs, decoder = self.limits.max_num_seqs, self.functions.decoder
+        index = self._per_shard(seqs)
+        return HeadInput(self._per_shard(seqs, decoder.spec.hidden_size, dtype=decoder.dtype), index, index, index)
+
+    def _per_shard(self, *shape: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
+        sharding = NamedSharding(self.mesh, PartitionSpec("data"))
+        return jax.ShapeDtypeStruct((self.shards, *shape), dtype, sharding=sharding)

@@ -1,0 +1,120 @@
+"""Runs plans: the only holder of parameters, pools and device rows. It waits for the device only in `result()`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxpaged.execution.admission import SLOTS, AdmissionLayout
+from jaxpaged.execution.batch import BatchLayout, BatchLimits, pack
+from jaxpaged.execution.buckets import Buckets, choose
+from jaxpaged.execution.compiler import ProgramTable
+from jaxpaged.execution.programs import COMMON_VARIANTS, REMEMBER_TOKENS
+from jaxpaged.execution.step import DeviceRows, HeadInput, Leaves
+from jaxpaged.kv.pool import KVPool
+from jaxpaged.sampling.sampler import Sampled, Sampler
+from jaxpaged.sampling.variant import Variant
+from jaxpaged.scheduling.plan import Admission, ShardPlan, StepPlan
+
+
+
+@dataclass(slots=True)
+class PendingStep:
+    """A plan on its way through the device; `sampled` is None when no row was sampled."""
+
+    plan: StepPlan
+    sampled: Sampled | None
+
+    def wait(self) -> Sampled | None:
+        """Block until the device is done; the arrays come back as numpy."""
+        return None if self.sampled is None else jax.tree.map(np.asarray, self.sampled)
+
+
+@dataclass(slots=True)
+class Runner:
+    """Device state and the compiled programs that change it."""
+
+    programs: ProgramTable
+    buckets: Buckets
+    limits: BatchLimits
+    admission: AdmissionLayout
+    sampler: Sampler
+    mesh: Mesh
+    leaves: Leaves
+    pool: KVPool
+    rows: DeviceRows
+    sampler_rows: Any
+    layouts: dict[int, BatchLayout] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.layouts = {size: BatchLayout(size, self.limits) for size in self.buckets.tokens}
+
+    def submit(self, plan: StepPlan) -> PendingStep:
+        """Dispatch a plan; returns at once. Programs run in the order of the calls."""
+        self._admit(plan)
+        self._copy_pages(plan)
+        tokens = max(int(shard.counts.sum()) for shard in plan.shards)
+        heads = self._backbone(plan, self.layouts[choose(self.buckets.tokens, tokens)])
+        wanted = max(_num_heads(shard) for shard in plan.shards)
+        return PendingStep(plan, self._head(plan, heads, wanted) if wanted else None)
+
+    def _admit(self, plan: StepPlan) -> None:
+        pending = [list(shard.admissions) for shard in plan.shards]
+        while any(pending):
+            packed = np.zeros((len(pending), SLOTS, self.admission.size), np.int32)
+            for shard, admissions in enumerate(pending):
+                for slot, admission in enumerate(admissions[:SLOTS]):
+                    self._pack_admission(admission, packed[shard, slot])
+            pending = [admissions[SLOTS:] for admissions in pending]
+            program = self.programs["admit",]
+            self.rows, self.sampler_rows = program(self.rows, self.sampler_rows, self._put(packed))
+        for index, shard in enumerate(plan.shards):
+            for admission in shard.admissions:
+                self._remember(len(plan.shards), index, admission)
+
+    def _pack_admission(self, admission: Admission, out: np.ndarray) -> None:
+        row = self.sampler.encode_row(admission.params, admission.prompt_len, admission.seed)
+        self.admission.pack(admission.row, admission.pages, row, out)
+
+    def _remember(self, shards: int, shard: int, admission: Admission) -> None:
+        """Tokens that will not be computed here again (cached prefix), for penalties that look back at them."""
+        for start in range(0, len(admission.known_tokens), REMEMBER_TOKENS):
+            tokens = admission.known_tokens[start : start + REMEMBER_TOKENS]
+            packed = np.zeros((shards, 3 + REMEMBER_TOKENS), np.int32)
+            packed[shard, :3] = admission.row, start, len(tokens)
+            packed[shard, 3 : 3 + len(tokens)] = tokens
+            self.rows = self.programs["remember",](self.rows, self._put(packed))
+
+    def _copy_pages(self, plan: StepPlan) -> None:
+        for group in range(len(self.limits.pages)):
+            copies = [shard.page_copies[group] for shard in plan.shards]
+            if any(len(pairs) for pairs in copies):
+                self.pool = self.pool.copy(group, copies)
+
+    def _backbone(self, plan: StepPlan, layout: BatchLayout) -> HeadInput:
+        packed = self._put(pack(layout, plan))
+        program = self.programs["backbone", layout.tokens]
+        arrays, self.rows, heads = program(self.leaves, self.pool.arrays, self.rows, packed)
+        self.pool = self.pool.with_arrays(arrays)
+        return heads
+
+    def _head(self, plan: StepPlan, heads: HeadInput, wanted: int) -> Sampled:
+        variant = Variant(max(shard.variant for shard in plan.shards))
+        sizes = self.buckets.heads if variant in COMMON_VARIANTS else self.buckets.rare_heads
+        program = self.programs["head", variant, choose(sizes, wanted)]
+        self.rows, sampled = program(self.leaves, self.rows, self.sampler_rows, heads)
+        for array in jax.tree.leaves(sampled):
+            array.copy_to_host_async()
+        return sampled
+
+    def _put(self, packed: np.ndarray) -> jax.Array:
+        return jax.device_put(packed, NamedSharding(self.mesh, PartitionSpec("data")))
+
+
+def _num_heads(shard: ShardPlan) -> int:
+    return int(np.count_nonzero(shard.samples)) + len(shard.prompt_logprob_rows)

@@ -1,0 +1,214 @@
+"""The pure functions that become the engine's programs.
+
+    backbone   tokens -> hidden rows that the head needs; writes the KV pools, the token history and the page tables
+    head       hidden rows -> sampled tokens (and log probabilities); writes the sampled tokens into the history
+    admit      initialises device rows of newly admitted requests
+    remember   writes earlier tokens of a row into the history (a cached prefix that the sampler must see)
+
+Everything per request lives in device rows; each array has the data shard as its first axis. Programs run in the order
+of their calls, so a page or row that one step frees may be given away by the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Float, Int32
+
+from jaxpaged.execution.admission import AdmissionLayout
+from jaxpaged.execution.batch import BatchLayout, DeviceBatch, unpack
+from jaxpaged.models.functional import FunctionalDecoder
+from jaxpaged.models.spec import LayerRef
+from jaxpaged.sampling.sampler import Sampled, Sampler, StageContext
+from jaxpaged.sampling.variant import Variant
+from jaxpaged.sharding.rules import spec_of
+from pallas_kernels.paged_attention import PoolLayout, paged_attention
+
+DATA = PartitionSpec("data")
+Pools = tuple[Array, ...]
+Leaves = tuple[Array, ...]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class DeviceRows:
+    """What the device remembers per request: its tokens [d, r, l] and its page table per cache group [d, r, p]."""
+
+    history: Int32[Array, "d r l"]
+    tables: tuple[Array, ...]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class HeadInput:
+    """Rows for the head, padded to max_num_seqs. `samples` is 1 where the row's next token is to be sampled."""
+
+    hidden: Float[Array, "d s e"]
+    rows: Int32[Array, "d s"]
+    positions: Int32[Array, "d s"]
+    samples: Int32[Array, "d s"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _Prepared:
+    ids: Array
+    page_tables: tuple[Array, ...]
+    distribution: Array
+
+
+@dataclass(frozen=True)
+class StepFunctions:
+    """The static side of every program: what is compiled in."""
+
+    decoder: FunctionalDecoder
+    sampler: Sampler
+    mesh: Mesh
+    pool_layout: PoolLayout
+
+    def per_shard(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Map over the data shards; indices inside are local to a shard."""
+        return jax.shard_map(jax.vmap(function), mesh=self.mesh, in_specs=DATA, out_specs=DATA, check_vma=False)
+
+    def backbone(
+        self, layout: BatchLayout, leaves: Leaves, pools: Pools, rows: DeviceRows, packed: Int32[Array, "d k"]
+    ) -> tuple[Pools, DeviceRows, HeadInput]:
+        """One step over `layout.tokens` padded tokens per shard. Donates pools and rows."""
+        return self._backbone(layout, leaves, pools, rows, packed, None, None)
+
+    def backbone_with_embeds(
+        self,
+        layout: BatchLayout,
+        leaves: Leaves,
+        pools: Pools,
+        rows: DeviceRows,
+        packed: Int32[Array, "d k"],
+        embeds: Float[Array, "d t e"],
+        use_embeds: Array,
+    ) -> tuple[Pools, DeviceRows, HeadInput]:
+        """The same where `use_embeds` [d, t] marks tokens whose embedding is given instead of looked up."""
+        return self._backbone(layout, leaves, pools, rows, packed, embeds, use_embeds)
+
+    def _backbone(self, layout, leaves, pools, rows, packed, embeds, use_embeds):
+        batch = self.per_shard(lambda words: unpack(layout, words))(packed)
+        rows, prepared = self.per_shard(_prepare)(rows, batch)
+        positions = batch.positions.reshape(-1)
+        x = self.decoder.embed(leaves, prepared.ids.reshape(-1), positions)
+        if embeds is not None:
+            x = jnp.where(use_embeds.reshape(-1, 1), embeds.reshape(x.shape).astype(x.dtype), x)
+        attend = self.attend(prepared, batch)
+        hidden, pools = self.decoder.hidden(leaves, x, positions, attend, pools)
+        shards = packed.shape[0]
+        hidden = hidden.reshape(shards, -1, hidden.shape[-1])
+        chosen = self.per_shard(lambda h, b: h[b.head_tokens])(hidden, batch)
+        return pools, rows, HeadInput(chosen, batch.head_rows, batch.head_positions, batch.head_samples)
+
+    def attend(self, prepared: _Prepared, batch: DeviceBatch) -> Callable[..., tuple[Pools, Array]]:
+        """Paged attention as the decoder's attention argument: heads over `model`, sequences and pages over `data`."""
+        heads = PartitionSpec("data", "model", None)
+        pool_spec = spec_of(self.pool_layout.axes)
+
+        def attend(pools: Pools, q: Array, k: Array, v: Array, layer: LayerRef) -> tuple[Pools, Array]:
+            per_head = {"alibi_slopes": layer.alibi_slopes, "sinks": layer.sinks}
+            per_head = {name: value for name, value in per_head.items() if value is not None}
+
+            def local(q, k, v, pool, index, table, kv_lens, cu_q_lens, distribution, per_head):
+                result = paged_attention(
+                    q, k, v, pool, index, table[0], kv_lens[0], cu_q_lens[0], distribution[0], score=layer.score, **per_head
+                )
+                return result.out, result.pool
+
+            out, pool = jax.shard_map(
+                local,
+                mesh=self.mesh,
+                in_specs=(heads, heads, heads, pool_spec, PartitionSpec(), DATA, DATA, DATA, DATA, PartitionSpec("model")),
+                out_specs=(heads, pool_spec),
+                check_vma=False,
+            )(
+                q, k, v, pools[layer.group], layer.index, prepared.page_tables[layer.group],
+                batch.kv_lens, batch.cu_q_lens, prepared.distribution, per_head,
+            )  # fmt: skip
+            return (*pools[: layer.group], pool, *pools[layer.group + 1 :]), out
+
+        return attend
+
+    def head(
+        self, variant: Variant, size: int, leaves: Leaves, rows: DeviceRows, sampler_rows: Any, heads: HeadInput
+    ) -> tuple[DeviceRows, Sampled]:
+        """Logits and sampling of the first `size` head rows of every shard. Donates rows."""
+        heads = jax.tree.map(lambda field: field[:, :size], heads)
+        logits = self.decoder.logits(leaves, heads.hidden.reshape(-1, heads.hidden.shape[-1]))
+        state, history, following = self.per_shard(_gather_rows)(sampler_rows, rows.history, heads)
+        flat = jax.tree.map(lambda field: field.reshape(-1, *field.shape[2:]), (state, history, following, heads))
+        state, history, following, flat_heads = flat
+        sampled = self.sampler.sample(
+            logits,
+            state,
+            StageContext(history=history, length=flat_heads.positions + 1, prompt_len=state.prompt_len),
+            flat_heads.positions,
+            variant=variant,
+            targets=following,
+            use_targets=flat_heads.samples == 0,
+        )
+        sampled = jax.tree.map(lambda field: field.reshape(-1, size, *field.shape[1:]), sampled)
+        history = self.per_shard(_write_sampled)(rows.history, heads, sampled.tokens)
+        return DeviceRows(history, rows.tables), sampled
+
+    def admit(
+        self, layout: AdmissionLayout, rows: DeviceRows, sampler_rows: Any, packed: Int32[Array, "d slots k"]
+    ) -> tuple[DeviceRows, Any]:
+        """Set page tables and sampling state of newly admitted rows. Donates rows and sampler_rows."""
+
+        def one_shard(tables, sampler_rows, packed):
+            row_ids, new_tables, new_rows = layout.unpack(packed)
+            tables = tuple(old.at[row_ids].set(new) for old, new in zip(tables, new_tables, strict=True))
+            return tables, jax.tree.map(lambda old, new: old.at[row_ids].set(new), sampler_rows, new_rows)
+
+        tables, sampler_rows = self.per_shard(one_shard)(rows.tables, sampler_rows, packed)
+        return DeviceRows(rows.history, tables), sampler_rows
+
+    def remember(self, rows: DeviceRows, packed: Int32[Array, "d k"]) -> DeviceRows:
+        """Write tokens of one row per shard into the history. packed: row, first position, count, tokens."""
+
+        def one_shard(history, packed):
+            row, start, count, tokens = packed[0], packed[1], packed[2], packed[3:]
+            offset = jnp.arange(tokens.shape[0], dtype=jnp.int32)
+            target = jnp.where(offset < count, row, 0)
+            position = jnp.minimum(start + offset, history.shape[1] - 1)
+            return history.at[target, position].set(tokens)
+
+        return DeviceRows(self.per_shard(one_shard)(rows.history, packed), rows.tables)
+
+
+def _prepare(rows: DeviceRows, batch: DeviceBatch) -> tuple[DeviceRows, _Prepared]:
+    """Apply the step's changes to the rows, then read what the step needs from them."""
+    given = batch.given != 0
+    history = rows.history.at[jnp.where(given, batch.token_rows, 0), batch.positions].set(batch.tokens)
+    tables = tuple(
+        table.at[writes[:, 0], writes[:, 1]].set(writes[:, 2])
+        for table, writes in zip(rows.tables, batch.page_writes, strict=True)
+    )
+    prepared = _Prepared(
+        ids=history[batch.token_rows, batch.positions],
+        page_tables=tuple(table[batch.seq_rows] for table in tables),
+        distribution=batch.distribution,
+    )
+    return DeviceRows(history, tables), prepared
+
+
+def _gather_rows(sampler_rows: Any, history: Array, heads: HeadInput) -> tuple[Any, Array, Array]:
+    """A head row's sampling state, its tokens so far, and the known token after its position."""
+    state = jax.tree.map(lambda field: field[heads.rows], sampler_rows)
+    tokens = history[heads.rows]
+    following = history[heads.rows, jnp.minimum(heads.positions + 1, history.shape[1] - 1)]
+    return state, tokens, following
+
+
+def _write_sampled(history: Array, heads: HeadInput, tokens: Array) -> Array:
+    rows = jnp.where(heads.samples != 0, heads.rows, 0)
+    return history.at[rows, jnp.minimum(heads.positions + 1, history.shape[1] - 1)].set(tokens)

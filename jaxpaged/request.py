@@ -1,0 +1,69 @@
+"""One sequence to generate, as the scheduler sees it: tokens only, no text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxpaged.sampling_params import SamplingParams
+
+EMPTY_TOKENS: NDArray[np.int32] = np.zeros(0, np.int32)
+
+
+class RequestStatus(IntEnum):
+    """Where a request is. PREEMPTED waits like WAITING, but keeps the tokens that it has generated."""
+
+    NEW = 0
+    WAITING = 1
+    RUNNING = 2
+    PREEMPTED = 3
+    FINISHED = 4
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """What to generate. The fields up to `events` are the caller's, the rest belong to the scheduler.
+
+    `variant` is the sampler variant of its rows and `seed` the seed of its random numbers, both chosen by the engine.
+    `content_hashes` holds (first token position, digest) of whatever changes the keys and values without changing the
+    token ids: prompt embeddings at position 0, images where they stand. `prompt_embeds` is float32 [prompt_len, hidden].
+    `events` is a timeline of (name, monotonic seconds): queued, scheduled, first_token, preempted, finished.
+    """
+
+    request_id: str
+    prompt_token_ids: list[int]
+    params: SamplingParams
+    eos_token_ids: tuple[int, ...] = ()
+    arrival: float = 0.0
+    priority: int = 0
+    cache_salt: str | None = None
+    adapter: str | None = None
+    adapter_version: int = 0
+    content_hashes: tuple[tuple[int, bytes], ...] = ()
+    prompt_embeds: NDArray[Any] | None = None
+    variant: int = 0
+    seed: int = 0
+    events: list[tuple[str, float]] = field(default_factory=list)
+
+    status: RequestStatus = RequestStatus.NEW
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+    shard: int = 0
+    row: int = 0
+    rank: tuple[int, float, int] = (0, 0.0, 0)
+    # Known tokens: the prompt, and what was generated before a preemption. While RUNNING the scheduler's rows hold them.
+    tokens: NDArray[np.int32] = field(default_factory=lambda: EMPTY_TOKENS)
+    row_words: NDArray[np.int32] = field(default_factory=lambda: EMPTY_TOKENS)
+    stop_ids: NDArray[np.int32] = field(default_factory=lambda: EMPTY_TOKENS)
+    prefix_key: bytes = b""
+    page_digests: list[bytes] = field(default_factory=list)
+    num_cached_tokens: int = 0
+    num_preemptions: int = 0
+
+    @property
+    def prompt_len(self) -> int:
+        return len(self.prompt_token_ids)

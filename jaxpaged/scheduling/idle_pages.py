@@ -1,0 +1,64 @@
+"""Least-recently-used order of pages that nobody holds but that the prefix cache still knows.
+
+A ring of entries in the order of arrival, with lazy deletion: an entry counts only while `_where` of its page still
+points at it, so taking a page out of the middle is one write, and every operation works on whole arrays.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxpaged.scheduling.arrays import NO_INTS, IntArray
+
+
+class IdlePages:
+    """Owner of the LRU order. Pages are distinct within one call and never pushed twice."""
+
+    def __init__(self, num_pages: int) -> None:
+        self._entries = np.zeros(2 * num_pages + 1, np.int32)
+        self._where = np.zeros(num_pages, np.int32)  # entry of an idle page; 0 for the others
+        self._head = 1
+        self._tail = 1
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def push(self, pages: IntArray) -> None:
+        """Append pages, the first one to be evicted first."""
+        if self._tail + len(pages) > len(self._entries):
+            self._compact()
+        end = self._tail + len(pages)
+        self._entries[self._tail : end] = pages
+        self._where[pages] = np.arange(self._tail, end, dtype=np.int32)
+        self._tail = end
+        self._count += len(pages)
+
+    def discard(self, pages: IntArray) -> None:
+        """Take idle pages out, wherever they stand."""
+        self._where[pages] = 0
+        self._count -= len(pages)
+
+    def pop(self, count: int) -> IntArray:
+        """The `count` least recently used pages; there must be as many."""
+        parts = []
+        while count:
+            stop = min(self._head + count, self._tail)
+            block = self._entries[self._head : stop]
+            live = block[self._where[block] == np.arange(self._head, stop, dtype=np.int32)]
+            self._head = stop
+            self.discard(live)
+            parts.append(live)
+            count -= len(live)
+        return np.concatenate(parts) if parts else NO_INTS
+
+    def pages(self) -> IntArray:
+        """All idle pages, least recently used first."""
+        block = self._entries[self._head : self._tail]
+        return block[self._where[block] == np.arange(self._head, self._tail, dtype=np.int32)]
+
+    def _compact(self) -> None:
+        live = self.pages()
+        self._head, self._tail = 1, 1 + len(live)
+        self._entries[1 : self._tail] = live
+        self._where[live] = np.arange(1, self._tail, dtype=np.int32)

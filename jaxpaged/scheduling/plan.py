@@ -1,0 +1,132 @@
+"""What a step computes: the only thing the device side receives, and what it answers.
+
+Refinements of the agreed fields:
+- `Admission.pages[g]` are the entries 0..k-1 of the row's page table of group g, the first chunk's pages included and
+  null (0) where a sliding window has passed; `page_writes` holds growth of rows admitted by earlier plans only,
+  and, in the plan of its admission, nothing of the row.
+- `Admission.known_tokens` are tokens 0..k-1 that must be in the device history but are not all among `ShardPlan.tokens`:
+  a cached prefix (for samplers that look back) or, with prompt_logprobs, the whole prompt (targets across chunk borders).
+- `ShardPlan.tokens` of sequence i are its first host_counts[i] tokens, at positions starts[i]...; what follows was sampled
+  on the device by an earlier plan.
+- Entries of a sliding-window page table behind the window are not erased on the device: attention must not read them.
+- Order of execution: admissions, page_copies, page_writes, then the tokens.
+- `draft_counts` is empty unless speculation is on; else the last draft_counts[i] of the counts[i] tokens are guesses, and
+  positions starts + counts - 1 - drafts ... starts + counts - 1 all need logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxpaged.sampling_params import SamplingParams
+
+IntArray = NDArray[np.int32]
+BoolArray = NDArray[np.bool_]
+
+
+def _no_ints() -> IntArray:
+    return np.zeros(0, np.int32)
+
+
+class Admission(NamedTuple):
+    """A device row to initialise before the step. A NamedTuple because hundreds may be made in one step."""
+
+    row: int
+    request_id: str
+    params: SamplingParams
+    prompt_len: int
+    seed: int
+    pages: tuple[IntArray, ...]
+    known_tokens: IntArray
+    prompt_embeds: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """The n sequences that one data shard computes: those with one token first.
+
+    rows, starts, counts: int32 [n], device row, first position and number of tokens.
+    host_counts: int32 [n], how many of them are given in `tokens`, int32 [sum(host_counts)].
+    samples: bool [n], whether the token after the last position is sampled.
+    prompt_logprob_rows: int32 [m, 2] of (index of the token in this shard's step, device row).
+    page_writes: per cache group int32 [k, 3] of (row, table index, page). page_copies: int32 [k, 2] of (from, to).
+    variant: the largest sampler variant among the sampled rows.
+    """
+
+    rows: IntArray
+    starts: IntArray
+    counts: IntArray
+    host_counts: IntArray
+    tokens: IntArray
+    samples: BoolArray
+    prompt_logprob_rows: IntArray
+    page_writes: tuple[IntArray, ...]
+    page_copies: tuple[IntArray, ...]
+    admissions: tuple[Admission, ...]
+    variant: int
+    num_decodes: int
+    draft_counts: IntArray = field(default_factory=_no_ints)
+
+    @classmethod
+    def empty(cls, num_groups: int) -> ShardPlan:
+        """A shard with nothing to do in a step that others need."""
+        none, flags = _no_ints(), np.zeros(0, np.bool_)
+        writes = (np.zeros((0, 3), np.int32),) * num_groups
+        copies = (np.zeros((0, 2), np.int32),) * num_groups
+        heads = np.zeros((0, 2), np.int32)
+        return cls(none, none, none, none, none, flags, heads, writes, copies, (), 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """One step of all data shards. A value: another host's runner can execute it from its bytes alone."""
+
+    step: int
+    shards: tuple[ShardPlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardResult:
+    """Per scheduled sequence: tokens int32 [n, k], how many of them count int32 [n] (0 where nothing was sampled),
+    and whether its logits were finite, bool [n] (True where there were none)."""
+
+    tokens: IntArray
+    num_tokens: IntArray
+    finite: BoolArray
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What the device answers to a StepPlan, shard by shard."""
+
+    shards: tuple[ShardResult, ...]
+
+
+def encode_plan(plan: StepPlan) -> bytes:
+    """The plan as msgpack."""
+    return _ENCODER.encode(plan)
+
+
+def decode_plan(data: bytes) -> StepPlan:
+    """Inverse of encode_plan. Raises msgspec.ValidationError on anything else."""
+    return _DECODER.decode(data)
+
+
+def _array_to_wire(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, np.ascontiguousarray(value).data.cast("B") if value.size else b""
+    raise NotImplementedError(f"cannot encode {type(value).__name__} in a plan")
+
+
+def _array_from_wire(kind: Any, value: Any) -> Any:
+    dtype, shape, data = value
+    return np.frombuffer(data, np.dtype(dtype)).reshape(shape)
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=_array_to_wire)
+_DECODER = msgspec.msgpack.Decoder(StepPlan, dec_hook=_array_from_wire)

@@ -1,0 +1,268 @@
+"""Continuous batching: which request computes which tokens in the next step, and what its results mean.
+
+    add -> waiting queue -> schedule -> rows of a data shard -> StepPlan -> (device) -> StepResult -> commit
+
+Several plans may be in flight. Device programs run in the order of the plans, so pages and rows that commit() frees may
+be given away by the next schedule() although an earlier plan still uses them; what such a plan answers is dropped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxpaged.config import SchedulerConfig
+from jaxpaged.errors import InvariantError, RequestError
+from jaxpaged.kv.spec import CacheGroup
+from jaxpaged.request import Request, RequestStatus
+from jaxpaged.scheduling.admission import AdmissionBatch
+from jaxpaged.scheduling.assemble import Flight, assemble
+from jaxpaged.scheduling.cache_groups import geometries
+from jaxpaged.scheduling.commit import Committed, commit_shard, mark_finished
+from jaxpaged.scheduling.intake import Intake
+from jaxpaged.scheduling.plan import StepPlan, StepResult
+from jaxpaged.scheduling.prefix_cache import PrefixHasher
+from jaxpaged.scheduling.rows import Rows
+from jaxpaged.scheduling.running import StepDraft, draft_running
+from jaxpaged.scheduling.shard import Shard
+from jaxpaged.scheduling.stats import KVStats, SchedulerStats, kv_stats
+from jaxpaged.scheduling.waiting import WaitingQueue
+
+SAMPLE_PAGES_EVERY = 8  # steps
+
+
+@dataclass(frozen=True, slots=True)
+class StepFlight:
+    """A plan that has been given out and not yet committed."""
+
+    step: int
+    shards: tuple[Flight, ...]
+
+
+class Scheduler:
+    """Owner of all requests between add() and their end. Not thread-safe. `num_pages` is per cache group, on each shard.
+
+    `clock` gives monotonic seconds. The request table holds waiting and running requests; a finished one is forgotten.
+    """
+
+    def __init__(
+        self,
+        config: SchedulerConfig,
+        groups: Sequence[CacheGroup],
+        num_pages: Sequence[int],
+        page_size: int,
+        max_model_len: int,
+        data_shards: int = 1,
+        *,
+        enable_prefix_caching: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not groups or len(groups) != len(num_pages):
+            raise InvariantError(f"{len(groups)} cache groups, but page counts for {len(num_pages)}")
+        self.config = config
+        self.queue = WaitingQueue(config.max_queued_requests)
+        self.requests: dict[str, Request] = {}
+        geometry = geometries(groups, page_size)
+        self.hasher = PrefixHasher(page_size) if enable_prefix_caching else None
+        self.shards = tuple(
+            Shard(
+                index,
+                Rows(config.max_num_seqs, max_model_len, page_size, len(groups)),
+                geometry,
+                num_pages,
+                self.hasher,
+            )
+            for index in range(data_shards)
+        )
+        self._intake = Intake(config, geometry, tuple(num_pages), max_model_len, self.hasher)
+        self._flights: deque[StepFlight] = deque()
+        self._holds: dict[str, int] = {}  # name -> shard
+        self._clock = clock
+        self._step = 0
+        self._tokens_last_step = 0
+
+    # --- requests ---
+
+    def add(self, request: Request) -> None:
+        """Queue a request. Raises RequestError when it could never run, QueueFullError when the queue is full."""
+        if request.request_id in self.requests:
+            raise RequestError(f"a request with id {request.request_id!r} is running already.", "request_id")
+        self._intake.prepare(request, np.array(request.prompt_token_ids, np.int32))
+        self._enqueue(request)
+
+    def fork(self, parent_id: str, child: Request) -> None:
+        """Start `child` as a copy of a live request: same tokens so far, shared pages where the parent is running.
+
+        The child's salt, adapter and content become the parent's. Without a free row it is queued like any other.
+        """
+        parent = self._live(parent_id)
+        if child.request_id in self.requests:
+            raise RequestError(f"a request with id {child.request_id!r} is running already.", "request_id")
+        shard = self.shards[parent.shard]
+        running = parent.status is RequestStatus.RUNNING
+        tokens = shard.rows.history[parent.row, : shard.rows.num_tokens[parent.row]] if running else parent.tokens
+        self._intake.prepare_fork(parent, child, tokens.copy())
+        if running and shard.can_fork(parent.row):
+            self.requests[child.request_id] = child
+            child.shard = parent.shard
+            child.events.append(("queued", self._clock()))
+            shard.fork(parent.row, child, self._clock())
+        else:
+            self._enqueue(child)
+
+    def abort(self, request_id: str) -> None:
+        """End a request at any moment; unknown and finished ids are ignored."""
+        self.finish(request_id, "abort")
+
+    def finish(self, request_id: str, reason: str, stop_reason: int | str | None = None) -> None:
+        """End a request for a reason that the scheduler cannot see, as a stop string. Unknown ids are ignored."""
+        request = self.requests.pop(request_id, None)
+        if request is None:
+            return
+        if request.status is RequestStatus.RUNNING:
+            self.shards[request.shard].vacate(np.array([request.row], np.intp))
+        else:
+            self.queue.remove(request)
+        request.stop_reason = stop_reason
+        mark_finished(request, reason, self._clock())
+
+    def guess(self, request_id: str, tokens: Sequence[int]) -> None:
+        """Propose the next tokens of a running request; its next step verifies them if nothing of it is in flight."""
+        request = self._live(request_id)
+        if request.status is RequestStatus.RUNNING:
+            self.shards[request.shard].guesses[request.row] = np.array(tokens, np.int32)
+
+    # --- steps ---
+
+    def has_work(self) -> bool:
+        """Whether a request is unfinished or a plan uncommitted."""
+        return bool(self.requests or self._flights)
+
+    def schedule(self) -> StepPlan | None:
+        """The next step, or None when nothing can be computed before an earlier plan is committed."""
+        now = self._clock()
+        limits = self.config.max_num_batched_tokens, self.config.max_num_seqs
+        drafts = [draft_running(shard, *limits, now) for shard in self.shards]
+        preempted = [request for draft in drafts for request in draft.preempted]
+        if preempted:
+            self._put_back(preempted)
+        elif self.queue:
+            self._admit(drafts, now)
+        if not any(len(draft.rows) for draft in drafts):
+            return None
+        plans, flights = zip(*map(assemble, self.shards, drafts), strict=True)
+        self._step += 1
+        if self._step % SAMPLE_PAGES_EVERY == 1:
+            for shard in self.shards:
+                shard.sample_page_use()
+        self._flights.append(StepFlight(self._step, flights))
+        self._tokens_last_step = sum(int(draft.counts.sum()) for draft in drafts)
+        return StepPlan(self._step, plans)
+
+    def commit(self, plan: StepPlan, result: StepResult) -> Committed:
+        """Apply the results of the oldest plan in flight. Raises InvariantError for any other plan."""
+        if not self._flights or self._flights[0].step != plan.step:
+            raise InvariantError(f"plan {plan.step} is not the oldest in flight: commit plans in order, once")
+        flights, now = self._flights.popleft().shards, self._clock()
+        commits = tuple(
+            commit_shard(shard, flight, part, now)
+            for shard, flight, part in zip(self.shards, flights, result.shards, strict=True)
+        )
+        for commit in commits:
+            for finished in commit.finished:
+                del self.requests[finished.request.request_id]
+            self._put_back(commit.preempted)
+        return Committed(commits)
+
+    # --- prefix cache and holds ---
+
+    def reset_prefix_cache(self) -> None:
+        """Forget every cached prefix, for changed weights too: digests made before never match later ones."""
+        if self.hasher is None:
+            return
+        self.hasher.weights_version += 1
+        for shard in self.shards:
+            shard.forget_prefixes()
+        for request in self.requests.values():
+            self.hasher.rehash(request)
+
+    def hold(self, name: str, request_id: str) -> None:
+        """Keep the full pages of a running request alive, whatever becomes of it, until release_hold(name)."""
+        request = self._live(request_id)
+        if request.status is not RequestStatus.RUNNING:
+            raise RequestError(f"request {request_id!r} is not running, it holds no pages.", "request_id")
+        self.shards[request.shard].hold(name, request.row)
+        self._holds[name] = request.shard
+
+    def release_hold(self, name: str) -> None:
+        self.shards[self._holds.pop(name)].release_hold(name)
+
+    # --- reports ---
+
+    def stats(self) -> SchedulerStats:
+        """A snapshot; costs a few microseconds."""
+        use = [
+            allocator.num_held / (allocator.num_pages - 1) for shard in self.shards for allocator in shard.allocators
+        ]
+        return SchedulerStats(
+            num_running=sum(shard.num_running for shard in self.shards),
+            num_waiting=len(self.queue),
+            kv_cache_usage=max(use),
+            prefix_cache_queries=sum(shard.stats.prefix_queries for shard in self.shards),
+            prefix_cache_hits=sum(shard.stats.prefix_hits for shard in self.shards),
+            num_preemptions=sum(shard.stats.preemptions for shard in self.shards),
+            num_steps=self._step,
+            tokens_last_step=self._tokens_last_step,
+        )
+
+    def kv_stats(self) -> KVStats:
+        """Waste and sharing of pages, averaged over the steps so far."""
+        return kv_stats([shard.stats for shard in self.shards], self.shards[0].page_size)
+
+    def check(self) -> None:
+        """Audit every owner; raises InvariantError with what is wrong."""
+        self.queue.check()
+        for shard in self.shards:
+            shard.check()
+        running = [request for shard in self.shards for request in shard.rows.requests if request is not None]
+        if {id(request) for request in (*running, *self.queue)} != {id(request) for request in self.requests.values()}:
+            raise InvariantError("the request table differs from the queue and the rows")
+
+    # --- inside ---
+
+    def _live(self, request_id: str) -> Request:
+        if request_id not in self.requests:
+            raise RequestError(f"no live request has the id {request_id!r}.", "request_id")
+        return self.requests[request_id]
+
+    def _enqueue(self, request: Request) -> None:
+        self.queue.add(request)
+        request.status = RequestStatus.WAITING
+        request.events.append(("queued", self._clock()))
+        self.requests[request.request_id] = request
+
+    def _put_back(self, requests: list[Request]) -> None:
+        for request in requests:
+            self.queue.put_back(request)
+
+    def _admit(self, drafts: list[StepDraft], now: float) -> None:
+        """Give rows to waiting requests in the order of the queue, until one finds no place."""
+        batches = [AdmissionBatch(shard, draft, now) for shard, draft in zip(self.shards, drafts, strict=True)]
+        taken = 0
+        for request in self.queue:
+            if not self._place(request, batches):
+                break
+            taken += 1
+        self.queue.take(taken)
+        for batch in batches:
+            batch.apply()
+
+    def _place(self, request: Request, batches: list[AdmissionBatch]) -> bool:
+        """Offer the request to the shards: the longest cached prefix first, then the fewest requests."""
+        if len(batches) > 1:
+            batches = sorted(batches, key=lambda batch: (-batch.cached_pages(request), batch.load))
+        return any(batch.offer(request) for batch in batches)

@@ -1,0 +1,162 @@
+"""One data shard: its rows, its pages per cache group and its prefix cache. Requests live on one shard while they run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxpaged.errors import InvariantError
+from jaxpaged.request import Request, RequestStatus
+from jaxpaged.scheduling.arrays import IntArray, RowArray
+from jaxpaged.scheduling.cache_groups import PageGeometry
+from jaxpaged.scheduling.pages import PageAllocator
+from jaxpaged.scheduling.prefix_cache import PrefixCache, PrefixHasher
+from jaxpaged.scheduling.rows import PROMPT_HEADS, Rows
+from jaxpaged.scheduling.stats import ShardStats
+
+
+class Shard:
+    """Owner of rows and pages. `hasher` is None when prefix caching is off; `guesses` are drafts by row."""
+
+    def __init__(
+        self,
+        index: int,
+        rows: Rows,
+        geometry: Sequence[PageGeometry],
+        num_pages: Sequence[int],
+        hasher: PrefixHasher | None,
+    ) -> None:
+        self.index = index
+        self.rows = rows
+        self.geometry = tuple(geometry)
+        self.page_size = geometry[0].page_size
+        self.allocators = tuple(PageAllocator(count) for count in num_pages)
+        self.prefix = PrefixCache(self.allocators, self.geometry)
+        self.hasher = hasher
+        self.guesses: dict[int, IntArray] = {}
+        self.forked_rows: list[int] = []  # occupied without a plan having admitted them yet
+        self.stats = ShardStats()
+
+    @property
+    def num_running(self) -> int:
+        return len(self.rows.requests) - 1 - len(self.rows.free)
+
+    def vacate(self, rows: RowArray) -> None:
+        """Release the rows and all their pages. Results of plans in flight for them will be dropped."""
+        for table, first, end, allocator in zip(
+            self.rows.tables, self.rows.first_page, self.rows.end_page, self.allocators, strict=True
+        ):
+            used = int(end[rows].max())
+            entries = table[rows, :used]
+            # Backwards: the end of a prefix is of less use than its beginning, so it is evicted first.
+            allocator.release(entries[entries != 0][::-1])
+            table[rows, :used] = 0
+            first[rows] = end[rows] = 0
+        self.rows.vacate(rows)
+        if self.guesses or self.forked_rows:
+            for row in rows.tolist():
+                self.guesses.pop(row, None)
+                if row in self.forked_rows:
+                    self.forked_rows.remove(row)
+
+    def preempt(self, row: int, now: float) -> Request:
+        """Take a request off its row; it keeps what it has generated and will be computed again from its tokens."""
+        request = self.rows.request(row)
+        request.tokens = self.rows.history[row, : self.rows.num_tokens[row]].copy()
+        if len(request.tokens) > request.prompt_len:
+            request.row_words[PROMPT_HEADS] = 0
+        if self.hasher is not None:
+            self.hasher.extend(request, request.tokens, len(request.tokens) // self.page_size)
+        request.status = RequestStatus.PREEMPTED
+        request.num_preemptions += 1
+        request.events.append(("preempted", now))
+        self.stats.preemptions += 1
+        self.vacate(np.array([row], np.intp))
+        return request
+
+    def sees_all(self, row: int) -> bool:
+        """Whether the row still holds every page that its next token sees, counted without the plans in flight."""
+        position = int(self.rows.computed[row])
+        return all(
+            first[row] <= geometry.first_page(position)
+            for first, geometry in zip(self.rows.first_page, self.geometry, strict=True)
+        )
+
+    def can_fork(self, row: int) -> bool:
+        """Whether a free row can share the pages of `row`."""
+        return bool(self.rows.free) and self.sees_all(row)
+
+    def fork(self, parent: int, child: Request, now: float) -> None:
+        """Start the child, whose tokens are those of the row `parent`, on shared pages. Needs can_fork(parent)."""
+        rows, computed = self.rows, int(self.rows.computed[parent])
+        row = int(rows.occupy([child], np.array([computed], np.int32), now)[0])
+        rows.published[row] = rows.published[parent]
+        end = -(-computed // self.page_size)
+        for group, allocator in enumerate(self.allocators):
+            first = int(rows.first_page[group][parent])
+            shared = rows.tables[group][parent, first:end]
+            allocator.fork(shared, int(shared[-1]) if computed % self.page_size else 0)
+            rows.tables[group][row, first:end] = shared
+            rows.first_page[group][row], rows.end_page[group][row] = first, end
+        self.forked_rows.append(row)
+
+    def hold(self, name: str, row: int) -> None:
+        """Keep the full pages of a row alive under a name."""
+        full = int(self.rows.computed[row]) // self.page_size
+        for table, first, allocator in zip(self.rows.tables, self.rows.first_page, self.allocators, strict=True):
+            allocator.hold(name, table[row, first[row] : max(full, first[row])])
+
+    def release_hold(self, name: str) -> None:
+        for allocator in self.allocators:
+            allocator.release_hold(name)
+
+    def forget_prefixes(self) -> None:
+        """Empty the prefix cache. What runs now was computed in part before, so it will not be published either."""
+        for allocator in self.allocators:
+            allocator.forget_all()
+        self.rows.published[self.rows.active] = np.iinfo(np.int32).max
+
+    def sample_page_use(self) -> None:
+        """Add the pages in use now, as the plans in flight will fill them, to the statistics."""
+        rows, stats = self.rows, self.stats
+        active = np.flatnonzero(rows.active)
+        tokens = int(rows.planned_computed[active].sum())
+        for first, end, allocator in zip(rows.first_page, rows.end_page, self.allocators, strict=True):
+            passed = int(first[active].sum())
+            logical = int(end[active].sum()) - passed
+            shared = max(logical - allocator.num_held, 0)
+            stats.logical_pages += logical
+            stats.physical_pages += allocator.num_held
+            stats.filled_tokens += tokens - (passed + shared) * self.page_size  # shared pages are full
+        stats.samples += 1
+
+    def check(self) -> None:
+        """Raise InvariantError when rows, tables and pages disagree."""
+        rows = self.rows
+        active = np.flatnonzero(rows.active)
+        for group, allocator in enumerate(self.allocators):
+            table, first, end = rows.tables[group], rows.first_page[group], rows.end_page[group]
+            columns = np.arange(table.shape[1])
+            live = (columns >= first[:, None]) & (columns < end[:, None]) & rows.active[:, None]
+            if not np.array_equal(live, table != 0):
+                raise InvariantError("page tables: an entry is missing or stale")
+            if (end[active] * self.page_size < rows.planned_computed[active]).any():
+                raise InvariantError("page tables: planned tokens have no page")
+            allocator.check(table[live])
+        occupied = [row for row, request in enumerate(rows.requests) if request is not None]
+        problems = {
+            "active rows and requests differ": occupied != active.tolist(),
+            "a row is lost or in two states": sorted(rows.free + occupied) != list(range(1, len(rows.requests))),
+            "a request does not know its row": any(rows.request(row).row != row for row in occupied),
+            "plans lag behind": (rows.planned_computed < rows.computed).any()
+            or (rows.planned_tokens[active] < rows.num_tokens[active]).any(),
+            "more is computed than known": (rows.computed[active] > rows.num_tokens[active]).any(),
+            "a request is longer than its limit": (rows.num_tokens[active] >= rows.limit[active]).any(),
+            "a request holds more digests than full pages": any(
+                len(rows.request(row).page_digests) > rows.num_tokens[row] // self.page_size for row in occupied
+            ),
+        }
+        wrong = [problem for problem, found in problems.items() if found]
+        if wrong:
+            raise InvariantError(f"data shard {self.index}: " + "; ".join(wrong))

@@ -1,0 +1,63 @@
+"""The bounded queue of requests without a row, always sorted by rank."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from itertools import pairwise
+
+from jaxpaged.errors import InvariantError, QueueFullError
+from jaxpaged.request import Request
+
+Rank = tuple[int, float, int]
+
+
+def _rank(request: Request) -> Rank:
+    return request.rank
+
+
+class WaitingQueue:
+    """Sorted list: appending, taking from the front in batches and removing by rank are all cheap."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._requests: list[Request] = []
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self._requests)
+
+    def add(self, request: Request) -> None:
+        """Raises QueueFullError when `capacity` requests wait already."""
+        if len(self._requests) >= self.capacity:
+            raise QueueFullError(f"{len(self._requests)} requests are waiting, the most allowed; try again later.")
+        self.put_back(request)
+
+    def put_back(self, request: Request) -> None:
+        """Insert regardless of the bound: a preempted request was accepted long ago."""
+        if not self._requests or self._requests[-1].rank < request.rank:
+            self._requests.append(request)
+        else:
+            insort(self._requests, request, key=_rank)
+
+    def take(self, count: int) -> list[Request]:
+        """Remove and return the first `count`."""
+        taken = self._requests[:count]
+        del self._requests[:count]
+        return taken
+
+    def remove(self, request: Request) -> None:
+        del self._requests[self._index(request)]
+
+    def _index(self, request: Request) -> int:
+        index = bisect_left(self._requests, request.rank, key=_rank)
+        if index == len(self._requests) or self._requests[index] is not request:
+            raise InvariantError(f"request {request.request_id!r} is not in the waiting queue")
+        return index
+
+    def check(self) -> None:
+        """Raise InvariantError unless ranks are strictly increasing."""
+        if any(a.rank >= b.rank for a, b in pairwise(self._requests)):
+            raise InvariantError("waiting queue: out of order")

@@ -1,0 +1,53 @@
+"""Load a tokenizer from a model directory, without torch and without running code from the directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxpaged.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "spiece.model")
+
+
+def load_tokenizer(directory: Path, *, chat_template: str | None = None) -> PreTrainedTokenizerFast:
+    """The Hugging Face tokenizer of `directory`; `chat_template` replaces the one that it brings.
+
+    Raises ConfigError when the directory holds no tokenizer, a broken one, or one that only runs in Python.
+    """
+    if not any((directory / name).is_file() for name in TOKENIZER_FILES):
+        raise ConfigError(
+            f"{directory} holds no tokenizer ({', '.join(TOKENIZER_FILES[:3])}, ...). Copy the model's tokenizer files "
+            "there, name another directory with tokenizer=, or pass token ids with skip_tokenizer_init=True."
+        )
+    # imported here: it takes over a second, which the engine's compilation can hide
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the Rust parser of tokenizer.json raises bare Exception
+        raise ConfigError(f"The tokenizer in {directory} cannot be loaded: {error}") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ConfigError(
+            f"The tokenizer in {directory} ({type(tokenizer).__name__}) has no tokenizer.json form; "
+            "convert it with transformers' save_pretrained() first."
+        )
+    if chat_template is not None:
+        tokenizer.chat_template = chat_template
+    return tokenizer
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerFast, vocab_size: int) -> None:
+    """Refuse a tokenizer that belongs to another model: its vocabulary is larger than the model's logits.
+
+    Added tokens may lie beyond the logits (Gemma 3's image token does): a prompt that spells one is refused by itself.
+    """
+    size = tokenizer.backend_tokenizer.get_vocab_size(with_added_tokens=False)
+    if size > vocab_size:
+        raise ConfigError(
+            f"The tokenizer has {size} tokens but the model only {vocab_size} logits: they do not belong together. "
+            "Point tokenizer= at the model's own tokenizer."
+        )

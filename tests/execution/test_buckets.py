@@ -1,0 +1,30 @@
+"""The ladder of padded sizes."""
+
+import pytest
+
+from jaxpaged.execution.buckets import Buckets, choose, ladder, sparse
+
+
+@pytest.mark.parametrize("largest", [1, 7, 8, 9, 100, 256, 2048])
+def test_the_ladder_ends_at_the_limit_and_only_grows(largest):
+    sizes = ladder(largest)
+    assert sizes[-1] == largest
+    assert list(sizes) == sorted(set(sizes))
+
+
+def test_padding_never_exceeds_half_of_a_large_step():
+    sizes = ladder(2048)
+    for needed in range(33, 2049):
+        assert choose(sizes, needed) <= 1.5 * needed
+
+
+def test_a_size_beyond_the_ladder_is_refused():
+    with pytest.raises(ValueError, match="exceeds the largest bucket"):
+        choose(ladder(64), 65)
+
+
+def test_rare_programs_are_few_and_cover_the_limit():
+    buckets = Buckets.for_limits(512, 256)
+    assert buckets.rare_heads[-1] == 256
+    assert len(buckets.rare_heads) < len(buckets.heads)
+    assert sparse((8,)) == (8,)

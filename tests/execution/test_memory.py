@@ -1,0 +1,45 @@
+"""Page counts: exact, coarse, and refused with numbers when a request cannot fit."""
+
+import pytest
+
+from jaxpaged.config import CacheConfig
+from jaxpaged.errors import MemoryPlanError
+from jaxpaged.execution.memory import GIB, GroupDemand, coarse, plan_memory
+
+FULL = GroupDemand(page_bytes=1 << 20, pages_per_request=64, most_pages=1 << 30)
+
+
+def plan(config=CacheConfig(), groups=(FULL,), **sizes):
+    known = {"platform": "gpu", "capacity": 80 * GIB, "weights": 16 * GIB, "temporaries": GIB} | sizes
+    return plan_memory(config, groups, **known)
+
+
+def test_every_byte_is_accounted_for_within_the_share():
+    made = plan()
+    used = made.weights + made.temporaries + made.reserve + made.kv
+    assert used <= 0.92 * made.capacity
+    assert used >= 0.92 * made.capacity * 0.96  # the coarse ladder costs at most one step of about 3 %
+    assert "full-length requests" in made.table(32, [64])
+
+
+def test_a_few_bytes_more_or_less_give_the_same_shapes():
+    assert plan(weights=16 * GIB).num_pages == plan(weights=16 * GIB - (3 << 20)).num_pages
+
+
+@pytest.mark.parametrize("pages", [1, 63, 64, 1000, 123_456])
+def test_the_ladder_is_coarse_but_close(pages):
+    assert pages * 31 / 32 <= coarse(pages) <= pages
+
+
+def test_a_window_group_takes_no_more_than_it_can_use():
+    window = GroupDemand(page_bytes=1 << 20, pages_per_request=4, most_pages=1000)
+    full_pages, window_pages = plan(groups=(FULL, window)).num_pages
+    assert window_pages == 1000
+    assert full_pages > 50_000
+
+
+def test_too_little_memory_names_the_numbers_and_the_mend():
+    with pytest.raises(MemoryPlanError, match=r"needs 0\.06 GiB .* Lower max_model_len"):
+        plan(CacheConfig(kv_cache_memory_bytes=1 << 20))
+    with pytest.raises(MemoryPlanError, match="num_gpu_blocks_override=8"):
+        plan(CacheConfig(num_gpu_blocks_override=8))

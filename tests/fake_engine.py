@@ -1,0 +1,153 @@
+"""An Engine without a model: every request gets the tokens that a script gives for it, a few per step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from jaxpaged.config import EngineConfig
+from jaxpaged.errors import QueueFullError, RequestError
+from jaxpaged.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats, TokenLogprobs
+
+Script = Callable[[EngineRequest], Sequence[int]]
+
+
+def echo(request: EngineRequest) -> list[int]:
+    """The prompt's own tokens, over and over, as many as are asked for."""
+    wanted = request.params.max_tokens or 16
+    prompt = request.prompt_token_ids
+    return [prompt[i % len(prompt)] for i in range(wanted)]
+
+
+@dataclass(slots=True)
+class _Row:
+    request: EngineRequest
+    tokens: list[int]
+    sent: int = 0
+    events: list[tuple[str, float]] = field(default_factory=list)
+
+
+class FakeEngine:
+    """The interface of jaxpaged.engine.Engine, in host Python.
+
+    `script` names the tokens of a request; generation ends at an end-of-sequence or stop token among them, or after
+    max_tokens, as in the real engine. `tokens_per_step` may be a list that is cycled through. `refuse` maps request
+    ids to the error that add() raises, `fail` to the error that a request ends with at its first step.
+    `crash_after` steps, step() raises RuntimeError.
+    """
+
+    def __init__(
+        self,
+        script: Script = echo,
+        *,
+        vocab_size: int = 512,
+        max_model_len: int = 256,
+        tokens_per_step: int | Sequence[int] = 1,
+        max_num_seqs: int = 64,
+        max_queued: int = 1024,
+        refuse: Mapping[str, str] | None = None,
+        fail: Mapping[str, str] | None = None,
+        crash_after: int | None = None,
+        step_seconds: float = 0.0,
+    ) -> None:
+        self.info = EngineInfo(
+            model="fake",
+            max_model_len=max_model_len,
+            vocab_size=vocab_size,
+            num_pages=64,
+            page_size=16,
+            max_num_seqs=max_num_seqs,
+            max_num_batched_tokens=max_num_seqs,
+            backend="fake",
+            start_up_seconds=0.0,
+            report="",
+        )
+        self.requests: list[EngineRequest] = []  # everything that was added, for tests to look at
+        self.aborted: list[str] = []
+        self.steps = 0
+        self._script = script
+        self._per_step = [tokens_per_step] if isinstance(tokens_per_step, int) else list(tokens_per_step)
+        self._max_queued = max_queued
+        self._refuse = dict(refuse or {})
+        self._fail = dict(fail or {})
+        self._crash_after = crash_after
+        self._step_seconds = step_seconds
+        self._rows: dict[str, _Row] = {}
+
+    @classmethod
+    def build(cls, config: EngineConfig, *, devices: Any = None, mesh: Any = None, progress: bool = True) -> Self:
+        return cls(max_model_len=config.model.max_model_len or 256, max_num_seqs=config.scheduler.max_num_seqs)
+
+    def add(self, request: EngineRequest) -> None:
+        if request.request_id in self._refuse:
+            raise RequestError(self._refuse[request.request_id])
+        if len(self._rows) >= self.info.max_num_seqs + self._max_queued:
+            raise QueueFullError("The queue is full; try again later.")
+        self.requests.append(request)
+        row = _Row(request, list(self._script(request)))
+        row.events.append(("queued", time.monotonic()))
+        self._rows[request.request_id] = row
+
+    def abort(self, request_ids: Iterable[str]) -> None:
+        for request_id in request_ids:
+            self.aborted.append(request_id)
+            self._rows.pop(request_id, None)
+
+    def step(self) -> list[EngineOutput]:
+        self.steps += 1
+        if self._crash_after is not None and self.steps > self._crash_after:
+            raise RuntimeError("the fake engine was told to crash")
+        if self._step_seconds:
+            time.sleep(self._step_seconds)
+        count = self._per_step[self.steps % len(self._per_step)]
+        running = list(self._rows.values())[: self.info.max_num_seqs]
+        return [self._advance(row, count) for row in running]
+
+    def has_work(self) -> bool:
+        return bool(self._rows)
+
+    def stats(self) -> EngineStats:
+        running = min(len(self._rows), self.info.max_num_seqs)
+        return EngineStats(num_running=running, num_waiting=len(self._rows) - running, num_steps=self.steps)
+
+    def reset_prefix_cache(self) -> bool:
+        return True
+
+    def _advance(self, row: _Row, count: int) -> EngineOutput:
+        request, params = row.request, row.request.params
+        output = EngineOutput(request.request_id)
+        if request.request_id in self._fail:
+            output.finish_reason, output.error = "error", self._fail[request.request_id]
+        while output.finish_reason is None and len(output.new_token_ids) < count:
+            self._emit(row, output)
+        if row.events:
+            output.events, row.events = row.events, []
+        if params.logprobs is not None:
+            output.logprobs = [_logprobs(token, params.logprobs) for token in output.new_token_ids]
+        if output.finish_reason is not None:
+            del self._rows[request.request_id]
+        return output
+
+    def _emit(self, row: _Row, output: EngineOutput) -> None:
+        request, params = row.request, row.request.params
+        if row.sent == 0:
+            now = time.monotonic()
+            row.events += [("scheduled", now), ("first_token", now)]
+            if params.prompt_logprobs is not None:
+                output.prompt_logprobs = [_logprobs(t, params.prompt_logprobs) for t in request.prompt_token_ids[1:]]
+        token = row.tokens[row.sent]
+        row.sent += 1
+        output.new_token_ids.append(token)
+        if row.sent >= params.min_tokens and token in (params.stop_token_ids or ()):
+            output.finish_reason, output.stop_reason = "stop", token
+        elif row.sent >= params.min_tokens and not params.ignore_eos and token in request.eos_token_ids:
+            output.finish_reason = "stop"
+        elif row.sent == len(row.tokens) or row.sent == params.max_tokens:
+            output.finish_reason = "length"
+
+
+def _logprobs(token: int, count: int) -> TokenLogprobs:
+    """The token is the most likely one; its neighbours follow."""
+    return TokenLogprobs(token, -0.5, 1, [token + i for i in range(count)], [-0.5 - i for i in range(count)])
