@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from jaxpaged.errors import ConfigError, EngineDeadError, JaxPagedError, RequestError
     from jaxpaged.llm import LLM
     from jaxpaged.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
-    from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
+    from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
     from jaxpaged.text.prompts import EmbedsPrompt, PromptType, TextPrompt, TokensPrompt
 
 __version__ = "0.1.0"
 __all__ = [
     "LLM",
     "AsyncLLM",
+    "BeamSearchParams",
     "CompletionOutput",
     "ConfigError",
     "EmbedsPrompt",
@@ -41,6 +42,7 @@ __all__ = [
 _HOMES = {
     "LLM": "jaxpaged.llm",
     "AsyncLLM": "jaxpaged.async_llm",
+    "BeamSearchParams": "jaxpaged.sampling_params",
     "CompletionOutput": "jaxpaged.outputs",
     "ConfigError": "jaxpaged.errors",
     "EmbedsPrompt": "jaxpaged.text.prompts",

@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
+import jax
+from jax.sharding import Mesh
+
+from jaxpaged.config import EngineConfig
+from jaxpaged.errors import RequestError
 from jaxpaged.execution.collect import LogprobCollector, step_result
 from jaxpaged.execution.records import StepRecords
 from jaxpaged.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats
 from jaxpaged.request import Request
 from jaxpaged.scheduling.plan import StepPlan
-from jaxpaged.scheduling.scheduler import Committed, Scheduler
+from jaxpaged.scheduling.commit import Committed
+from jaxpaged.scheduling.scheduler import Scheduler
+from jaxpaged.scheduling.stats import KVStats
+from jaxpaged.startup import start
 
 
 class Pending(Protocol):
@@ -30,6 +38,12 @@ class PlanRunner(Protocol):
     """Executes plans in the order in which they are submitted."""
 
     def submit(self, plan: StepPlan) -> Pending: ...
+
+    def update_weights(self, weights: Mapping[str, Any]) -> None: ...
+
+    def sleep(self, level: int) -> None: ...
+
+    def wake_up(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -49,8 +63,29 @@ class Engine:
     records: StepRecords = field(default_factory=StepRecords)
     _in_flight: deque[tuple[StepPlan, Pending]] = field(default_factory=deque)
     _requests: dict[str, Request] = field(default_factory=dict)
+    _late: list[EngineOutput] = field(default_factory=list)
     _logprobs: LogprobCollector = field(default_factory=LogprobCollector)
     _last_progress: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def build(
+        cls,
+        config: EngineConfig,
+        *,
+        devices: Sequence[jax.Device] | None = None,
+        mesh: Mesh | None = None,
+        progress: bool = True,
+    ) -> Engine:
+        """Load the model, compile every program, size the KV pool; then ready. Raises ConfigError."""
+        parts = start(config, devices=devices, mesh=mesh, progress=progress)
+        return cls(
+            parts.info,
+            parts.scheduler,
+            parts.runner,
+            parts.make_request,
+            config.scheduler.plans_in_flight,
+            lambda: parts.counter.count,
+        )
 
     def add(self, message: EngineRequest) -> None:
         """Queue a request. Raises RequestError (a QueueFullError when the client may retry)."""
@@ -66,10 +101,13 @@ class Engine:
                 self.scheduler.abort(request_id)
 
     def has_work(self) -> bool:
-        return bool(self._in_flight) or self.scheduler.has_work()
+        return bool(self._in_flight or self._late) or self.scheduler.has_work()
 
     def step(self) -> list[EngineOutput]:
         """Submit the next plan if there is one, then collect the oldest when the pipeline is full or dry."""
+        if self._late:
+            outputs, self._late = self._late, []
+            return outputs
         plan = self.scheduler.schedule()
         if plan is not None:
             self._submit(plan)
@@ -92,6 +130,32 @@ class Engine:
             last_step_age=time.monotonic() - self._last_progress if self.has_work() else 0.0,
             compiles_after_ready=self.compiles(),
         )
+
+    def kv_stats(self) -> KVStats:
+        """Waste and sharing of KV pages, averaged over the steps so far."""
+        return self.scheduler.kv_stats()
+
+    def reset_prefix_cache(self) -> bool:
+        """Forget every cached prefix."""
+        self.scheduler.reset_prefix_cache()
+        return True
+
+    def update_weights(self, weights: Mapping[str, Any]) -> None:
+        """Replace weights by checkpoint name -> array, after the plans in flight; cached prefixes are forgotten."""
+        self._late += self.drain()
+        self.runner.update_weights(weights)
+        self.scheduler.reset_prefix_cache()
+
+    def sleep(self, level: int = 1) -> None:
+        """Give device memory back: level 1 keeps the weights on the host, level 2 drops them. Raises RequestError when busy."""
+        if self.has_work():
+            raise RequestError("the engine has unfinished requests; let them end or abort them before sleep().")
+        self.scheduler.reset_prefix_cache()
+        self.runner.sleep(level)
+
+    def wake_up(self) -> None:
+        """Take the device memory again. After level 2 the weights are zero until update_weights()."""
+        self.runner.wake_up()
 
     def drain(self) -> list[EngineOutput]:
         """Collect every plan in flight without submitting more."""

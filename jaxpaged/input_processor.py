@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jaxpaged.config import EngineConfig
@@ -125,7 +126,7 @@ class InputProcessor:
             raise RequestError(f"tokenization_kwargs has no {', '.join(unknown)} here.", "tokenization_kwargs")
         if not tokenization_kwargs.get("truncation"):
             self._check_characters(text, tokenizer)
-        return tokenizer.encode(text, **tokenization_kwargs)
+        return tokenizer.encode(text, verbose=False, **tokenization_kwargs)  # we check the length ourselves
 
     def _check_characters(self, text: str, tokenizer: PreTrainedTokenizerFast) -> None:
         """Refuse a text that is too long whatever its tokens, before minutes are spent on tokenizing it."""
@@ -157,8 +158,11 @@ class InputProcessor:
                 f"{self._max_model_len} leaves room for {room}.",
                 "min_tokens",
             )
+        if params.bad_words and self._tokenizer is not None:
+            params = params.tokenize_bad_words(partial(self._tokenizer.encode, add_special_tokens=False))
+        params.validate(self._vocab_size, self._max_model_len, self._config.model.max_logprobs)
         max_tokens = room if params.max_tokens is None else min(params.max_tokens, room)
-        return replace(params, max_tokens=max_tokens)
+        return params if max_tokens == params.max_tokens else replace(params, max_tokens=max_tokens)
 
     def _check_priority(self, priority: int) -> None:
         if priority and self._config.scheduler.policy != "priority":

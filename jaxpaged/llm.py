@@ -37,10 +37,11 @@ from jaxpaged.text.chat_template import ChatOptions, Message, read_chat_template
 from jaxpaged.text.front_end import FrontEnd, load_front_end
 from jaxpaged.text.prompts import PromptType, prompt_list
 from jaxpaged.vllm_arguments import check_other_arguments
-from jaxpaged.weights.hub import resolve_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+    from jaxpaged.scheduling.stats import KVStats
 
 SamplingChoice = SamplingParams | Sequence[SamplingParams] | None
 
@@ -303,8 +304,11 @@ class LLM:
         return str(next(self._request_ids))
 
     def _params(self, given: SamplingChoice, length: int) -> list[SamplingParams]:
-        every = _per_request(given if given is not None else self._input.default_params(), length, "sampling_params")
-        return [replace(params, output_kind=RequestOutputKind.FINAL_ONLY) for params in every]
+        """One for each prompt; only their final outputs will be made."""
+        given = given if given is not None else self._input.default_params()
+        if isinstance(given, SamplingParams):
+            return [_final_only(given)] * length
+        return [_final_only(params) for params in _per_request(given, length, "sampling_params")]
 
     def _run(self, prepared: Sequence[PreparedRequest], use_tqdm: ProgressOption) -> list[RequestOutput]:
         return run_batch(self.engine, self._output, prepared, use_tqdm)
@@ -339,6 +343,10 @@ def _scheduler_config(
 
 def _with[Config: CacheConfig | SchedulerConfig](config: Config, **fields: Any) -> Config:
     return replace(config, **{name: value for name, value in fields.items() if value is not None})
+
+
+def _final_only(params: SamplingParams) -> SamplingParams:
+    return replace(params, output_kind=RequestOutputKind.FINAL_ONLY)
 
 
 def _per_request[T](value: T | Sequence[T], length: int, name: str) -> list[T]:

@@ -111,8 +111,9 @@ class _Request:
         return all(sequence.finish_reason is not None for sequence in self.sequences)
 
     def take(self, output: EngineOutput, sequence: _Sequence, now: float) -> None:
-        self._metrics.note(output.events, arrival=self.prepared.children[0].arrival)
-        self._metrics.note_tokens(sequence.take(output), now)
+        arrival = self.prepared.children[0].arrival
+        self._metrics.note(output.events, arrival=arrival)
+        self._metrics.note_tokens(sequence.take(output), now, arrival=arrival)
         self._num_cached_tokens = max(self._num_cached_tokens, output.num_cached_tokens)
         self._error = self._error or output.error
         if output.prompt_logprobs is not None:
@@ -160,8 +161,9 @@ class _Sequence:
         self._stop_reason: int | str | None = None
         self._text: list[str] = []
         self._token_ids: list[int] = []
-        self._logprobs: SampleLogprobs | None = [] if params.logprobs is not None else None
-        self._cumulative: float | None = 0.0 if params.logprobs is not None else None
+        wanted = params.num_logprobs is not None
+        self._logprobs: SampleLogprobs | None = [] if wanted else None
+        self._cumulative: float | None = 0.0 if wanted else None
         self._context = child.prompt_token_ids[-4:]
 
     def take(self, output: EngineOutput) -> int:

@@ -46,14 +46,18 @@ class RequestMetrics:
             elif name == "scheduled":
                 self.scheduled_ts = _earliest(self.scheduled_ts, when)
             elif name == "first_token":
-                self.first_token_ts = _earliest(self.first_token_ts, when)
-                self.first_token_latency = self.first_token_ts - arrival
+                self._note_first_token(when, arrival)
 
-    def note_tokens(self, count: int, when: float) -> None:
+    def note_tokens(self, count: int, when: float, *, arrival: float) -> None:
         """`count` tokens reached the caller at `when`."""
         if count:
+            self._note_first_token(when, arrival)
             self.num_generation_tokens += count
             self.last_token_ts = when
+
+    def _note_first_token(self, when: float, arrival: float) -> None:
+        self.first_token_ts = _earliest(self.first_token_ts, when)
+        self.first_token_latency = self.first_token_ts - arrival
 
 
 def _earliest(known: float, when: float) -> float:

@@ -30,7 +30,7 @@ class Request:
 
     `variant` is the sampler variant of its rows and `seed` the seed of its random numbers, both chosen by the engine.
     `content_hashes` holds (first token position, digest) of whatever changes the keys and values without changing the
-    token ids: prompt embeddings at position 0, images where they stand. `prompt_embeds` is float32 [prompt_len, hidden].
+    token ids: prompt embeddings at position 0, images where they stand. `prompt_embeds`: float32 [prompt_len, hidden].
     `events` is a timeline of (name, monotonic seconds): queued, scheduled, first_token, preempted, finished.
     """
 
@@ -55,8 +55,10 @@ class Request:
     shard: int = 0
     row: int = 0
     rank: tuple[int, float, int] = (0, 0.0, 0)
-    # Known tokens: the prompt, and what was generated before a preemption. While RUNNING the scheduler's rows hold them.
+    # The prompt, and what was generated before the last preemption. While RUNNING the scheduler's rows know the rest.
     tokens: NDArray[np.int32] = field(default_factory=lambda: EMPTY_TOKENS)
+    prompt_heads: bool = False
+    page_need: tuple[int, ...] = ()
     row_words: NDArray[np.int32] = field(default_factory=lambda: EMPTY_TOKENS)
     stop_ids: NDArray[np.int32] = field(default_factory=lambda: EMPTY_TOKENS)
     prefix_key: bytes = b""

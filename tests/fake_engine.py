@@ -10,6 +10,7 @@ from typing import Any, Self
 from jaxpaged.config import EngineConfig
 from jaxpaged.errors import QueueFullError, RequestError
 from jaxpaged.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats, TokenLogprobs
+from jaxpaged.scheduling.stats import KVStats
 
 Script = Callable[[EngineRequest], Sequence[int]]
 
@@ -66,6 +67,7 @@ class FakeEngine:
         )
         self.requests: list[EngineRequest] = []  # everything that was added, for tests to look at
         self.aborted: list[str] = []
+        self.calls: list[tuple[Any, ...]] = []  # the other methods that were called, with their arguments
         self.steps = 0
         self._script = script
         self._per_step = [tokens_per_step] if isinstance(tokens_per_step, int) else list(tokens_per_step)
@@ -112,8 +114,21 @@ class FakeEngine:
         running = min(len(self._rows), self.info.max_num_seqs)
         return EngineStats(num_running=running, num_waiting=len(self._rows) - running, num_steps=self.steps)
 
+    def kv_stats(self) -> KVStats:
+        return KVStats(waste=0.0, saving=0.0, logical_pages=0.0, physical_pages=0.0, filled_tokens=0.0)
+
     def reset_prefix_cache(self) -> bool:
-        return True
+        self.calls.append(("reset_prefix_cache",))
+        return not self._rows
+
+    def update_weights(self, weights: Mapping[str, Any]) -> None:
+        self.calls.append(("update_weights", *weights))
+
+    def sleep(self, level: int = 1) -> None:
+        self.calls.append(("sleep", level))
+
+    def wake_up(self) -> None:
+        self.calls.append(("wake_up",))
 
     def _advance(self, row: _Row, count: int) -> EngineOutput:
         request, params = row.request, row.request.params

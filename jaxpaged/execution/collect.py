@@ -12,7 +12,8 @@ from jaxpaged.messages import EngineOutput, TokenLogprobs
 from jaxpaged.request import Request
 from jaxpaged.sampling.sampler import Sampled
 from jaxpaged.scheduling.plan import ShardResult, StepPlan, StepResult
-from jaxpaged.scheduling.scheduler import Committed, Scheduler
+from jaxpaged.scheduling.commit import Committed
+from jaxpaged.scheduling.scheduler import Scheduler
 
 
 def step_result(plan: StepPlan, sampled: Sampled | None) -> StepResult:
@@ -45,7 +46,9 @@ class LogprobCollector:
 
     def watch(self, plan: StepPlan, scheduler: Scheduler) -> None:
         """Note whose prompt positions the plan scores."""
-        owners = (scheduler.request_ids(index, shard.prompt_logprob_rows[:, 1]) for index, shard in enumerate(plan.shards))
+        owners = (
+            scheduler.shards[index].rows.ids[shard.prompt_logprob_rows[:, 1]] for index, shard in enumerate(plan.shards)
+        )
         self._owners.append(tuple(tuple(ids) for ids in owners))
 
     def forget(self, request_id: str) -> None:
@@ -64,9 +67,10 @@ class LogprobCollector:
             done = {finished.request.request_id: finished.request for finished in commit.finished}
             for request_id, index, kept in zip(commit.request_ids, commit.index, commit.num_tokens, strict=True):
                 request = requests.get(request_id) or done.get(request_id)
-                if request is not None and request.params.logprobs is not None and kept:
+                wanted = None if request is None else request.params.num_logprobs
+                if wanted is not None and kept:
                     where = shard_index, int(heads[index])
-                    self._sampled[request_id] = [_entry(sampled, where, request.params.logprobs)]
+                    self._sampled[request_id] = [_entry(sampled, where, wanted)]
             first = int(np.count_nonzero(shard.samples))
             for offset, request_id in enumerate(owners[shard_index]):
                 request = requests.get(request_id) or done.get(request_id)

@@ -77,8 +77,8 @@ class ProgramSet:
 
     def _backbone_with_embeds(self, size: int) -> Program:
         layout = BatchLayout(size, self.limits)
-        hidden = self.functions.decoder.spec.hidden_size
-        embeds = self._per_shard(size, hidden, dtype=jnp.float32)
+        width = self.functions.decoder.spec.embedding.width
+        embeds = self._per_shard(size, width, dtype=jnp.float32)
         use = self._per_shard(size, dtype=jnp.bool_)
         arguments = (self.leaves, self.pools, self.rows(), self._per_shard(layout.size), embeds, use)
         function = partial(self.functions.backbone_with_embeds, layout)

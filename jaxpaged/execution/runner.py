@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ from jaxpaged.execution.admission import SLOTS, AdmissionLayout
 from jaxpaged.execution.batch import BatchLayout, BatchLimits, pack
 from jaxpaged.execution.buckets import Buckets, choose
 from jaxpaged.execution.compiler import ProgramTable
+from jaxpaged.execution.embeds import PromptEmbeds
 from jaxpaged.execution.programs import COMMON_VARIANTS, REMEMBER_TOKENS
 from jaxpaged.execution.step import DeviceRows, HeadInput, Leaves
 from jaxpaged.kv.pool import KVPool
@@ -35,6 +36,14 @@ class PendingStep:
         return None if self.sampled is None else jax.tree.map(np.asarray, self.sampled)
 
 
+class Sleeping(NamedTuple):
+    """What wake_up() needs: host copies of the leaves (None: dropped), their shardings, pages per cache group."""
+
+    kept: tuple[np.ndarray, ...] | None
+    shardings: tuple[Any, ...]
+    pages: tuple[int, ...]
+
+
 @dataclass(slots=True)
 class Runner:
     """Device state and the compiled programs that change it."""
@@ -49,7 +58,10 @@ class Runner:
     pool: KVPool
     rows: DeviceRows
     sampler_rows: Any
-    layouts: dict[int, BatchLayout] = field(default_factory=dict)
+    updater: Callable[[Leaves, Mapping[str, Any]], Leaves]
+    layouts: dict[int, BatchLayout] = field(init=False)
+    embeds: PromptEmbeds = field(default_factory=PromptEmbeds)
+    _sleeping: Sleeping | None = None
 
     def __post_init__(self) -> None:
         self.layouts = {size: BatchLayout(size, self.limits) for size in self.buckets.tokens}
@@ -62,6 +74,28 @@ class Runner:
         heads = self._backbone(plan, self.layouts[choose(self.buckets.tokens, tokens)])
         wanted = max(_num_heads(shard) for shard in plan.shards)
         return PendingStep(plan, self._head(plan, heads, wanted) if wanted else None)
+
+    def update_weights(self, weights: Mapping[str, Any]) -> None:
+        """Replace weights in place by checkpoint name -> array."""
+        self.leaves = self.updater(self.leaves, weights)
+
+    def sleep(self, level: int) -> None:
+        """Free the pool and the weights on the devices; level 1 keeps the weights on the host."""
+        if self._sleeping is None:
+            kept = jax.device_get(self.leaves) if level == 1 else None
+            shardings = tuple(leaf.sharding for leaf in self.leaves)
+            self._sleeping = Sleeping(kept, shardings, tuple(map(self.pool.num_pages, range(len(self.pool.arrays)))))
+            for array in (*self.leaves, *self.pool.arrays):
+                array.delete()
+
+    def wake_up(self) -> None:
+        """Allocate what sleep() freed; weights that were not kept come back as zeros."""
+        if self._sleeping is not None:
+            kept, shardings, pages = self._sleeping
+            kept = kept or tuple(np.zeros(leaf.shape, leaf.dtype) for leaf in self.leaves)
+            self.leaves = tuple(jax.device_put(kept, shardings))
+            self.pool = KVPool.allocate(self.pool.geometry, pages)
+            self._sleeping = None
 
     def _admit(self, plan: StepPlan) -> None:
         pending = [list(shard.admissions) for shard in plan.shards]
@@ -76,6 +110,7 @@ class Runner:
         for index, shard in enumerate(plan.shards):
             for admission in shard.admissions:
                 self._remember(len(plan.shards), index, admission)
+                self.embeds.admit(index, admission)
 
     def _pack_admission(self, admission: Admission, out: np.ndarray) -> None:
         row = self.sampler.encode_row(admission.params, admission.prompt_len, admission.seed)
@@ -97,9 +132,13 @@ class Runner:
                 self.pool = self.pool.copy(group, copies)
 
     def _backbone(self, plan: StepPlan, layout: BatchLayout) -> HeadInput:
-        packed = self._put(pack(layout, plan))
-        program = self.programs["backbone", layout.tokens]
-        arrays, self.rows, heads = program(self.leaves, self.pool.arrays, self.rows, packed)
+        state = self.leaves, self.pool.arrays, self.rows, self._put(pack(layout, plan))
+        given = self.embeds.of(plan, layout.tokens)
+        if given is None:
+            arrays, self.rows, heads = self.programs["backbone", layout.tokens](*state)
+        else:
+            program = self.programs["backbone_with_embeds", layout.tokens]
+            arrays, self.rows, heads = program(*state, *map(self._put, given))
         self.pool = self.pool.with_arrays(arrays)
         return heads
 

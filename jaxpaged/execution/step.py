@@ -98,9 +98,9 @@ class StepFunctions:
         batch = self.per_shard(lambda words: unpack(layout, words))(packed)
         rows, prepared = self.per_shard(_prepare)(rows, batch)
         positions = batch.positions.reshape(-1)
-        x = self.decoder.embed(leaves, prepared.ids.reshape(-1), positions)
-        if embeds is not None:
-            x = jnp.where(use_embeds.reshape(-1, 1), embeds.reshape(x.shape).astype(x.dtype), x)
+        given = None if embeds is None else embeds.reshape(-1, embeds.shape[-1]).astype(self.decoder.dtype)
+        is_given = None if use_embeds is None else use_embeds.reshape(-1)
+        x = self.decoder.embed(leaves, prepared.ids.reshape(-1), positions, given, is_given)
         attend = self.attend(prepared, batch)
         hidden, pools = self.decoder.hidden(leaves, x, positions, attend, pools)
         shards = packed.shape[0]

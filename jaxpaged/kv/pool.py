@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from jaxpaged.errors import InvariantError
 from jaxpaged.kv.spec import CacheGroup
-from jaxpaged.sharding.mesh import DATA, MODEL
+from jaxpaged.sharding.mesh import DATA
 from jaxpaged.sharding.rules import sharding_of
 from pallas_kernels.paged_attention import PoolLayout
 
@@ -32,7 +32,10 @@ IntArray = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class PoolGeometry:
-    """What fixes the shape of the pools, except the number of pages. `page_size` in tokens."""
+    """What fixes the shape of the pools, except the number of pages. `page_size` in tokens.
+
+    `groups` count KV heads as they are stored: a multiple of the mesh's `model` axis.
+    """
 
     groups: tuple[CacheGroup, ...]
     layout: PoolLayout
@@ -40,17 +43,13 @@ class PoolGeometry:
     dtype: np.dtype
     mesh: Mesh
 
-    def kv_heads(self, group: int) -> int:
-        """KV heads in the pool over all `model` shards: where heads are fewer than devices, each is held by several."""
-        return max(self.groups[group].spec.kv_heads, self.mesh.shape[MODEL])
-
     def shape(self, group: int, pages: int) -> tuple[int, ...]:
         """Shape of a group's whole array, for `pages` pages in each data shard."""
         return self.layout.shape(
             layers=len(self.groups[group].layers),
             pages=pages * self.mesh.shape[DATA],
             page_size=self.page_size,
-            kv_heads=self.kv_heads(group),
+            kv_heads=self.groups[group].spec.kv_heads,
             head_dim=self.groups[group].spec.head_dim,
         )
 

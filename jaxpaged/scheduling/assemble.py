@@ -6,45 +6,49 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxpaged.request import Request
 from jaxpaged.scheduling.arrays import NO_INTS, BoolArray, IntArray, RowArray
 from jaxpaged.scheduling.plan import Admission, ShardPlan
-from jaxpaged.scheduling.rows import PROMPT_HEADS, Rows
+from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.running import StepDraft
 from jaxpaged.scheduling.shard import Shard
 
 LOOKS_BACK = 2  # from this sampler variant on, sampling may depend on earlier tokens of the request
+NO_PAIRS: IntArray = np.zeros((0, 2), np.int32)
 
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """What commit() must know about a shard's part of a plan in flight: [n] each, in the plan's order."""
+    """What commit() must know about a shard's part of a plan in flight.
+
+    In the plan's order, [n]: rows, samples and guessed (empty without speculation). Over all rows, [R]: sampled, epochs.
+    chunk_rows and chunk_ends are the rows that are not sampled, and how many of their tokens will be computed.
+    """
 
     rows: RowArray
-    ends: IntArray
     samples: BoolArray
+    guessed: IntArray
+    sampled: BoolArray
     epochs: IntArray
-    guessed: IntArray  # empty without speculation
-
-    @classmethod
-    def empty(cls) -> Flight:
-        """Of a shard that has nothing to do."""
-        return cls(np.zeros(0, np.intp), NO_INTS, np.zeros(0, np.bool_), NO_INTS, NO_INTS)
+    chunk_rows: RowArray
+    chunk_ends: IntArray
 
 
 def assemble(shard: Shard, draft: StepDraft) -> tuple[ShardPlan, Flight]:
     """The plan of a shard, single tokens first; planned_computed and planned_tokens move on."""
     rows = shard.rows
-    order = _single_tokens_first(draft.counts)
-    if order is not None:
-        draft.rows, draft.counts = draft.rows[order], draft.counts[order]
-    chosen, counts = draft.rows, draft.counts
+    chosen, counts, num_decodes = _chosen(draft)
     starts = rows.planned_computed[chosen]
     ends = starts + counts
-    guessed = _guessed(draft)
+    samples = ends >= rows.planned_tokens[chosen]
+    guessed = _guessed(draft, chosen)
     known = rows.num_tokens[chosen] + guessed if len(guessed) else rows.num_tokens[chosen]
     host_counts = np.minimum(np.maximum(known - starts, 0), counts)
-    samples = ends >= rows.planned_tokens[chosen]
-    num_decodes = int(np.count_nonzero(counts == 1))
+    sampled = draft.decoding
+    partial: RowArray = chosen[:0]
+    if draft.chunk_rows:
+        sampled[chosen[samples]] = True
+        partial = np.flatnonzero(~samples)
     plan = ShardPlan(
         rows=chosen.astype(np.int32),
         starts=starts,
@@ -52,94 +56,98 @@ def assemble(shard: Shard, draft: StepDraft) -> tuple[ShardPlan, Flight]:
         host_counts=host_counts,
         tokens=_tokens(rows, chosen, starts, host_counts, num_decodes),
         samples=samples,
-        prompt_logprob_rows=_prompt_logprob_rows(rows, chosen, starts, counts),
+        prompt_logprob_rows=_prompt_logprob_rows(rows, chosen, starts, counts) if rows.prompt_heads.any() else NO_PAIRS,
         page_writes=tuple(draft.page_writes),
-        page_copies=tuple(np.array(pairs, np.int32).reshape(-1, 2) for pairs in draft.page_copies),
-        admissions=_admissions(shard, draft),
-        variant=int(rows.variant[chosen[samples]].max(initial=0)),
+        page_copies=tuple(np.array(pairs, np.int32) if pairs else NO_PAIRS for pairs in draft.page_copies),
+        admissions=_admissions(shard, draft, chosen),
+        variant=int((rows.variant * sampled).max()),
         num_decodes=num_decodes,
         draft_counts=guessed,
     )
-    flight = Flight(chosen, ends, samples, rows.epoch[chosen], guessed)
-    _advance(rows, flight)
-    return plan, flight
-
-
-def _advance(rows: Rows, flight: Flight) -> None:
-    rows.planned_computed[flight.rows] = flight.ends
-    rows.planned_tokens[flight.rows] += flight.samples
-    if len(flight.guessed):  # how many guesses hold is not known: the row pauses until the plan is committed
-        paused = flight.rows[flight.guessed > 0]
+    rows.planned_computed[chosen] = ends
+    rows.planned_tokens += sampled
+    if len(guessed):  # how many guesses hold is not known: the row pauses until the plan is committed
+        paused = chosen[guessed > 0]
         rows.planned_tokens[paused] = rows.limit[paused]
+    return plan, Flight(chosen, samples, guessed, sampled, rows.epoch.copy(), chosen[partial], ends[partial])
 
 
-def _single_tokens_first(counts: IntArray) -> RowArray | None:
-    """The order that puts counts of 1 first, or None when they are so already."""
-    single = counts == 1
-    if single[: int(np.count_nonzero(single))].all():
-        return None
-    return np.argsort(~single, kind="stable")
+def _chosen(draft: StepDraft) -> tuple[RowArray, IntArray, int]:
+    """Rows [n] and counts [n] of the step, those with one token first, and how many these are."""
+    decoding = np.flatnonzero(draft.decoding)
+    chunks = sorted(zip(draft.chunk_counts, draft.chunk_rows, strict=True), key=lambda chunk: chunk[0] > 1)
+    counts = np.ones(len(decoding) + len(chunks), np.int32)
+    if not chunks:
+        return decoding, counts, len(counts)
+    counts[len(decoding) :] = [count for count, _ in chunks]
+    chosen = np.concatenate((decoding, np.array([row for _, row in chunks], np.intp)))
+    return chosen, counts, len(decoding) + sum(count == 1 for count, _ in chunks)
 
 
-def _guessed(draft: StepDraft) -> IntArray:
+def _guessed(draft: StepDraft, chosen: RowArray) -> IntArray:
     if not draft.guesses:
         return NO_INTS
-    return np.array([draft.guesses.get(row, 0) for row in draft.rows.tolist()], np.int32)
+    return np.array([draft.guesses.get(row, 0) for row in chosen.tolist()], np.int32)
 
 
 def _tokens(rows: Rows, chosen: RowArray, starts: IntArray, host_counts: IntArray, num_decodes: int) -> IntArray:
     """The tokens that the host gives, in the order of the rows."""
-    given = host_counts[:num_decodes] > 0
-    singles = rows.history[chosen[:num_decodes][given], starts[:num_decodes][given]]
+    given = np.flatnonzero(host_counts[:num_decodes])
+    singles = rows.history[chosen[given], starts[given]]
     if num_decodes == len(chosen):
         return singles
-    begin, count = starts[num_decodes:].tolist(), host_counts[num_decodes:].tolist()
     history = rows.history
-    parts = [history[row, a : a + n] for row, a, n in zip(chosen[num_decodes:].tolist(), begin, count, strict=True)]
-    return np.concatenate((singles, *parts))
+    chunks = zip(
+        chosen[num_decodes:].tolist(), starts[num_decodes:].tolist(), host_counts[num_decodes:].tolist(), strict=True
+    )
+    return np.concatenate([singles, *[history[row, start : start + count] for row, start, count in chunks]])
 
 
 def _prompt_logprob_rows(rows: Rows, chosen: RowArray, starts: IntArray, counts: IntArray) -> IntArray:
     """(token index in the step, row) of prompt positions that have a next prompt token: int32 [m, 2]."""
-    parts = [np.zeros((0, 2), np.int32)]
-    wanting = np.flatnonzero(rows.words[chosen, PROMPT_HEADS])
-    if len(wanting):
-        first = np.cumsum(counts) - counts
-        for index in wanting.tolist():
-            row, start = int(chosen[index]), int(starts[index])
-            count = min(int(counts[index]), int(rows.prompt_len[row]) - 1 - start)
-            if count > 0:
-                tokens = np.arange(first[index], first[index] + count, dtype=np.int32)
-                parts.append(np.column_stack((tokens, np.full(count, row, np.int32))))
+    parts = [NO_PAIRS]
+    first = np.cumsum(counts) - counts
+    for index in np.flatnonzero(rows.prompt_heads[chosen]).tolist():
+        row = int(chosen[index])
+        count = min(int(counts[index]), int(rows.prompt_len[row]) - 1 - int(starts[index]))
+        if count > 0:
+            tokens = np.arange(first[index], first[index] + count, dtype=np.int32)
+            parts.append(np.column_stack((tokens, np.full(count, row, np.int32))))
     return np.concatenate(parts)
 
 
-def _admissions(shard: Shard, draft: StepDraft) -> tuple[Admission, ...]:
+def _admissions(shard: Shard, draft: StepDraft, chosen: RowArray) -> tuple[Admission, ...]:
+    """Rows that this plan is the first to compute."""
     admitted = draft.admitted
     if shard.forked_rows:
-        scheduled = set(draft.rows.tolist())
+        scheduled = set(chosen.tolist())
         admitted = admitted + [row for row in shard.forked_rows if row in scheduled]
         shard.forked_rows = [row for row in shard.forked_rows if row not in scheduled]
     if not admitted:
         return ()
-    where = np.array(admitted, np.intp)
-    pages = [
-        [line[:end] for line, end in zip(table[where, : int(ends.max())], ends.tolist(), strict=True)]
-        for table, ends in (
-            (table, end[where]) for table, end in zip(shard.rows.tables, shard.rows.end_page, strict=True)
-        )
-    ]
-    return tuple(map(_admission, [shard.rows] * len(admitted), admitted, zip(*pages, strict=True)))
-
-
-def _admission(rows: Rows, row: int, pages: tuple[IntArray, ...]) -> Admission:
-    request = rows.request(row)
-    if request.row_words[PROMPT_HEADS]:
-        known = request.tokens
-    elif request.variant >= LOOKS_BACK:
-        known = request.tokens[: rows.computed[row]]
-    else:
-        known = NO_INTS
-    return Admission(
-        row, request.request_id, request.params, request.prompt_len, request.seed, pages, known, request.prompt_embeds
+    rows, where = shard.rows, np.array(admitted, np.intp)
+    requests: list[Request] = rows.requests[where].tolist()
+    pages = []
+    for table, end in zip(rows.tables, rows.end_page, strict=True):
+        ends = end[where]
+        lines = table[where, : int(ends.max())]
+        pages.append([line[:end] for line, end in zip(lines, ends.tolist(), strict=True)])
+    columns = (
+        admitted,
+        [request.request_id for request in requests],
+        [request.params for request in requests],
+        [len(request.prompt_token_ids) for request in requests],
+        [request.seed for request in requests],
+        zip(*pages, strict=True),
+        [_known_tokens(rows, request) for request in requests],
+        [request.prompt_embeds for request in requests],
     )
+    return tuple(map(Admission._make, zip(*columns, strict=True)))
+
+
+def _known_tokens(rows: Rows, request: Request) -> IntArray:
+    if request.prompt_heads:
+        return request.tokens
+    if request.variant >= LOOKS_BACK:
+        return request.tokens[: rows.computed[request.row]]
+    return NO_INTS

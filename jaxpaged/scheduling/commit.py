@@ -1,4 +1,4 @@
-"""A step's answers come back: tokens are appended, full pages published, and requests that are done leave their rows."""
+"""A step's answers come back: tokens are appended, full pages published, and requests that are done leave."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class Committed:
 
 
 class _Outcome(NamedTuple):
-    """Of m sampled sequences: how many tokens to keep, whether the last of them stops it, whether it ends at all."""
+    """Per row, [R]: tokens taken, whether the last of them stops the request, whether the request ends at all."""
 
-    kept: IntArray
+    taken: IntArray
     stopped: BoolArray
     ended: BoolArray
 
@@ -60,73 +60,87 @@ def commit_shard(shard: Shard, flight: Flight, result: ShardResult, now: float) 
     """Apply a shard's results. Raises InvariantError when they do not belong to the plan."""
     _check_shape(flight, result)
     rows = shard.rows
-    live = rows.epoch[flight.rows] == flight.epochs
-    chunks = live & result.finite & ~flight.samples
-    rows.computed[flight.rows[chunks]] = flight.ends[chunks]
+    live = rows.epoch == flight.epochs
+    failed = np.zeros_like(live)
+    if not result.finite.all():
+        failed[flight.rows[~result.finite]] = True
+        failed &= live
+    good = live & ~failed
+    partial = good[flight.chunk_rows]
+    rows.computed[flight.chunk_rows[partial]] = flight.chunk_ends[partial]
 
-    index = np.flatnonzero(live & (flight.samples | ~result.finite))
-    where, tokens, failed = flight.rows[index], result.tokens[index], ~result.finite[index]
-    expected = result.num_tokens[index] == 1
-    if len(flight.guessed):
-        expected &= flight.guessed[index] == 0
-    ids = rows.ids[where].tolist()
-    outcome = _append(rows, where, tokens, np.where(failed, 0, result.num_tokens[index]), now)
+    answered = flight.sampled & good
+    outcome = _append(rows, flight, result, answered, now)
     if shard.hasher is not None:
-        _publish(shard, where[~failed])
+        _publish(shard, answered)
+    here = live[flight.rows]
+    index = np.flatnonzero((answered | failed)[flight.rows])
+    where, tokens = flight.rows[index], result.tokens[index]
     leaving = outcome.ended | failed
-    finished = _finish(rows, where, tokens, outcome, failed, now)
-    if finished:
-        shard.vacate(where[leaving])
-    preempted = _set_back(shard, where[~expected & ~leaving], now)
-    return ShardCommit(live, index, ids, tokens, outcome.kept, finished, preempted)
+    report = ShardCommit(
+        live=here,
+        index=index,
+        request_ids=rows.ids[where].tolist(),
+        tokens=tokens,
+        num_tokens=outcome.taken[where],
+        finished=_finish(rows, where, tokens, outcome, failed, now),
+        preempted=_set_back(shard, flight, answered & ~leaving, outcome, now),
+    )
+    if report.finished:
+        shard.vacate(np.flatnonzero(leaving))
+    return report
 
 
 def _check_shape(flight: Flight, result: ShardResult) -> None:
     count = len(flight.rows)
+    if result.tokens.ndim != 2 or result.tokens.shape[1] < 1:
+        raise InvariantError(f"a result's tokens have the shape {result.tokens.shape} instead of [n, k >= 1]")
     if not (len(result.tokens) == len(result.num_tokens) == len(result.finite) == count):
         raise InvariantError(f"a result for {len(result.tokens)} sequences answers a plan of {count}")
     if count and int(result.num_tokens.max()) > result.tokens.shape[1]:
         raise InvariantError("a result counts more tokens than it holds")
 
 
-def _append(rows: Rows, where: RowArray, tokens: IntArray, counts: IntArray, now: float) -> _Outcome:
-    """Write sampled tokens [m, k] into the history, up to the first that ends its request."""
-    known = rows.num_tokens[where]
-    step = np.arange(tokens.shape[1], dtype=np.int32)
-    lengths = known[:, None] + (step + 1)[None, :]
-    stops = (tokens[:, :, None] == rows.stops[where][:, None, :]).any(axis=2)
-    stops &= lengths >= rows.stop_from[where][:, None]
-    ends = (stops | (lengths >= rows.limit[where][:, None])) & (step[None, :] < counts[:, None])
-    ended = ends.any(axis=1)
-    kept = np.where(ended, ends.argmax(axis=1).astype(np.int32) + 1, counts)
-    line, column = np.nonzero(step[None, :] < kept[:, None])
-    rows.history[where[line], known[line] + column] = tokens[line, column]
-    rows.num_tokens[where] = known + kept
-    rows.computed[where] = known + kept - 1
-    for row in where[(known == rows.prompt_len[where]) & (kept > 0)].tolist():
+def _append(rows: Rows, flight: Flight, result: ShardResult, answered: BoolArray, now: float) -> _Outcome:
+    """Write sampled tokens into the history, column after column, up to the first that ends its request."""
+    before = rows.num_tokens.copy()
+    counts, token = np.zeros_like(before), np.zeros_like(before)
+    counts[flight.rows] = result.num_tokens
+    going = answered & (counts > 0)
+    stopped, ended = np.zeros_like(going), np.zeros_like(going)
+    for row in np.flatnonzero(going & (before == rows.prompt_len)).tolist():
         rows.request(row).events.append(("first_token", now))
-    stopped = ended & stops[np.arange(len(where)), np.maximum(kept - 1, 0)]
-    return _Outcome(kept, stopped, ended)
+    for column in range(result.tokens.shape[1]):
+        if column:
+            going &= (counts > column) & ~ended
+        token[flight.rows] = result.tokens[:, column]
+        where = np.flatnonzero(going)
+        rows.history[where, rows.num_tokens[where]] = token[where]
+        rows.num_tokens += going
+        stops = going & (rows.stops == token).any(axis=0) & (rows.num_tokens >= rows.stop_from)
+        stopped |= stops
+        ended |= stops | (going & (rows.num_tokens >= rows.limit))
+    np.copyto(rows.computed, rows.num_tokens - 1, where=answered)
+    return _Outcome(rows.num_tokens - before, stopped, ended)
 
 
-def _publish(shard: Shard, where: RowArray) -> None:
+def _publish(shard: Shard, answered: BoolArray) -> None:
     """Hash the pages that have become full and offer them to the prefix cache.
 
     Only rows whose latest logits were finite come here, so nothing that a failing step computed is ever found.
     """
     rows, hasher = shard.rows, shard.hasher
-    full = rows.computed[where] // shard.page_size
-    news = np.flatnonzero(full > rows.published[where])
-    if not len(news) or hasher is None:
+    full = rows.computed // shard.page_size
+    grown = np.flatnonzero(answered & (full > rows.published))
+    if not len(grown) or hasher is None:
         return
-    grown, last = where[news], full[news]
-    first = rows.published[grown]
+    first, last = rows.published[grown], full[grown]
     digests: list[bytes] = []
-    for row, a, b in zip(grown.tolist(), first.tolist(), last.tolist(), strict=True):
-        request = rows.request(row)
-        if len(request.page_digests) < b:
-            hasher.extend(request, rows.history[row], b)
-        digests += request.page_digests[a:b]
+    lines = zip(grown.tolist(), rows.requests[grown].tolist(), first.tolist(), last.tolist(), strict=True)
+    for row, request, begin, end in lines:
+        if len(request.page_digests) < end:
+            hasher.extend(request, rows.history[row], end)
+        digests += request.page_digests[begin:end]
     rows.published[grown] = last
     entries = np.repeat(grown, last - first), ragged_range(first, last - first)
     for table, allocator in zip(rows.tables, shard.allocators, strict=True):
@@ -141,20 +155,25 @@ def _publish(shard: Shard, where: RowArray) -> None:
 def _finish(
     rows: Rows, where: RowArray, tokens: IntArray, outcome: _Outcome, failed: BoolArray, now: float
 ) -> tuple[Finished, ...]:
-    """Mark the requests that ended, and say why: stop, length, or error for logits that were not finite."""
+    """Mark the requests that end, and say why: stop, length, or error for logits that were not finite."""
+    leaving = np.flatnonzero((outcome.ended | failed)[where])
+    if not len(leaving):
+        return ()
+    ending = where[leaving]
+    last = tokens[leaving, outcome.taken[ending] - 1]
     finished = []
-    for position in np.flatnonzero(outcome.ended | failed).tolist():
-        request = rows.request(int(where[position]))
-        if failed[position]:
-            reason = "error"
-        elif outcome.stopped[position]:
-            reason = "stop"
-            last = int(tokens[position, outcome.kept[position] - 1])
-            is_eos = last in request.eos_token_ids and not request.params.ignore_eos
-            request.stop_reason = None if is_eos else last
-        else:
-            reason = "length"
-        mark_finished(request, reason, now)
+    for position, request, token, stopped, broken in zip(
+        leaving.tolist(),
+        rows.requests[ending].tolist(),
+        last.tolist(),
+        outcome.stopped[ending].tolist(),
+        failed[ending].tolist(),
+        strict=True,
+    ):
+        if stopped:
+            is_eos = token in request.eos_token_ids and not request.params.ignore_eos
+            request.stop_reason = None if is_eos else token
+        mark_finished(request, "stop" if stopped else "error" if broken else "length", now)
         finished.append(Finished(position, request))
     return tuple(finished)
 
@@ -166,12 +185,17 @@ def mark_finished(request: Request, reason: str, now: float) -> None:
     request.events.append(("finished", now))
 
 
-def _set_back(shard: Shard, where: RowArray, now: float) -> list[Request]:
-    """Plan these rows anew from what was accepted; what is in flight for them assumed another outcome.
+def _set_back(shard: Shard, flight: Flight, staying: BoolArray, outcome: _Outcome, now: float) -> list[Request]:
+    """Plan rows anew that took another number of tokens than one: plans in flight for them assumed otherwise.
 
     Returns requests that had to be preempted: a plan in flight let go of a page that the row would need again.
     """
     rows = shard.rows
+    unexpected = staying & (outcome.taken != 1)
+    if len(flight.guessed):
+        guessed = flight.rows[flight.guessed > 0]
+        unexpected[guessed] = staying[guessed]
+    where = np.flatnonzero(unexpected)
     rows.planned_tokens[where] = rows.num_tokens[where]
     rows.planned_computed[where] = rows.computed[where]
     rows.epoch[where] += 1

@@ -13,7 +13,7 @@ from jaxpaged.request import Request
 from jaxpaged.scheduling.arrays import IntArray
 from jaxpaged.scheduling.cache_groups import PageGeometry
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
-from jaxpaged.scheduling.rows import PROMPT_HEADS
+from jaxpaged.scheduling.rows import LIMIT, NO_TOKEN
 
 
 class Intake:
@@ -34,45 +34,66 @@ class Intake:
         self._hasher = hasher
         self._arrivals = count()
 
-    def prepare(self, request: Request, tokens: IntArray) -> None:
-        """Fill in the scheduler's fields. `tokens`: int32, all that is known. Raises RequestError if it can never run."""
-        limit = self._limit(request, len(tokens))
-        self._check_pages(request, limit)
-        by_priority = self._config.policy == "priority"
-        arrival = next(self._arrivals)
-        request.rank = (request.priority, request.arrival, arrival) if by_priority else (0, 0.0, arrival)
-        request.tokens = tokens
-        request.row_words = self._row_words(request, limit)
-        request.stop_ids = _stop_ids(request)
-        if self._hasher is not None:
-            self._hasher.rehash(request)
+    def accept(self, request: Request) -> None:
+        """Fill in the scheduler's fields of a new request. Raises RequestError for one that can never run."""
+        if not request.prompt_token_ids:
+            raise RequestError("the prompt is empty; give at least one token.", "prompt")
+        try:
+            tokens = np.array(request.prompt_token_ids, np.int32)
+        except OverflowError as error:
+            raise RequestError("the prompt holds a number that is no token id.", "prompt") from error
+        if int(tokens.min()) < 0:
+            raise RequestError(f"the prompt holds {tokens.min()}, which is no token id.", "prompt")
+        self._rank_and_limit(request, tokens)
 
-    def prepare_fork(self, parent: Request, child: Request, tokens: IntArray) -> None:
+    def accept_fork(self, parent: Request, child: Request, tokens: IntArray) -> None:
         """The same for a child that continues its parent's tokens; what the parent hashed is not hashed again."""
         child.prompt_token_ids = parent.prompt_token_ids
         child.cache_salt, child.content_hashes = parent.cache_salt, parent.content_hashes
         child.adapter, child.adapter_version = parent.adapter, parent.adapter_version
         child.prompt_embeds = parent.prompt_embeds
-        self.prepare(child, tokens)
-        if len(tokens) > child.prompt_len:
-            child.row_words[PROMPT_HEADS] = 0
+        child.page_digests = parent.page_digests.copy()
+        self._rank_and_limit(child, tokens)
+
+    def set_back(self, request: Request, tokens: IntArray) -> None:
+        """Prepare a preempted request for its next admission. `tokens`: int32, prompt and output so far."""
+        request.tokens = tokens
+        size = self._geometry[0].page_size
+        # One token more than is known, so that every admission brings the request forward; the last is never computed.
+        needed = min(len(tokens) + 1, int(request.row_words[LIMIT]) - 1)
+        chunk = self._config.max_num_batched_tokens
+        request.page_need = tuple(geometry.most_pages(needed, chunk) for geometry in self._geometry)
+        request.prompt_heads = request.params.prompt_logprobs is not None and len(tokens) == request.prompt_len
+        request.row_words[-1] = request.prompt_heads
+        if self._hasher is not None:
+            self._hasher.extend(request, tokens, len(tokens) // size)
+
+    def _rank_and_limit(self, request: Request, tokens: IntArray) -> None:
+        limit = self._limit(request, len(tokens))
+        arrival = next(self._arrivals)
+        by_priority = self._config.policy == "priority"
+        request.rank = (request.priority, request.arrival, arrival) if by_priority else (0, 0.0, arrival)
+        words = (request.prompt_len, limit, request.prompt_len + request.params.min_tokens, request.variant, 0)
+        request.row_words = np.array(words, np.int32)  # in the order of the columns in rows.py
+        request.stop_ids = _stop_ids(request)
+        if self._hasher is not None:
+            request.prefix_key = self._hasher.key(request)
+        self.set_back(request, tokens)
 
     def _limit(self, request: Request, known: int) -> int:
         """The most tokens the request may have in all."""
-        if not known:
-            raise RequestError("the prompt is empty; give at least one token.", "prompt")
-        if request.prompt_len >= self._max_model_len:
+        limit = self._max_model_len
+        if request.prompt_len >= limit:
             raise RequestError(
                 f"the prompt has {request.prompt_len} tokens, which leaves no room for an answer in the context of "
-                f"{self._max_model_len}; shorten it or raise max_model_len.",
+                f"{limit}; shorten it or raise max_model_len.",
                 "prompt",
             )
-        wanted = request.params.max_tokens
-        limit = self._max_model_len
-        if wanted is not None:
-            limit = min(limit, request.prompt_len + wanted)
+        if request.params.max_tokens is not None:
+            limit = min(limit, request.prompt_len + request.params.max_tokens)
         if known >= limit:
-            raise RequestError(f"{known} tokens are known already, and {limit} is the most it may have.", "max_tokens")
+            raise RequestError(f"{known} tokens are there already, and {limit} is the most there may be.", "max_tokens")
+        self._check_pages(request, limit)
         return limit
 
     def _check_pages(self, request: Request, limit: int) -> None:
@@ -87,16 +108,10 @@ class Intake:
                     "max_tokens",
                 )
 
-    def _row_words(self, request: Request, limit: int) -> IntArray:
-        """In the order of the columns in rows.py."""
-        params = request.params
-        heads = params.prompt_logprobs is not None
-        words = (request.prompt_len, limit, request.prompt_len + params.min_tokens, request.variant, heads)
-        return np.array(words, np.int32)
-
 
 def _stop_ids(request: Request) -> IntArray:
     ids = set(request.params.stop_token_ids or ())
     if not request.params.ignore_eos:
         ids.update(request.eos_token_ids)
+    ids.discard(NO_TOKEN)
     return np.array(sorted(ids), np.int32)

@@ -2,16 +2,16 @@
 
 Refinements of the agreed fields:
 - `Admission.pages[g]` are the entries 0..k-1 of the row's page table of group g, the first chunk's pages included and
-  null (0) where a sliding window has passed; `page_writes` holds growth of rows admitted by earlier plans only,
-  and, in the plan of its admission, nothing of the row.
-- `Admission.known_tokens` are tokens 0..k-1 that must be in the device history but are not all among `ShardPlan.tokens`:
-  a cached prefix (for samplers that look back) or, with prompt_logprobs, the whole prompt (targets across chunk borders).
-- `ShardPlan.tokens` of sequence i are its first host_counts[i] tokens, at positions starts[i]...; what follows was sampled
-  on the device by an earlier plan.
+  null (0) where a sliding window has passed; `page_writes` are later changes, and may repeat some of the admission's.
+- `Admission.known_tokens` are tokens 0..k-1 that must be in the device history but are not all among
+  `ShardPlan.tokens`: a cached prefix (for samplers that look back: variant >= 2) or, with prompt_logprobs, the whole
+  prompt (the next token is the target, and may lie in the next chunk). Empty for the others.
+- `ShardPlan.tokens` of sequence i are its first host_counts[i] tokens, at positions starts[i]...; the others were
+  sampled on the device by an earlier plan.
 - Entries of a sliding-window page table behind the window are not erased on the device: attention must not read them.
 - Order of execution: admissions, page_copies, page_writes, then the tokens.
-- `draft_counts` is empty unless speculation is on; else the last draft_counts[i] of the counts[i] tokens are guesses, and
-  positions starts + counts - 1 - drafts ... starts + counts - 1 all need logits.
+- `draft_counts` is empty unless speculation is on; else the last draft_counts[i] of the counts[i] tokens are guesses,
+  and the logits of the last draft_counts[i] + 1 positions are needed.
 """
 
 from __future__ import annotations

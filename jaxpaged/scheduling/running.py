@@ -1,184 +1,202 @@
 """What the rows that run already do in the next step: one token each where they decode, chunks where they catch up.
 
-No phases: a row is behind its known tokens by one or by many. Rows that are behind by one come first and always fit, so a
-long prompt delays them by no more than the chunk it shares a step with.
+No phases: a row is behind its known tokens by one or by many. Those that are behind by one come first and always fit,
+so a long prompt delays them by no more than the chunk it shares a step with.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxpaged.request import Request
-from jaxpaged.scheduling.arrays import IntArray, RowArray, ragged_range
+from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray, ragged_range
+from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.shard import Shard
 
 
 @dataclass(slots=True)
 class StepDraft:
-    """A shard's next step while it is being decided. `budget` tokens and `heads` logit rows are left."""
+    """A shard's next step while it is being decided. `budget` tokens and `heads` logit rows are left.
+
+    decoding: bool [R], the rows that compute one token. chunk_rows, chunk_counts: the others. catching_up: rows that
+    were in the middle of their tokens before this step. guesses: row -> how many of its chunk are guesses.
+    """
 
     budget: int
     heads: int
-    rows: RowArray
-    counts: IntArray
-    catching_up: RowArray
-    guesses: dict[int, int] = field(default_factory=dict)
+    decoding: BoolArray
+    catching_up: list[int]
+    chunk_rows: list[int] = field(default_factory=list)
+    chunk_counts: list[int] = field(default_factory=list)
     admitted: list[int] = field(default_factory=list)
+    guesses: dict[int, int] = field(default_factory=dict)
     page_writes: list[IntArray] = field(default_factory=list)
     page_copies: list[list[tuple[int, int]]] = field(default_factory=list)
     preempted: list[Request] = field(default_factory=list)
 
-    def add(self, rows: RowArray, counts: IntArray) -> None:
-        self.rows = np.concatenate((self.rows, rows))
-        self.counts = np.concatenate((self.counts, counts))
+    @property
+    def is_empty(self) -> bool:
+        return not self.chunk_rows and not self.decoding.any()
+
+    def take_chunk(self, behind: int, prompt_heads: bool) -> int:
+        """Tokens for a row that is `behind` its known tokens, within the budget and the head rows left; takes both.
+
+        A prompt position whose log probabilities are wanted needs a head row; of other prompts only the last one does.
+        """
+        count = min(behind, self.budget)
+        if prompt_heads:
+            count = heads = min(count, self.heads)
+        else:
+            heads = 1 if count == behind else 0
+            if heads > self.heads:
+                count, heads = count - 1, 0
+        self.budget -= count
+        self.heads -= heads
+        return count
+
+    def drop(self, row: int) -> None:
+        """Forget a row that has been preempted."""
+        self.decoding[row] = False
+        self.guesses.pop(row, None)
+        if row in self.chunk_rows:
+            index = self.chunk_rows.index(row)
+            del self.chunk_rows[index], self.chunk_counts[index]
+
+
+class _Growth(NamedTuple):
+    """Rows of a step that lack pages in one cache group, and how many each; and table entries to copy before writing."""
+
+    rows: RowArray
+    counts: IntArray
+    copies: list[tuple[int, int]]
+
+    @property
+    def num_pages(self) -> int:
+        return int(self.counts.sum()) + len(self.copies)
 
 
 def draft_running(shard: Shard, budget: int, heads: int, now: float) -> StepDraft:
     """Choose tokens for all running rows and give them their pages, preempting the lowest-ranked where they run out."""
     rows = shard.rows
-    active = np.flatnonzero(rows.active)
-    planned = rows.planned_tokens[active]
-    behind = planned - rows.planned_computed[active]
-    behind[planned >= rows.limit[active]] = 0  # all that it may generate is in flight
-    decoding, catching_up = active[behind == 1], active[behind > 1]
-    used, ones = len(decoding), np.ones(len(decoding), np.int32)
-    draft = StepDraft(budget - used, heads - used, decoding, ones, catching_up)
-    if len(catching_up):
-        _draft_chunks(shard, draft)
+    # A row whose planned tokens reach the limit has all that it may generate in flight.
+    behind = (rows.planned_tokens - rows.planned_computed) * (rows.planned_tokens < rows.limit)
+    decoding = behind == 1
+    used = int(np.count_nonzero(decoding))
+    draft = StepDraft(budget - used, heads - used, decoding, np.flatnonzero(behind > 1).tolist())
+    if draft.catching_up:
+        _draft_chunks(rows, draft, behind)
     if shard.guesses:
         _draft_guesses(shard, draft)
-    _release_passed_pages(shard, draft)
-    _preempt_until_it_fits(shard, draft, now)
-    _grow(shard, draft)
+    _release_passed_pages(shard)
+    for group, growth in enumerate(_preempt_until_it_fits(shard, draft, now)):
+        _grow(shard, draft, group, growth)
     return draft
 
 
-def take_chunk(draft: StepDraft, behind: int, prompt_heads: bool) -> int:
-    """Tokens for a row that is `behind` its known tokens, within the budget and the head rows left; takes both.
-
-    A prompt position whose log probabilities are wanted needs a head row; of other prompts only the last one does.
-    """
-    count = min(behind, draft.budget)
-    if prompt_heads:
-        count = heads = min(count, draft.heads)
-    else:
-        heads = int(count == behind)
-        if heads > draft.heads:
-            count, heads = count - 1, 0
-    draft.budget -= count
-    draft.heads -= heads
-    return count
-
-
-def _draft_chunks(shard: Shard, draft: StepDraft) -> None:
+def _draft_chunks(rows: Rows, draft: StepDraft, behind: IntArray) -> None:
     """Chunks for rows that are behind by several tokens, the first in rank first."""
-    rows = shard.rows
-    chosen, counts = [], []
-    for row in sorted(draft.catching_up.tolist(), key=lambda row: rows.request(row).rank):
-        behind = int(rows.planned_tokens[row] - rows.planned_computed[row])
-        count = take_chunk(draft, behind, bool(rows.prompt_heads[row]))
+    for row in sorted(draft.catching_up, key=lambda row: rows.request(row).rank):
+        count = draft.take_chunk(int(behind[row]), bool(rows.prompt_heads[row]))
         if count:
-            chosen.append(row)
-            counts.append(count)
-    draft.add(np.array(chosen, np.intp), np.array(counts, np.int32))
+            draft.chunk_rows.append(row)
+            draft.chunk_counts.append(count)
 
 
 def _draft_guesses(shard: Shard, draft: StepDraft) -> None:
     """Let rows that decode and have nothing in flight verify their guessed tokens in the same step."""
     rows = shard.rows
-    for index, row in enumerate(draft.rows.tolist()):
-        idle = rows.planned_tokens[row] == rows.num_tokens[row] and rows.planned_computed[row] == rows.computed[row]
-        if row not in shard.guesses or draft.counts[index] != 1 or not idle:
-            continue
+    for row, guess in shard.guesses.items():
         known = int(rows.num_tokens[row])
-        guess = shard.guesses.pop(row)[: min(draft.budget, draft.heads, int(rows.limit[row]) - known - 1)]
-        rows.history[row, known : known + len(guess)] = guess
-        draft.counts[index] += len(guess)
-        draft.budget -= len(guess)
-        draft.heads -= len(guess)
-        if len(guess):
-            draft.guesses[row] = len(guess)
+        idle = rows.planned_tokens[row] == known and rows.planned_computed[row] == rows.computed[row]
+        count = min(len(guess), draft.budget, draft.heads, int(rows.limit[row]) - known - 1)
+        if not idle or not draft.decoding[row] or not count:
+            continue
+        rows.history[row, known : known + count] = guess[:count]
+        draft.budget -= count
+        draft.heads -= count
+        draft.decoding[row] = False
+        draft.chunk_rows.append(row)
+        draft.chunk_counts.append(1 + count)
+        draft.guesses[row] = count
+    shard.guesses.clear()  # a guess is about the next step only
 
 
-def _release_passed_pages(shard: Shard, draft: StepDraft) -> None:
-    """Let go of pages that a sliding window has left behind. Plans in flight that read them run before any new owner."""
+def _release_passed_pages(shard: Shard) -> None:
+    """Let go of pages behind a sliding window. Plans in flight that read them run before those of a new owner."""
     rows = shard.rows
-    starts = rows.planned_computed[draft.rows]
     for group, geometry in enumerate(shard.geometry):
         if geometry.window is None:
             continue
-        first = np.maximum(starts - (geometry.window - 1), 0) // geometry.page_size
-        passed = first - rows.first_page[group][draft.rows]
-        some = np.flatnonzero(passed > 0)
-        if len(some):
-            moved, counts = draft.rows[some], passed[some]
-            entries = np.repeat(moved, counts), ragged_range(rows.first_page[group][moved], counts)
-            shard.allocators[group].release(rows.tables[group][entries])
-            rows.tables[group][entries] = 0
-            rows.first_page[group][moved] = first[some]
+        first = np.maximum(rows.planned_computed - (geometry.window - 1), 0) // geometry.page_size
+        old, table = rows.first_page[group], rows.tables[group]
+        moved = np.flatnonzero(first > old)
+        if len(moved):
+            counts = first[moved] - old[moved]
+            entries = np.repeat(moved, counts), ragged_range(old[moved], counts)
+            shard.allocators[group].release(table[entries])
+            table[entries] = 0
+            old[moved] = first[moved]
 
 
-def _missing_pages(shard: Shard, draft: StepDraft) -> list[IntArray]:
-    """Per group, how many pages each row of the draft lacks: int32 [n]."""
-    end = shard.rows.planned_computed[draft.rows] + draft.counts
-    wanted = (end + (shard.page_size - 1)) // shard.page_size
-    return [np.maximum(wanted - held[draft.rows], 0) for held in shard.rows.end_page]
+def _preempt_until_it_fits(shard: Shard, draft: StepDraft, now: float) -> list[_Growth]:
+    """What each group needs, after taking the last in rank off their rows until the pages suffice."""
+    rows = shard.rows
+    while True:
+        growths = [_growth(shard, draft, group) for group in range(len(shard.allocators))]
+        if all(growth.num_pages <= pages.available for growth, pages in zip(growths, shard.allocators, strict=True)):
+            return growths
+        victim = max(np.flatnonzero(rows.active).tolist(), key=lambda row: rows.request(row).rank)
+        draft.preempted.append(shard.preempt(victim, now))
+        draft.drop(victim)
+
+
+def _growth(shard: Shard, draft: StepDraft, group: int) -> _Growth:
+    rows, size = shard.rows, shard.page_size
+    end = rows.end_page[group]
+    grown = np.flatnonzero(draft.decoding & (rows.planned_computed >= end * size))
+    counts = np.ones(len(grown), np.int32)
+    if draft.chunk_rows:
+        chunk_rows = np.array(draft.chunk_rows, np.intp)
+        wanted = rows.planned_computed[chunk_rows] + np.array(draft.chunk_counts, np.int32)
+        lacking = np.maximum((wanted + (size - 1)) // size - end[chunk_rows], 0)
+        grown, counts = np.concatenate((grown, chunk_rows)), np.concatenate((counts, lacking))
+    copies = _shared_writes(shard, draft, group) if shard.allocators[group].has_forks else []
+    return _Growth(grown, counts, copies)
 
 
 def _shared_writes(shard: Shard, draft: StepDraft, group: int) -> list[tuple[int, int]]:
-    """(row, table index) where a row would write to a page that it shares."""
-    if not shard.allocators[group].has_forks:
-        return []
-    starts = shard.rows.planned_computed[draft.rows]
+    """(row, table index) where a row of the step would write to a page that it shares."""
+    scheduled = np.concatenate((np.flatnonzero(draft.decoding), np.array(draft.chunk_rows, np.intp)))
+    starts = shard.rows.planned_computed[scheduled]
     inside = np.flatnonzero(starts % shard.page_size)
-    places = zip(draft.rows[inside].tolist(), (starts[inside] // shard.page_size).tolist(), strict=True)
-    table = shard.rows.tables[group]
-    return [(row, index) for row, index in places if shard.allocators[group].must_copy(int(table[row, index]))]
+    places = zip(scheduled[inside].tolist(), (starts[inside] // shard.page_size).tolist(), strict=True)
+    table, allocator = shard.rows.tables[group], shard.allocators[group]
+    return [(row, index) for row, index in places if allocator.must_copy(int(table[row, index]))]
 
 
-def _preempt_until_it_fits(shard: Shard, draft: StepDraft, now: float) -> None:
-    """Take the last in rank off their rows until the pages suffice for the others."""
-    rows = shard.rows
-    while True:
-        missing = _missing_pages(shard, draft)
-        wanted = [int(count.sum()) + len(_shared_writes(shard, draft, group)) for group, count in enumerate(missing)]
-        if all(want <= allocator.available for want, allocator in zip(wanted, shard.allocators, strict=True)):
-            return
-        victim = max(np.flatnonzero(rows.active).tolist(), key=lambda row: rows.request(row).rank)
-        draft.preempted.append(shard.preempt(victim, now))
-        kept = draft.rows != victim
-        draft.rows, draft.counts = draft.rows[kept], draft.counts[kept]
-        draft.guesses.pop(victim, None)
-
-
-def _grow(shard: Shard, draft: StepDraft) -> None:
+def _grow(shard: Shard, draft: StepDraft, group: int, growth: _Growth) -> None:
     """Give the rows their missing pages, and pages of their own where they share the one they write to."""
-    rows = shard.rows
-    for group, missing in enumerate(_missing_pages(shard, draft)):
-        table, allocator = rows.tables[group], shard.allocators[group]
-        copies = []
-        for row, index in _shared_writes(shard, draft, group):
-            shared = int(table[row, index])
-            if allocator.must_copy(shared):  # not if the other holder has just moved away
-                table[row, index] = allocator.copy_on_write(shared)
-                copies.append((row, index, shared))
-        some = np.flatnonzero(missing)
-        grown, counts = draft.rows[some], missing[some]
-        where = np.repeat(grown, counts), ragged_range(rows.end_page[group][grown], counts)
-        pages = allocator.allocate(int(counts.sum()))
-        table[where] = pages
-        rows.end_page[group][grown] += counts
-        draft.page_writes.append(_writes(table, where, copies))
-        draft.page_copies.append([(shared, int(table[row, index])) for row, index, shared in copies])
-
-
-def _writes(table: IntArray, where: tuple[RowArray, IntArray], copies: list[tuple[int, int, int]]) -> IntArray:
-    """(row, table index, page) of every changed table entry: int32 [k, 3]."""
-    writes = np.empty((len(where[0]) + len(copies), 3), np.int32)
-    grown = writes[: len(where[0])]
-    grown[:, 0], grown[:, 1], grown[:, 2] = where[0], where[1], table[where]
-    for line, (row, index, _) in zip(writes[len(grown) :], copies, strict=True):
-        line[:] = row, index, table[row, index]
-    return writes
+    table, end, allocator = shard.rows.tables[group], shard.rows.end_page[group], shard.allocators[group]
+    changed, copied = [], []
+    for row, index in growth.copies:
+        shared = int(table[row, index])
+        if allocator.must_copy(shared):  # not if the other holder has just moved away
+            table[row, index] = own = allocator.copy_on_write(shared)
+            changed.append((row, index, own))
+            copied.append((shared, own))
+    pages = allocator.allocate(int(growth.counts.sum()))
+    writes = np.empty((len(pages) + len(changed), 3), np.int32)
+    if len(pages):
+        where = np.repeat(growth.rows, growth.counts)
+        columns = ragged_range(end[growth.rows], growth.counts)
+        table[where, columns] = pages
+        end[growth.rows] += growth.counts
+        new = writes[: len(pages)]
+        new[:, 0], new[:, 1], new[:, 2] = where, columns, pages
+    if changed:
+        writes[len(pages) :] = changed
+    draft.page_writes.append(writes)
+    draft.page_copies.append(copied)

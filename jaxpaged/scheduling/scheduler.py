@@ -44,9 +44,9 @@ class StepFlight:
 
 
 class Scheduler:
-    """Owner of all requests between add() and their end. Not thread-safe. `num_pages` is per cache group, on each shard.
+    """Owner of all requests between add() and their end, when they are forgotten. Not thread-safe.
 
-    `clock` gives monotonic seconds. The request table holds waiting and running requests; a finished one is forgotten.
+    `num_pages` is per cache group, on each data shard, null page included. `clock` gives monotonic seconds.
     """
 
     def __init__(
@@ -68,16 +68,8 @@ class Scheduler:
         self.requests: dict[str, Request] = {}
         geometry = geometries(groups, page_size)
         self.hasher = PrefixHasher(page_size) if enable_prefix_caching else None
-        self.shards = tuple(
-            Shard(
-                index,
-                Rows(config.max_num_seqs, max_model_len, page_size, len(groups)),
-                geometry,
-                num_pages,
-                self.hasher,
-            )
-            for index in range(data_shards)
-        )
+        rows = [Rows(config.max_num_seqs, max_model_len, page_size, len(groups)) for _ in range(data_shards)]
+        self.shards = tuple(Shard(index, rows[index], geometry, num_pages, self.hasher) for index in range(data_shards))
         self._intake = Intake(config, geometry, tuple(num_pages), max_model_len, self.hasher)
         self._flights: deque[StepFlight] = deque()
         self._holds: dict[str, int] = {}  # name -> shard
@@ -91,7 +83,7 @@ class Scheduler:
         """Queue a request. Raises RequestError when it could never run, QueueFullError when the queue is full."""
         if request.request_id in self.requests:
             raise RequestError(f"a request with id {request.request_id!r} is running already.", "request_id")
-        self._intake.prepare(request, np.array(request.prompt_token_ids, np.int32))
+        self._intake.accept(request)
         self._enqueue(request)
 
     def fork(self, parent_id: str, child: Request) -> None:
@@ -105,7 +97,7 @@ class Scheduler:
         shard = self.shards[parent.shard]
         running = parent.status is RequestStatus.RUNNING
         tokens = shard.rows.history[parent.row, : shard.rows.num_tokens[parent.row]] if running else parent.tokens
-        self._intake.prepare_fork(parent, child, tokens.copy())
+        self._intake.accept_fork(parent, child, tokens.copy())
         if running and shard.can_fork(parent.row):
             self.requests[child.request_id] = child
             child.shard = parent.shard
@@ -148,11 +140,10 @@ class Scheduler:
         limits = self.config.max_num_batched_tokens, self.config.max_num_seqs
         drafts = [draft_running(shard, *limits, now) for shard in self.shards]
         preempted = [request for draft in drafts for request in draft.preempted]
-        if preempted:
-            self._put_back(preempted)
-        elif self.queue:
+        self._put_back(preempted)
+        if self.queue and (not preempted or all(draft.is_empty for draft in drafts)):
             self._admit(drafts, now)
-        if not any(len(draft.rows) for draft in drafts):
+        if all(draft.is_empty for draft in drafts):
             return None
         plans, flights = zip(*map(assemble, self.shards, drafts), strict=True)
         self._step += 1
@@ -160,7 +151,7 @@ class Scheduler:
             for shard in self.shards:
                 shard.sample_page_use()
         self._flights.append(StepFlight(self._step, flights))
-        self._tokens_last_step = sum(int(draft.counts.sum()) for draft in drafts)
+        self._tokens_last_step = sum(int(plan.counts.sum()) for plan in plans)
         return StepPlan(self._step, plans)
 
     def commit(self, plan: StepPlan, result: StepResult) -> Committed:
@@ -205,9 +196,7 @@ class Scheduler:
 
     def stats(self) -> SchedulerStats:
         """A snapshot; costs a few microseconds."""
-        use = [
-            allocator.num_held / (allocator.num_pages - 1) for shard in self.shards for allocator in shard.allocators
-        ]
+        use = [pages.num_held / (pages.num_pages - 1) for shard in self.shards for pages in shard.allocators]
         return SchedulerStats(
             num_running=sum(shard.num_running for shard in self.shards),
             num_waiting=len(self.queue),
@@ -228,7 +217,7 @@ class Scheduler:
         self.queue.check()
         for shard in self.shards:
             shard.check()
-        running = [request for shard in self.shards for request in shard.rows.requests if request is not None]
+        running = [request for shard in self.shards for request in shard.rows.requests.tolist() if request is not None]
         if {id(request) for request in (*running, *self.queue)} != {id(request) for request in self.requests.values()}:
             raise InvariantError("the request table differs from the queue and the rows")
 
@@ -247,6 +236,7 @@ class Scheduler:
 
     def _put_back(self, requests: list[Request]) -> None:
         for request in requests:
+            self._intake.set_back(request, request.tokens)
             self.queue.put_back(request)
 
     def _admit(self, drafts: list[StepDraft], now: float) -> None:
@@ -263,6 +253,7 @@ class Scheduler:
 
     def _place(self, request: Request, batches: list[AdmissionBatch]) -> bool:
         """Offer the request to the shards: the longest cached prefix first, then the fewest requests."""
-        if len(batches) > 1:
-            batches = sorted(batches, key=lambda batch: (-batch.cached_pages(request), batch.load))
-        return any(batch.offer(request) for batch in batches)
+        if len(batches) == 1:
+            return batches[0].offer(request)
+        best_first = sorted(batches, key=lambda batch: (-batch.match(request).num_pages, batch.load))
+        return any(batch.offer(request) for batch in best_first)

@@ -1,4 +1,4 @@
-"""One data shard: its rows, its pages per cache group and its prefix cache. Requests live on one shard while they run."""
+"""One data shard: its rows, its pages per cache group and its prefix cache. A running request lives on one shard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxpaged.scheduling.arrays import IntArray, RowArray
 from jaxpaged.scheduling.cache_groups import PageGeometry
 from jaxpaged.scheduling.pages import PageAllocator
 from jaxpaged.scheduling.prefix_cache import PrefixCache, PrefixHasher
-from jaxpaged.scheduling.rows import PROMPT_HEADS, Rows
+from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.stats import ShardStats
 
 
@@ -40,19 +40,16 @@ class Shard:
 
     @property
     def num_running(self) -> int:
-        return len(self.rows.requests) - 1 - len(self.rows.free)
+        return len(self.rows)
 
     def vacate(self, rows: RowArray) -> None:
         """Release the rows and all their pages. Results of plans in flight for them will be dropped."""
-        for table, first, end, allocator in zip(
-            self.rows.tables, self.rows.first_page, self.rows.end_page, self.allocators, strict=True
-        ):
+        for table, end, allocator in zip(self.rows.tables, self.rows.end_page, self.allocators, strict=True):
             used = int(end[rows].max())
             entries = table[rows, :used]
             # Backwards: the end of a prefix is of less use than its beginning, so it is evicted first.
             allocator.release(entries[entries != 0][::-1])
             table[rows, :used] = 0
-            first[rows] = end[rows] = 0
         self.rows.vacate(rows)
         if self.guesses or self.forked_rows:
             for row in rows.tolist():
@@ -64,10 +61,6 @@ class Shard:
         """Take a request off its row; it keeps what it has generated and will be computed again from its tokens."""
         request = self.rows.request(row)
         request.tokens = self.rows.history[row, : self.rows.num_tokens[row]].copy()
-        if len(request.tokens) > request.prompt_len:
-            request.row_words[PROMPT_HEADS] = 0
-        if self.hasher is not None:
-            self.hasher.extend(request, request.tokens, len(request.tokens) // self.page_size)
         request.status = RequestStatus.PREEMPTED
         request.num_preemptions += 1
         request.events.append(("preempted", now))
@@ -144,12 +137,12 @@ class Shard:
             if (end[active] * self.page_size < rows.planned_computed[active]).any():
                 raise InvariantError("page tables: planned tokens have no page")
             allocator.check(table[live])
-        occupied = [row for row, request in enumerate(rows.requests) if request is not None]
+        occupied = [row for row, request in enumerate(rows.requests.tolist()) if request is not None]
         problems = {
             "active rows and requests differ": occupied != active.tolist(),
             "a row is lost or in two states": sorted(rows.free + occupied) != list(range(1, len(rows.requests))),
             "a request does not know its row": any(rows.request(row).row != row for row in occupied),
-            "plans lag behind": (rows.planned_computed < rows.computed).any()
+            "plans lag behind": (rows.planned_computed[active] < rows.computed[active]).any()
             or (rows.planned_tokens[active] < rows.num_tokens[active]).any(),
             "more is computed than known": (rows.computed[active] > rows.num_tokens[active]).any(),
             "a request is longer than its limit": (rows.num_tokens[active] >= rows.limit[active]).any(),

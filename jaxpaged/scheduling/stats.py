@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class ShardStats:
     """Counters since start. Prefix figures are in tokens.
 
-    Page use is sampled every few steps and summed over cache groups: `logical` counts table entries, `physical` distinct
-    pages, `filled` token slots of physical pages that hold keys and values; `samples` is how often.
+    Page use is sampled every few steps and summed over cache groups: `logical` counts table entries, `physical`
+    distinct pages, `filled` their token slots that hold keys and values; `samples` is how often.
     """
 
     prefix_queries: int = 0

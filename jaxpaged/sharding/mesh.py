@@ -40,15 +40,3 @@ def check_mesh(mesh: Mesh) -> Mesh:
         raise ConfigError("the mesh has explicit or manual axes; make it with axis_types=(AxisType.Auto, AxisType.Auto).")
     return mesh
 
-
-def check_heads(tensor_parallel: int, *, heads: int, kv_heads: int) -> None:
-    """Every device gets the same number of query heads, and whole KV heads: several each, or one that it shares.
-
-    Raises ConfigError with the sizes that would work.
-    """
-    works = [n for n in range(1, heads + 1) if heads % n == 0 and (kv_heads % n == 0 or n % kv_heads == 0)]
-    if tensor_parallel not in works:
-        raise ConfigError(
-            f"tensor_parallel_size={tensor_parallel} does not divide {heads} query and {kv_heads} key-value heads; "
-            f"use one of {', '.join(map(str, works))}."
-        )

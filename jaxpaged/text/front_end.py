@@ -10,6 +10,7 @@ from jaxpaged.config import ModelConfig
 from jaxpaged.text.generation_config import GenerationConfig, load_generation_config
 from jaxpaged.text.tokenizer import load_tokenizer
 from jaxpaged.text.vocabulary import Vocabulary
+from jaxpaged.weights.hub import resolve_model, resolve_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -24,7 +25,12 @@ class FrontEnd:
     generation: GenerationConfig
 
 
-def load_front_end(
+def load_front_end(config: ModelConfig, *, chat_template: str | None = None) -> FrontEnd:
+    """Find the model that `config` names (downloading what is not here) and read its directory. Raises ConfigError."""
+    return read_front_end(config, resolve_model(config), resolve_tokenizer(config), chat_template=chat_template)
+
+
+def read_front_end(
     config: ModelConfig, model: Path, tokenizer: Path | None = None, *, chat_template: str | None = None
 ) -> FrontEnd:
     """Read the directory `model`, and the tokenizer from `tokenizer` where that is another one.

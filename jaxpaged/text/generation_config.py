@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxpaged.errors import ConfigError
+from jaxpaged.weights.hub import read_json
 
 # generation_config.json's key -> SamplingParams' field
 SAMPLING_KEYS = {
@@ -36,8 +35,8 @@ def load_generation_config(directory: Path, *, tokenizer_eos: int | None = None)
 
     The tokenizer's own end token always counts. Raises ConfigError for a file that is not a JSON object.
     """
-    generation = _read_json(directory / "generation_config.json")
-    config = _read_json(directory / "config.json")
+    generation = _read(directory / "generation_config.json")
+    config = _read(directory / "config.json")
     eos = _token_ids(generation.get("eos_token_id")) or _config_eos(config)
     if tokenizer_eos is not None:
         eos |= {tokenizer_eos}
@@ -59,13 +58,5 @@ def _token_ids(value: int | list[int] | None) -> set[int]:
     return set(value) if isinstance(value, list) else {value}
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path} is not valid JSON ({error}); fetch the file again.") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds a JSON {type(content).__name__}, not an object; fetch the file again.")
-    return content
+def _read(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}

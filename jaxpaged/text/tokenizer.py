@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +26,15 @@ def load_tokenizer(directory: Path, *, chat_template: str | None = None) -> PreT
             f"{directory} holds no tokenizer ({', '.join(TOKENIZER_FILES[:3])}, ...). Copy the model's tokenizer files "
             "there, name another directory with tokenizer=, or pass token ids with skip_tokenizer_init=True."
         )
-    # imported here: it takes over a second, which the engine's compilation can hide
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    with _without_advice():  # imported here: it takes over a second, which the engine's compilation can hide
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the Rust parser of tokenizer.json raises bare Exception
-        raise ConfigError(f"The tokenizer in {directory} cannot be loaded: {error}") from error
+        raise ConfigError(
+            f"The tokenizer in {directory} cannot be loaded ({type(error).__name__}: {error}); fetch its files again."
+        ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ConfigError(
             f"The tokenizer in {directory} ({type(tokenizer).__name__}) has no tokenizer.json form; "
@@ -38,6 +43,21 @@ def load_tokenizer(directory: Path, *, chat_template: str | None = None) -> PreT
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     return tokenizer
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Keep transformers from saying on import that PyTorch was not found: nothing here needs it."""
+    logger = logging.getLogger("transformers")
+
+    def says_something_else(record: logging.LogRecord) -> bool:
+        return "PyTorch was not found" not in record.getMessage()
+
+    logger.addFilter(says_something_else)
+    try:
+        yield
+    finally:
+        logger.removeFilter(says_something_else)
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerFast, vocab_size: int) -> None:

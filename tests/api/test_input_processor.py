@@ -9,7 +9,7 @@ from jaxpaged.config import EngineConfig, ModelConfig, SchedulerConfig
 from jaxpaged.errors import ConfigError, RequestError
 from jaxpaged.input_processor import InputProcessor
 from jaxpaged.sampling_params import SamplingParams
-from jaxpaged.text.front_end import FrontEnd, load_front_end
+from jaxpaged.text.front_end import FrontEnd, read_front_end
 from jaxpaged.text.generation_config import GenerationConfig
 from tests.fake_engine import FakeEngine
 from tests.text.samples import EOS, START, byte_level_backend, hf_tokenizer, model_directory
@@ -64,7 +64,7 @@ def test_the_callers_params_are_left_alone() -> None:
 
 def test_defaults_come_from_the_model(tmp_path) -> None:
     model_directory(tmp_path, generation={"temperature": 0.5, "top_k": 3, "eos_token_id": [1, 2]})
-    inputs = processor(load_front_end(ModelConfig(), tmp_path))
+    inputs = processor(read_front_end(ModelConfig(), tmp_path))
     assert inputs.default_params().temperature == 0.5
     prepared = inputs.process("0", [1])
     assert (prepared.params.temperature, prepared.params.top_k, prepared.params.max_tokens) == (0.5, 3, 16)
@@ -113,6 +113,14 @@ def test_sampling_params_are_checked_against_the_model() -> None:
         processor(max_logprobs=5).process("0", [1], SamplingParams(logprobs=6))
     with pytest.raises(RequestError, match="stop_token_ids"):
         processor().process("0", [1], SamplingParams(stop_token_ids=[VOCABULARY]))
+
+
+def test_bad_words_become_tokens() -> None:
+    prepared = processor().process("0", [1], SamplingParams(bad_words=["hello world"]))
+    spelled = hf_tokenizer().encode("hello world", add_special_tokens=False)
+    assert spelled in (prepared.children[0].params._bad_words_token_ids or [])
+    with pytest.raises(RequestError, match="bad_words needs a tokenizer"):
+        processor(FrontEnd(None, None, GenerationConfig())).process("0", [1], SamplingParams(bad_words=["hello"]))
 
 
 def test_priority_needs_the_priority_policy() -> None:

@@ -165,6 +165,22 @@ def test_tokenizer_defaults_and_metrics() -> None:
     assert bare.generate([1, 2], use_tqdm=False)[0].outputs[0].text == ""
 
 
+def test_the_engine_is_reached() -> None:
+    engine = FakeEngine()
+    language_model = llm(engine)
+    assert language_model.reset_prefix_cache()
+    language_model.update_weights({"model.norm.weight": 0})
+    language_model.sleep(level=2)
+    language_model.wake_up()
+    assert engine.calls == [
+        ("reset_prefix_cache",),
+        ("update_weights", "model.norm.weight"),
+        ("sleep", 2),
+        ("wake_up",),
+    ]
+    assert language_model.kv_stats().waste == 0.0
+
+
 @pytest.mark.parametrize(
     ("method", "needs"),
     [

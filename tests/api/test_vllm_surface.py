@@ -249,7 +249,7 @@ METRICS_ABSENT = {
 def parameters(callable_: Callable[..., Any]) -> dict[str, Any]:
     """Names and defaults, without self."""
     found = inspect.signature(callable_).parameters
-    return {name: parameter.default for name, parameter in found.items() if name != "self"}
+    return {name: parameter.default for name, parameter in found.items() if name != "self" and not name.startswith("_")}
 
 
 @pytest.mark.parametrize(

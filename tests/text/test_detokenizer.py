@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
 
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.text.detokenizer import Detokenizer, TokenDecoder
@@ -188,6 +189,16 @@ def test_the_stop_token_is_shown_only_if_asked_for(include, text) -> None:
 def test_special_tokens_are_skipped_if_asked_for(skip, text) -> None:
     ids = encode(BYTE_LEVEL, f"a{THINK}b{END}{EOS}")
     deltas, _, _ = stream(BYTE_LEVEL, ids, SamplingParams(skip_special_tokens=skip))
+    assert "".join(deltas) == text
+
+
+@pytest.mark.parametrize(("spaces", "text"), [(True, "a <x> <y> b"), (False, "a <x><y> b")])
+def test_spaces_between_special_tokens(spaces, text) -> None:
+    """They come from decoders that join tokens with spaces."""
+    backend = Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
+    backend.add_special_tokens(["<x>", "<y>"])
+    params = SamplingParams(skip_special_tokens=False, spaces_between_special_tokens=spaces)
+    deltas, _, _ = stream(Vocabulary(backend), [0, 2, 3, 1], params, [1, 1, 1, 1])
     assert "".join(deltas) == text
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from jaxpaged.config import ModelConfig
 from jaxpaged.errors import ConfigError
-from jaxpaged.text.front_end import load_front_end
+from jaxpaged.text.front_end import read_front_end
 from jaxpaged.text.generation_config import load_generation_config
 from jaxpaged.text.tokenizer import check_vocabulary, load_tokenizer
 from tests.text.samples import EOS, byte_level_backend, hf_tokenizer, model_directory
@@ -70,10 +70,10 @@ def test_end_tokens_come_from_every_place_that_names_them(tmp_path, generation, 
 def test_sampling_defaults_come_from_generation_config(tmp_path) -> None:
     generation = {"temperature": 0.6, "top_k": 20, "top_p": None, "max_new_tokens": 99, "do_sample": True}
     model_directory(tmp_path, generation=generation)
-    front_end = load_front_end(ModelConfig(), tmp_path)
+    front_end = read_front_end(ModelConfig(), tmp_path)
     assert front_end.generation.sampling == {"temperature": 0.6, "top_k": 20, "max_tokens": 99}
-    assert load_front_end(ModelConfig(generation_config="vllm"), tmp_path).generation.sampling == {}
-    assert load_front_end(ModelConfig(skip_tokenizer_init=True), tmp_path).tokenizer is None
+    assert read_front_end(ModelConfig(generation_config="vllm"), tmp_path).generation.sampling == {}
+    assert read_front_end(ModelConfig(skip_tokenizer_init=True), tmp_path).tokenizer is None
 
 
 @pytest.mark.parametrize("content", ["{", "[1]"])

@@ -282,8 +282,8 @@ def draw(rng: Random, task: Task, *, held_out: bool) -> Example:
             return replace(example, question=rng.choices([question, casual], [4, 1])[0])
 
 
-def conversation(rng: Random, turns: int) -> tuple[str | None, list[Example]]:
-    """A system prompt (or None) and that many training examples of mixed tasks."""
+def conversation(rng: Random, turns: int) -> tuple[str, list[Example]]:
+    """A system prompt (often none: "") and that many training examples of mixed tasks."""
     tasks = rng.choices(list(TASKS), weights=list(TASKS.values()), k=turns)
-    system = rng.choice(SYSTEM_PROMPTS) if rng.random() < 0.15 else None
+    system = rng.choice(SYSTEM_PROMPTS) if rng.random() < 0.15 else ""
     return system, [draw(rng, task, held_out=False) for task in tasks]

@@ -1,0 +1,419 @@
+"""AsyncLLM: the engine in a process of its own, requests as asynchronous streams."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from jaxpaged.config import EngineConfig
+from jaxpaged.engine_client import ENGINE, EngineClient, EngineProcess
+from jaxpaged.engine_protocol import Batch, Refusal
+from jaxpaged.errors import ConfigError, EngineDeadError, JaxPagedError, QueueFullError, RequestError
+from jaxpaged.input_processor import InputProcessor, PreparedRequest
+from jaxpaged.messages import EngineInfo, EngineStats
+from jaxpaged.metrics import EngineMetrics
+from jaxpaged.output_processor import OutputProcessor, Processed
+from jaxpaged.outputs import RequestOutput
+from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
+from jaxpaged.text.chat_template import ChatOptions, Message
+from jaxpaged.text.front_end import FrontEnd, read_front_end
+from jaxpaged.text.prompts import PromptType
+from jaxpaged.weights.hub import resolve_model, resolve_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+LONGEST_INLINE = 4096  # characters that are tokenized on the event loop: about a millisecond
+DEFAULT_STEP_TIMEOUT = 60.0
+
+
+class OutputStream:
+    """The outputs of one or several requests, handed over in bundles: whatever has come since the last take().
+
+    Closing it before its end aborts what still runs. One consumer.
+    """
+
+    __slots__ = ("_abort", "_error", "_outputs", "_unfinished", "_waiter")
+
+    def __init__(self, request_ids: Sequence[str], abort: Callable[[Sequence[str]], None]) -> None:
+        self._unfinished = set(request_ids)
+        self._abort = abort
+        self._outputs: list[RequestOutput] = []
+        self._error: JaxPagedError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, output: RequestOutput) -> None:
+        """Called by AsyncLLM only, as is fail()."""
+        self._outputs.append(output)
+        if output.finished:
+            self._unfinished.discard(output.request_id)
+        self._wake()
+
+    def fail(self, error: JaxPagedError) -> None:
+        """End the stream: what has come is still given out, then take() raises `error`."""
+        self._error = self._error or error
+        left, self._unfinished = self._unfinished, set()
+        self._abort(sorted(left))
+        self._wake()
+
+    async def take(self) -> list[RequestOutput]:
+        """At least one output, waiting for it; an empty list at the end. Raises what ended the stream early."""
+        while not self._outputs:
+            if self._error is not None:
+                raise self._error
+            if not self._unfinished:
+                return []
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        outputs, self._outputs = self._outputs, []
+        return outputs
+
+    def close(self) -> None:
+        """Abort what still runs; a take() that waits returns an empty list."""
+        left, self._unfinished = self._unfinished, set()
+        if left:
+            self._abort(sorted(left))
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+@dataclass(slots=True)
+class _InFlight:
+    prepared: PreparedRequest
+    stream: OutputStream
+
+
+class AsyncLLM:
+    """A model behind an event loop. The constructor blocks until the engine is ready; call it before the loop.
+
+        llm = AsyncLLM(EngineConfig(model=ModelConfig("Qwen/Qwen3-0.6B")))
+        async for output in llm.generate("The capital of France is", SamplingParams(max_tokens=8)):
+            print(output.outputs[0].text)
+
+    `engine` names the class that the engine process builds ("module:Class"). Raises ConfigError for what the user can
+    mend. All methods belong to one event loop.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig | None = None,
+        *,
+        chat_template: str | None = None,
+        engine: str = ENGINE,
+        progress: bool = True,
+        debug: bool = False,
+    ) -> None:
+        config = config or EngineConfig()
+        config.validate()
+        if config.logits_processors:
+            raise ConfigError("logits_processors cannot cross into the engine process; use LLM for them.")
+        directory, tokenizer = resolve_model(config.model), resolve_tokenizer(config.model)
+        local = replace(config.model, model=str(directory), tokenizer=None if tokenizer is None else str(tokenizer))
+        with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as pool:
+            front_end = pool.submit(read_front_end, config.model, directory, tokenizer, chat_template=chat_template)
+            client = EngineProcess(replace(config, model=local), engine=engine, progress=progress, debug=debug)
+            try:
+                self._connect(client, front_end.result(), config)
+            except BaseException:
+                client.close()
+                raise
+
+    @classmethod
+    def from_client(cls, client: EngineClient, front_end: FrontEnd, config: EngineConfig) -> Self:
+        """Put an AsyncLLM in front of an engine that already runs."""
+        llm = cls.__new__(cls)
+        llm._connect(client, front_end, config)
+        return llm
+
+    def _connect(self, client: EngineClient, front_end: FrontEnd, config: EngineConfig) -> None:
+        self.config = config
+        self.step_timeout = DEFAULT_STEP_TIMEOUT
+        self._client = client
+        self._front_end = front_end
+        self._input = InputProcessor(config, client.info, front_end)
+        self._output = OutputProcessor(front_end.vocabulary)
+        self._in_flight: dict[str, _InFlight] = {}
+        self._sequences = 0
+        self._capacity = client.info.max_num_seqs + config.scheduler.max_queued_requests
+        self._dead: EngineDeadError | None = None
+        self._stats = EngineStats()
+        self._last_batch = time.monotonic()
+        self._receiving: asyncio.Task[None] | None = None
+        # one thread, and no short cut past it while it works: transformers changes a tokenizer's settings between calls
+        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
+        self._long_texts = 0
+        self.metrics = EngineMetrics(client.info, self.model_name, self.stats)
+
+    @property
+    def info(self) -> EngineInfo:
+        """What start-up decided."""
+        return self._client.info
+
+    @property
+    def model_name(self) -> str:
+        """The name that clients know the model by."""
+        model = self.config.model
+        return model.served_model_name or model.model or "jaxpaged-demo"
+
+    @property
+    def sampling_defaults(self) -> Mapping[str, Any]:
+        """The SamplingParams fields that the model's generation_config.json sets."""
+        return self._front_end.generation.sampling
+
+    def get_tokenizer(self) -> PreTrainedTokenizerFast:
+        """The Hugging Face tokenizer. Raises RequestError with skip_tokenizer_init."""
+        if self._front_end.tokenizer is None:
+            raise RequestError("There is no tokenizer: skip_tokenizer_init is set.")
+        return self._front_end.tokenizer
+
+    async def generate(
+        self,
+        prompt: PromptType,
+        sampling_params: SamplingParams | None = None,
+        request_id: str | None = None,
+        *,
+        priority: int = 0,
+    ) -> AsyncIterator[RequestOutput]:
+        """Complete one prompt; outputs come as sampling_params.output_kind says.
+
+        Leaving the iteration early, or cancelling its task, aborts the request. Raises RequestError (QueueFullError
+        when a retry may succeed) and EngineDeadError.
+        """
+        prepared = await self.prepare(prompt, sampling_params, request_id, priority=priority)
+        async for output in self._iterate(prepared):
+            yield output
+
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        sampling_params: SamplingParams | None = None,
+        request_id: str | None = None,
+        *,
+        options: ChatOptions | None = None,
+        priority: int = 0,
+    ) -> AsyncIterator[RequestOutput]:
+        """Answer a conversation; otherwise like generate()."""
+        prepared = await self.prepare_chat(messages, sampling_params, request_id, options=options, priority=priority)
+        async for output in self._iterate(prepared):
+            yield output
+
+    async def prepare(
+        self, prompt: PromptType, params: SamplingParams | None = None, request_id: str | None = None, priority: int = 0
+    ) -> PreparedRequest:
+        """Validate and tokenize a prompt; a long one in a thread. Raises RequestError."""
+        process = self._input.process
+        return await self._maybe_in_thread(
+            _prompt_characters(prompt), lambda: process(request_id or _new_id(), prompt, params, priority=priority)
+        )
+
+    async def prepare_chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        request_id: str | None = None,
+        *,
+        options: ChatOptions | None = None,
+        priority: int = 0,
+        cache_salt: str | None = None,
+    ) -> PreparedRequest:
+        """Render, validate and tokenize a conversation; a long one in a thread. Raises RequestError."""
+        process = self._input.process_chat
+
+        def prepare() -> PreparedRequest:
+            return process(
+                request_id or _new_id(), messages, params, options=options, priority=priority, cache_salt=cache_salt
+            )
+
+        return await self._maybe_in_thread(_chat_characters(messages), prepare)
+
+    async def encode_text(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of a text; a long one in a thread."""
+        tokenizer = self.get_tokenizer()
+        return await self._maybe_in_thread(
+            len(text), lambda: tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        )
+
+    def submit(self, batch: Sequence[PreparedRequest]) -> OutputStream:
+        """Give prepared requests to the engine; their outputs come in one stream. Needs a running event loop.
+
+        Raises QueueFullError and EngineDeadError.
+        """
+        if self._dead is not None:
+            raise self._dead
+        count = sum(len(prepared.children) for prepared in batch)
+        if self._sequences + count > self._capacity:
+            self.metrics.rejected += 1
+            raise QueueFullError("The server's queue is full; try again later.")
+        self._receive_batches()
+        if not self._in_flight:
+            self._last_batch = time.monotonic()
+        stream = OutputStream([prepared.request_id for prepared in batch], self._abort)
+        for prepared in batch:
+            self._output.add(prepared)
+            self._in_flight[prepared.request_id] = _InFlight(prepared, stream)
+            self.metrics.note_added(prepared)
+        self._sequences += count
+        self._client.add([child for prepared in batch for child in prepared.children])
+        return stream
+
+    async def abort(self, request_id: str | Sequence[str]) -> None:
+        """End requests; their streams get a last output with the finish_reason "abort"."""
+        ids = [request_id] if isinstance(request_id, str) else list(request_id)
+        self._deliver(self._output.abort(ids), time.monotonic())
+
+    def abort_all(self) -> None:
+        """End every request, as abort() does."""
+        self._deliver(self._output.abort(list(self._in_flight)), time.monotonic())
+
+    @property
+    def is_running(self) -> bool:
+        """False once the engine is dead."""
+        return self._dead is None
+
+    def num_in_flight(self) -> int:
+        """Requests that have not ended."""
+        return len(self._in_flight)
+
+    def is_healthy(self) -> bool:
+        """The engine is alive and, while requests wait for it, has made a step within `step_timeout` seconds."""
+        return self._dead is None and self.stats().last_step_age <= self.step_timeout
+
+    def check_health(self) -> None:
+        """Raise EngineDeadError when the engine is dead or stuck."""
+        if self._dead is not None:
+            raise self._dead
+        if not self.is_healthy():
+            raise EngineDeadError(f"The engine has made no step for {self.stats().last_step_age:.0f} seconds.")
+
+    def stats(self) -> EngineStats:
+        """The engine's last word about itself; `last_step_age` as seen from here, so that silence counts."""
+        age = self._stats.last_step_age
+        if self._in_flight:
+            age = max(age, time.monotonic() - self._last_batch)
+        return replace(self._stats, last_step_age=age)
+
+    def shutdown(self) -> None:
+        """End the engine process. Requests in flight end with EngineDeadError."""
+        if self._receiving is not None:
+            self._receiving.cancel()
+        self._die(EngineDeadError("The engine has been shut down."))
+        self._tokenizing.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    async def _iterate(self, prepared: PreparedRequest) -> AsyncIterator[RequestOutput]:
+        stream = self.submit([prepared])
+        try:
+            while outputs := await stream.take():
+                if prepared.params.output_kind is RequestOutputKind.CUMULATIVE:
+                    outputs = outputs[-1:]
+                for output in outputs:
+                    yield output
+        finally:
+            stream.close()
+
+    async def _maybe_in_thread[T](self, characters: int, work: Callable[[], T]) -> T:
+        """Run `work` here if it is short and the tokenizer's thread idle, else in that thread."""
+        if characters <= LONGEST_INLINE and not self._long_texts:
+            return work()
+        self._long_texts += 1
+        job = asyncio.get_running_loop().run_in_executor(self._tokenizing, work)
+        job.add_done_callback(lambda _: self._long_text_done())
+        return await job
+
+    def _long_text_done(self) -> None:
+        self._long_texts -= 1
+
+    def _receive_batches(self) -> None:
+        if self._receiving is None:
+            self._receiving = asyncio.get_running_loop().create_task(self._receive(), name="engine-outputs")
+
+    async def _receive(self) -> None:
+        try:
+            while True:
+                self._take(await self._client.receive())
+        except EngineDeadError as error:
+            self._die(error)
+
+    def _take(self, batch: Batch) -> None:
+        now = self._last_batch = time.monotonic()
+        self._stats = batch.stats
+        self.metrics.note_step(batch.outputs, batch.stats, now)
+        self._deliver(self._output.process(batch.outputs), now)
+        for refusal in batch.refusals:
+            self._refuse(refusal)
+
+    def _deliver(self, processed: Processed, now: float) -> None:
+        if processed.abort and self._dead is None:
+            self._client.abort(processed.abort)
+        for output in processed.outputs:
+            entry = self._in_flight[output.request_id]
+            if output.finished:
+                self._forget(output.request_id, output, now)
+            entry.stream.put(output)
+
+    def _forget(self, request_id: str, output: RequestOutput | None, now: float) -> None:
+        entry = self._in_flight.pop(request_id)
+        self._sequences -= len(entry.prepared.children)
+        self.metrics.note_finished(entry.prepared, output, now)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """The engine would not take a sequence: that ends the stream that its request belongs to."""
+        request_id = refusal.request_id
+        if request_id not in self._in_flight:
+            request_id = request_id.partition("_")[2]  # one of n: "<index>_<id>"
+        entry = self._in_flight.get(request_id)
+        if entry is None:
+            return
+        error: JaxPagedError
+        if refusal.fault:
+            error = JaxPagedError(refusal.message)
+        elif refusal.busy:
+            self.metrics.rejected += 1
+            error = QueueFullError(refusal.message, refusal.param)
+        else:
+            error = RequestError(refusal.message, refusal.param)
+        entry.stream.fail(error)
+
+    def _abort(self, request_ids: Sequence[str]) -> None:
+        """A stream gives its requests up: nobody wants their last outputs."""
+        processed = self._output.abort(request_ids)
+        if processed.abort and self._dead is None:
+            self._client.abort(processed.abort)
+        for request_id in request_ids:
+            if request_id in self._in_flight:
+                self._forget(request_id, None, time.monotonic())
+
+    def _die(self, error: EngineDeadError) -> None:
+        if self._dead is not None:
+            return
+        self._dead = error
+        for stream in {id(entry.stream): entry.stream for entry in self._in_flight.values()}.values():
+            stream.fail(error)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _prompt_characters(prompt: PromptType) -> int:
+    text = prompt.get("prompt") if isinstance(prompt, Mapping) and "prompt_token_ids" not in prompt else prompt
+    return len(text) if isinstance(text, str) else 0
+
+
+def _chat_characters(messages: Sequence[Message]) -> int:
+    """About how much text there is to render; parts count by their text."""
+    total = 0
+    for message in messages:
+        content = message.get("content") if isinstance(message, Mapping) else None
+        for part in [content] if isinstance(content, str) else content or ():
+            text = part.get("text") if isinstance(part, Mapping) else part
+            total += len(text) if isinstance(text, str) else 0
+    return total

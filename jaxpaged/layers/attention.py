@@ -1,0 +1,153 @@
+"""Self-attention around an `attend` that is an argument: paged in the engine, dense here for training and scoring."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int32
+
+from jaxpaged.layers.context import TokenContext
+from jaxpaged.layers.linear import linear
+from jaxpaged.layers.norms import Norm
+from jaxpaged.layers.param import bias_of, param, weight_of
+from jaxpaged.layers.rope import rotate
+from jaxpaged.models import spec
+from jaxpaged.models.heads import HeadLayout, plan_heads
+from jaxpaged.models.spec import LayerRef
+from pallas_kernels.paged_attention.api import ScoreMod
+
+
+class Attend[State](Protocol):
+    """Attention over the step's tokens and whatever `state` remembers of earlier ones; returns the new state."""
+
+    def __call__(
+        self,
+        state: State,
+        q: Float[Array, "t hq d"],
+        k: Float[Array, "t hkv d"],
+        v: Float[Array, "t hkv d"],
+        layer: LayerRef,
+        /,
+    ) -> tuple[State, Float[Array, "t hq d"]]: ...
+
+
+class Attention(nnx.Module):
+    """Projections, norms and positions of one attention part.
+
+    qkv [slot, group + 2, head_dim, embed] holds, per slot, its query heads, its key and its value;
+    out [embed, slot, group, head_dim]. Slots: models/heads.py.
+    """
+
+    def __init__(self, part: spec.Attention, hidden: int, tensor_parallel: int, dtype: DTypeLike) -> None:
+        layout = plan_heads(part.heads, part.kv_heads, tensor_parallel)
+        slots, group, dim = layout.slots, layout.group, part.head_dim
+        fused, axes = (slots, group + 2, dim), ("kv_head", "q_group", "head_dim")
+        self.part, self.layout = part, layout
+        self.qkv = param((*fused, hidden), (*axes, "embed"), dtype, inputs=1)
+        self.out = param((hidden, slots, group, dim), ("embed", *axes), dtype, inputs=3)
+        self.qkv_bias = param(fused, axes, dtype) if part.qkv_bias else None
+        self.out_bias = param((hidden,), ("embed",), dtype) if part.out_bias else None
+        self.q_norm = Norm(part.qk_norm, dim, "head_dim", dtype) if part.qk_norm else None
+        self.k_norm = Norm(part.qk_norm, dim, "head_dim", dtype) if part.qk_norm else None
+
+    def __call__[State](
+        self,
+        x: Float[Array, "t e"],
+        tokens: TokenContext,
+        attend: Attend[State],
+        state: State,
+        group: int,
+        index: Int32[Array, ""],
+    ) -> tuple[Float[Array, "t e"], State]:
+        """`group`, `index`: the layer's cache group and its place in it."""
+        q, k, v = self._project(x, tokens)
+        state, mixed = attend(state, q, k, v, self._ref(group, index))
+        mixed = mixed.reshape(len(x), self.layout.slots, self.layout.group, self.part.head_dim)
+        return linear(mixed, weight_of(self.out), tokens.rows, bias=bias_of(self.out_bias)), state
+
+    def _project(self, x: Array, tokens: TokenContext) -> tuple[Array, Array, Array]:
+        group, dim = self.layout.group, self.part.head_dim
+        qkv = linear(x, weight_of(self.qkv), tokens.rows, bias=bias_of(self.qkv_bias))
+        q, k, v = qkv[:, :, :group].reshape(len(x), -1, dim), qkv[:, :, group], qkv[:, :, group + 1]
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if isinstance(self.part.position, spec.Rope):
+            turn = tokens.rotations[self.part.position]
+            q, k = rotate(q, turn, self.part.position), rotate(k, turn, self.part.position)
+        return q, k, v
+
+    def _ref(self, group: int, index: Array) -> LayerRef:
+        part = self.part
+        alibi = isinstance(part.position, spec.Alibi)
+        slopes = jnp.asarray(stored_slopes(part.heads, self.layout)) if alibi else None
+        return LayerRef(group, index, ScoreMod(part.scale, part.window, part.soft_cap), slopes)
+
+
+def alibi_slopes(heads: int) -> np.ndarray:
+    """Slope per head, float32: a geometric series, then, past a power of two, every other member of the next series."""
+    lower = 2 ** math.floor(math.log2(heads))
+    series = [2.0 ** (-8 * (i + 1) / lower) for i in range(lower)]
+    between = [2.0 ** (-4 * (2 * i + 1) / lower) for i in range(heads - lower)]
+    return np.asarray(series + between, np.float32)
+
+
+def stored_slopes(heads: int, layout: HeadLayout) -> np.ndarray:
+    """The slopes in the order in which the query heads are stored; 0 for a zero head."""
+    slopes = alibi_slopes(heads)
+    return np.asarray([0 if q is None else slopes[q] for slot in layout.queries for q in slot], np.float32)
+
+
+def dense_attend(positions: Int32[Array, "t"], segments: Int32[Array, "t"] | None = None) -> Attend[None]:
+    """Causal attention among the tokens of one call, without a cache; tokens of other segments are invisible.
+
+    For training, scoring and encoders; differentiable. Its state is passed through.
+    """
+    distance = positions[:, None] - positions[None, :]
+    together = distance >= 0
+    if segments is not None:
+        together &= segments[:, None] == segments[None, :]
+
+    def attend[State](state: State, q: Array, k: Array, v: Array, layer: LayerRef) -> tuple[State, Array]:
+        visible = together if layer.score.window is None else together & (distance < layer.score.window)
+        return state, dense_attention(q, k, v, layer, distance, visible)
+
+    return attend
+
+
+def dense_attention(
+    q: Float[Array, "t hq d"],
+    k: Float[Array, "t hkv d"],
+    v: Float[Array, "t hkv d"],
+    layer: LayerRef,
+    distance: Int32[Array, "t t"],
+    visible: Bool[Array, "t t"],
+) -> Float[Array, "t hq d"]:
+    """Softmax attention in float32. `distance`: query minus key position. Every row of `visible` has a True."""
+    t, heads, dim = q.shape
+    kv_heads = k.shape[1]
+    # Head-major rows [hkv, g * t, d]: large products, and no repeated keys.
+    rows = q.reshape(t, kv_heads, -1, dim).transpose(1, 2, 0, 3).reshape(kv_heads, -1, dim)
+    scores = jnp.einsum("hqd,khd->hqk", rows, k, preferred_element_type=jnp.float32)
+    scores = scores.reshape(heads, t, t) * layer.score.scale
+    if layer.alibi_slopes is not None:
+        scores = scores - layer.alibi_slopes[:, None, None] * distance.astype(jnp.float32)[None]
+    if layer.score.soft_cap is not None:
+        scores = layer.score.soft_cap * jnp.tanh(scores / layer.score.soft_cap)
+    scores = jnp.where(visible[None], scores, -jnp.inf)
+    weights = _softmax(scores, layer.sinks).reshape(kv_heads, -1, t)
+    out = jnp.einsum("hqk,khd->hqd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
+    return out.reshape(heads, t, dim).transpose(1, 0, 2).astype(q.dtype)
+
+
+def _softmax(scores: Float[Array, "h q k"], sinks: Float[Array, "h"] | None) -> Float[Array, "h q k"]:
+    """A sink is one more score per head that takes weight and gives nothing."""
+    if sinks is None:
+        return jax.nn.softmax(scores, axis=-1)
+    sink = jnp.broadcast_to(sinks[:, None, None], (*scores.shape[:2], 1))
+    return jax.nn.softmax(jnp.concatenate([scores, sink], axis=-1), axis=-1)[..., :-1]

@@ -1,0 +1,43 @@
+"""The only matmul of the layers. Weights keep Hugging Face's order, [out, in], and sums are float32."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int32
+
+from jaxpaged.quant.qarray import QArray, quantize_rows
+
+
+def linear(
+    x: Float[Array, "t *inputs"],
+    w: Float[Array, "*outputs_inputs"] | QArray,
+    rows: Int32[Array, "t"] | None = None,
+    *,
+    bias: Float[Array, "*outputs"] | None = None,
+    out_dtype: DTypeLike | None = None,
+) -> Float[Array, "t *outputs"]:
+    """Contract all of x's axes but the first with the last axes of w [*outputs, *inputs]; result in x's dtype.
+
+    The bias is added in float32. `rows`: the adapter of each row; plain and quantized weights serve all rows alike.
+    """
+    y = _quantized(x, w) if isinstance(w, QArray) else _dot(x, w, jnp.float32)
+    if bias is not None:
+        y = y + bias.astype(jnp.float32)[None]
+    return y.astype(x.dtype if out_dtype is None else out_dtype)
+
+
+def _dot(x: Array, w: Array, accumulator: DTypeLike) -> Array:
+    inputs = x.ndim - 1
+    contracting = tuple(range(1, x.ndim)), tuple(range(w.ndim - inputs, w.ndim))
+    # Accelerators would otherwise round float32 operands to bfloat16 or TF32.
+    precision = lax.Precision.HIGHEST if x.dtype == jnp.float32 else None
+    return lax.dot_general(x, w, (contracting, ((), ())), precision=precision, preferred_element_type=accumulator)
+
+
+def _quantized(x: Array, w: QArray) -> Array:
+    """int8 x int8 -> int32, then the two scales: one per row of x, one per output of w."""
+    values, scale = quantize_rows(x)
+    products = _dot(values, w.values, jnp.int32).astype(jnp.float32)
+    return products * scale.reshape(-1, *[1] * w.scale.ndim) * w.scale[None]

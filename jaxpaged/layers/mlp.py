@@ -1,0 +1,65 @@
+"""Feed-forward parts: plain and gated. The inner size is padded with zeros so that every device has an equal share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jaxpaged.layers.context import TokenContext
+from jaxpaged.layers.linear import linear
+from jaxpaged.layers.param import bias_of, param, weight_of
+from jaxpaged.models import spec
+
+ACTIVATIONS: Mapping[spec.Activation, Callable[[Array], Array]] = MappingProxyType(
+    {
+        "silu": jax.nn.silu,
+        "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+        "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+        "relu": jax.nn.relu,
+    }
+)
+
+
+def padded_size(size: int, tensor_parallel: int) -> int:
+    """The inner size as it is stored. The padding adds nothing: activations map 0 to 0, and down's columns are zero."""
+    return -(-size // tensor_parallel) * tensor_parallel
+
+
+class MLP(nnx.Module):
+    """down(act(up(x))). up [ffn, embed], down [embed, ffn]."""
+
+    def __init__(self, part: spec.MLP, hidden: int, tensor_parallel: int, dtype: DTypeLike) -> None:
+        size = padded_size(part.size, tensor_parallel)
+        self.activation = part.activation
+        self.up = param((size, hidden), ("ffn", "embed"), dtype, inputs=1)
+        self.down = param((hidden, size), ("embed", "ffn"), dtype, inputs=1)
+        self.up_bias = param((size,), ("ffn",), dtype) if part.bias else None
+        self.down_bias = param((hidden,), ("embed",), dtype) if part.bias else None
+
+    def __call__(self, x: Float[Array, "t e"], tokens: TokenContext) -> Float[Array, "t e"]:
+        up = linear(x, weight_of(self.up), tokens.rows, bias=bias_of(self.up_bias))
+        inner = ACTIVATIONS[self.activation](up.astype(jnp.float32)).astype(x.dtype)
+        return linear(inner, weight_of(self.down), tokens.rows, bias=bias_of(self.down_bias))
+
+
+class GatedMLP(nnx.Module):
+    """down(act(gate(x)) * up(x)). gate_up [2, ffn, embed] holds both, so that one product reads x once."""
+
+    def __init__(self, part: spec.GatedMLP, hidden: int, tensor_parallel: int, dtype: DTypeLike) -> None:
+        size = padded_size(part.size, tensor_parallel)
+        self.activation = part.activation
+        self.gate_up = param((2, size, hidden), ("part", "ffn", "embed"), dtype, inputs=1)
+        self.down = param((hidden, size), ("embed", "ffn"), dtype, inputs=1)
+        self.gate_up_bias = param((2, size), ("part", "ffn"), dtype) if part.bias else None
+        self.down_bias = param((hidden,), ("embed",), dtype) if part.bias else None
+
+    def __call__(self, x: Float[Array, "t e"], tokens: TokenContext) -> Float[Array, "t e"]:
+        both = linear(x, weight_of(self.gate_up), tokens.rows, bias=bias_of(self.gate_up_bias), out_dtype=jnp.float32)
+        gated = ACTIVATIONS[self.activation](both[:, 0]) * both[:, 1]
+        return linear(gated.astype(x.dtype), weight_of(self.down), tokens.rows, bias=bias_of(self.down_bias))

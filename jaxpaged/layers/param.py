@@ -1,0 +1,30 @@
+"""A parameter is declared once: shape, dtype and the logical name of each axis. All else is derived from that."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array
+
+from jaxpaged.quant.qarray import QArray
+
+
+def param(shape: tuple[int, ...], axes: tuple[str | None, ...], dtype: DTypeLike, *, inputs: int = 0) -> nnx.Param:
+    """A parameter to be filled from a checkpoint; modules are built under nnx.eval_shape, so this allocates nothing.
+
+    inputs: how many of the last axes a linear() contracts; 0 for what is no matrix and is never quantized.
+    """
+    if len(shape) != len(axes):
+        raise ValueError(f"shape {shape} and axes {axes} differ in length")
+    return nnx.Param(jnp.zeros(shape, dtype), axes=axes, inputs=inputs)
+
+
+def weight_of(parameter: nnx.Param) -> Array | QArray:
+    """What a parameter holds: an array, or its quantized form."""
+    return parameter.get_value()
+
+
+def bias_of(parameter: nnx.Param | None) -> Array | None:
+    """The array of a parameter that a part may lack."""
+    return None if parameter is None else parameter.get_value()

@@ -1,0 +1,28 @@
+"""Mistral: Llama with a sliding window."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jaxpaged.models.architecture import Architecture, Config
+from jaxpaged.models.architectures import llama
+from jaxpaged.models.spec import DecoderSpec
+
+DEFAULT_WINDOW = 4096  # what a config without the key means; null means none
+
+
+def spec_from_hf(config: Config) -> DecoderSpec:
+    spec = llama.spec_from_hf(config)
+    window = config.get("sliding_window", DEFAULT_WINDOW)
+    layers = [
+        dataclasses.replace(layer, mixer=dataclasses.replace(layer.mixer, window=window)) for layer in spec.layers
+    ]
+    return dataclasses.replace(spec, layers=tuple(layers))
+
+
+ARCHITECTURE = Architecture(
+    names=("MistralForCausalLM",),
+    spec_from_hf=spec_from_hf,
+    weights=llama.WEIGHTS,
+    used_keys=llama.KEYS | {"sliding_window"},
+)

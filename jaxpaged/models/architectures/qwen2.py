@@ -1,0 +1,39 @@
+"""Qwen 2 and 2.5: Llama with a bias on queries, keys and values; the upper layers may have a window."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jaxpaged.models.architecture import Architecture, Config
+from jaxpaged.models.architectures import llama
+from jaxpaged.models.hf_config import given, layer_types_of, need
+from jaxpaged.models.spec import Attention, DecoderSpec
+
+WINDOW_KEYS = frozenset({"layer_types", "max_window_layers", "sliding_window", "use_sliding_window"})
+DEFAULT_WINDOW, DEFAULT_FULL_LAYERS = 4096, 28
+
+
+def with_mixers(spec: DecoderSpec, config: Config, mixer: Attention) -> DecoderSpec:
+    """The spec with `mixer` in every layer, windowed where the config says so."""
+    window = given(config, "sliding_window", DEFAULT_WINDOW) if given(config, "use_sliding_window", False) else None
+    full = given(config, "max_window_layers", DEFAULT_FULL_LAYERS)
+    count = need(config, "num_hidden_layers")
+    default = tuple("sliding_attention" if window and i >= full else "full_attention" for i in range(count))
+    mixers = {"full_attention": mixer, "sliding_attention": dataclasses.replace(mixer, window=window)}
+    types = layer_types_of(config, default)
+    layers = [dataclasses.replace(layer, mixer=mixers[kind]) for layer, kind in zip(spec.layers, types, strict=True)]
+    return dataclasses.replace(spec, layers=tuple(layers))
+
+
+def spec_from_hf(config: Config) -> DecoderSpec:
+    spec = llama.spec_from_hf(config)
+    return with_mixers(spec, config, dataclasses.replace(spec.layers[0].mixer, qkv_bias=True))
+
+
+ARCHITECTURE = Architecture(
+    names=("Qwen2ForCausalLM",),
+    spec_from_hf=spec_from_hf,
+    weights=llama.WEIGHTS,
+    used_keys=llama.KEYS | WINDOW_KEYS,
+    ignored_keys=frozenset({"use_mrope"}),
+)

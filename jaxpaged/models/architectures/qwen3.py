@@ -1,0 +1,26 @@
+"""Qwen 3: Llama with a norm on each head's query and key, and heads of their own size."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from jaxpaged.models.architecture import Architecture, Config
+from jaxpaged.models.architectures import llama, qwen2
+from jaxpaged.models.hf_config import given
+from jaxpaged.models.spec import DecoderSpec, RMSNorm
+
+DEFAULT_HEAD_DIM = 128
+
+
+def spec_from_hf(config: Config) -> DecoderSpec:
+    spec = llama.spec_from_hf({**config, "head_dim": given(config, "head_dim", DEFAULT_HEAD_DIM)})
+    norm = RMSNorm(given(config, "rms_norm_eps", 1e-6))
+    return qwen2.with_mixers(spec, config, dataclasses.replace(spec.layers[0].mixer, qk_norm=norm))
+
+
+ARCHITECTURE = Architecture(
+    names=("Qwen3ForCausalLM",),
+    spec_from_hf=spec_from_hf,
+    weights=llama.WEIGHTS,
+    used_keys=llama.KEYS | qwen2.WINDOW_KEYS | {"attention_bias"},
+)

@@ -1,0 +1,172 @@
+"""The one Decoder: it realises any DecoderSpec. Attention is an argument, so it runs with and without a cache."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Float32, Int32
+
+from jaxpaged.kv.spec import cache_groups
+from jaxpaged.layers.attention import Attend, Attention
+from jaxpaged.layers.context import TokenContext, token_context
+from jaxpaged.layers.embedding import Head, TokenEmbedding
+from jaxpaged.layers.mlp import MLP, GatedMLP
+from jaxpaged.layers.norms import Norm
+from jaxpaged.models import spec as parts
+from jaxpaged.models.runs import Run, find_runs
+from jaxpaged.models.spec import DecoderSpec, LayerSpec, Rope
+
+LayerLoop = Literal["scan", "unroll"]
+
+
+class Block(nnx.Module):
+    """One layer: a mixer and a feed-forward part around the residual stream."""
+
+    def __init__(self, layer: LayerSpec, hidden: int, tensor_parallel: int, dtype: DTypeLike) -> None:
+        self.layer = layer
+        self.mixer = Attention(layer.mixer, hidden, tensor_parallel, dtype)
+        feed_forward = {parts.MLP: MLP, parts.GatedMLP: GatedMLP}[type(layer.ffn)]
+        self.ffn = feed_forward(layer.ffn, hidden, tensor_parallel, dtype)
+        residual = layer.residual
+        ffn_norm = residual.ffn_norm if isinstance(residual, parts.Parallel) else residual.norm
+        after = residual.norm if isinstance(residual, parts.SandwichNorm) else None
+        self.mixer_norm = Norm(residual.norm, hidden, "embed", dtype)
+        self.ffn_norm = Norm(ffn_norm, hidden, "embed", dtype) if ffn_norm else None
+        self.mixer_norm_after = Norm(after, hidden, "embed", dtype) if after else None
+        self.ffn_norm_after = Norm(after, hidden, "embed", dtype) if after else None
+
+    def __call__[State](
+        self,
+        x: Float[Array, "t e"],
+        tokens: TokenContext,
+        attend: Attend[State],
+        state: State,
+        group: int,
+        index: Int32[Array, ""],
+    ) -> tuple[Float[Array, "t e"], State]:
+        """`group`, `index`: the layer's cache group and its place in it."""
+        scale = jnp.asarray(self.layer.branch_scale, x.dtype)
+
+        def mix(rows: Array) -> tuple[Array, State]:
+            return self.mixer(rows, tokens, attend, state, group, index)
+
+        match self.layer.residual:
+            case parts.PreNorm():
+                mixed, state = mix(self.mixer_norm(x))
+                x = x + mixed * scale
+                return x + self.ffn(self.ffn_norm(x), tokens) * scale, state
+            case parts.PostNorm():
+                mixed, state = mix(x)
+                x = self.mixer_norm(x + mixed * scale)
+                return self.ffn_norm(x + self.ffn(x, tokens) * scale), state
+            case parts.SandwichNorm():
+                mixed, state = mix(self.mixer_norm(x))
+                x = x + self.mixer_norm_after(mixed) * scale
+                return x + self.ffn_norm_after(self.ffn(self.ffn_norm(x), tokens)) * scale, state
+            case parts.Parallel():
+                normed = self.mixer_norm(x)
+                mixed, state = mix(normed)
+                fed = self.ffn(normed if self.ffn_norm is None else self.ffn_norm(x), tokens)
+                return x + (mixed + fed) * scale, state
+
+
+class Decoder(nnx.Module):
+    """Embedding, blocks, final norm and head of a spec.
+
+    runs[r] is the period of the spec's r-th run of layers: one Block per place, whose parameters carry the run's
+    repeats as a leading axis once functional.py has stacked them. A Block is a pytree, so plain lax.scan runs over it.
+    """
+
+    def __init__(self, spec: DecoderSpec, *, tensor_parallel: int, dtype: DTypeLike) -> None:
+        self.spec = spec
+        self.places = cache_places(spec)
+        self.embedding = TokenEmbedding(spec, tensor_parallel, dtype)
+        self.runs = nnx.List(
+            nnx.List(
+                Block(spec.layers[run.start + place], spec.hidden_size, tensor_parallel, dtype)
+                for place in range(run.period)
+            )
+            for run in find_runs(spec.layers)
+        )
+        self.final_norm = Norm(spec.final_norm, spec.hidden_size, "embed", dtype) if spec.final_norm else None
+        self.head = Head(spec, tensor_parallel, dtype)
+
+    def embed(
+        self,
+        tokens: Int32[Array, "t"],
+        positions: Int32[Array, "t"],
+        given: Float[Array, "t w"] | None = None,
+        is_given: Bool[Array, "t"] | None = None,
+    ) -> Float[Array, "t e"]:
+        return self.embedding(tokens, positions, given, is_given)
+
+    def hidden[State](
+        self,
+        x: Float[Array, "t e"],
+        positions: Int32[Array, "t"],
+        attend: Attend[State],
+        state: State,
+        rows: Int32[Array, "t"] | None,
+        layer_loop: LayerLoop,
+    ) -> tuple[Float[Array, "t e"], State]:
+        """All layers and the final norm."""
+        tokens = token_context(_ropes(self.spec), positions, self.spec.max_position, rows)
+        loop = {"scan": _scan, "unroll": _unroll}[layer_loop]
+        for run, period in zip(find_runs(self.spec.layers), self.runs, strict=True):
+            groups, indices = self._cache_places(run)
+
+            def one_period(
+                x: Array, state: State, blocks: list[Block], indices: tuple[Array, ...], groups: list[int] = groups
+            ) -> tuple[Array, State]:
+                for block, group, index in zip(blocks, groups, indices, strict=True):
+                    x, state = block(x, tokens, attend, state, group, index)
+                return x, state
+
+            x, state = loop(one_period, x, state, list(period), indices)
+        return (x if self.final_norm is None else self.final_norm(x)), state
+
+    def logits(self, hidden: Float[Array, "n e"]) -> Float32[Array, "n v"]:
+        return self.head(hidden, self.embedding.table.get_value())
+
+    def _cache_places(self, run: Run) -> tuple[list[int], tuple[Int32[Array, "repeats"], ...]]:
+        """Per place of the period: its cache group, and its index within the group at each repeat."""
+        places = [[self.places[layer] for layer in run.layers(place)] for place in range(run.period)]
+        groups = [place[0][0] for place in places]
+        return groups, tuple(jnp.asarray([index for _, index in place], jnp.int32) for place in places)
+
+
+def cache_places(spec: DecoderSpec) -> tuple[tuple[int, int], ...]:
+    """Per decoder layer its cache group and its place among the group's layers."""
+    places = {
+        layer: (group, index)
+        for group, cache in enumerate(cache_groups(spec.layer_caches()))
+        for index, layer in enumerate(cache.layers)
+    }
+    return tuple(places[layer] for layer in range(len(spec.layers)))
+
+
+def _ropes(spec: DecoderSpec) -> set[Rope]:
+    return {layer.mixer.position for layer in spec.layers if isinstance(layer.mixer.position, Rope)}
+
+
+def _scan(one_period, x, state, period, indices):
+    """One compiled period for all repeats: quick to compile; on CPU and TPU the weights are read in place."""
+
+    def body(carry, slices):
+        return one_period(*carry, *slices), None
+
+    (x, state), _ = lax.scan(body, (x, state), (period, indices))
+    return x, state
+
+
+def _unroll(one_period, x, state, period, indices):
+    """Static slices: on GPU, scanning would copy every layer's weights in front of a Triton GEMM."""
+    for repeat in range(len(indices[0])):
+        at = lambda leaf, repeat=repeat: lax.index_in_dim(leaf, repeat, keepdims=False)  # noqa: E731
+        x, state = one_period(x, state, *jax.tree.map(at, (period, indices)))
+    return x, state

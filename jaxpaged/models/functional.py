@@ -1,0 +1,157 @@
+"""The only boundary between nnx modules and plain JAX: parameters outside are a flat tuple of stacked arrays.
+
+    decoder = build_decoder(spec, dtype=jnp.bfloat16)
+    x = decoder.embed(leaves, tokens, positions)
+    hidden, state = decoder.hidden(leaves, x, positions, attend, state)
+    logits = decoder.logits(leaves, hidden)
+
+decoder.params describes the leaves, in order. A quantized weight is two leaves, `<path>.values` and `<path>.scale`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Float32, Int32
+
+from jaxpaged.kv.spec import LayerCacheSpec
+from jaxpaged.layers.attention import Attend
+from jaxpaged.models.decoder import Decoder, LayerLoop
+from jaxpaged.models.runs import find_runs
+from jaxpaged.models.spec import DecoderSpec
+from jaxpaged.quant.qarray import QArray
+from jaxpaged.quant.schemes import SchemeRules, scheme_of
+
+Leaves = tuple[Array, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParamInfo:
+    """One leaf: e.g. `runs.0.0.mixer.qkv`, with a logical name per axis.
+
+    layers: the decoder layers that are stacked on the first axis, in order; empty for a leaf without a layer axis.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    axes: tuple[str | None, ...]
+    layers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """One parameter of the module tree, and the leaves that hold it: one, or values and scale.
+
+    target: its name per decoder layer, e.g. `layers.{i}.mixer.qkv`; `shape` is that of one layer.
+    inputs: how many of its last axes linear() contracts.
+    """
+
+    target: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    inputs: int
+    layers: tuple[int, ...]
+    leaves: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionalDecoder:
+    """A spec as pure functions of its leaves. Static: closed over, never an argument of a jitted function."""
+
+    spec: DecoderSpec
+    dtype: np.dtype
+    tensor_parallel: int
+    layer_loop: LayerLoop
+    params: tuple[ParamInfo, ...]
+    weights: tuple[Weight, ...]
+    _graph: nnx.GraphDef[Decoder]
+    _variables: tuple[tuple[tuple[str | int, ...], nnx.Param], ...]
+
+    def layer_caches(self) -> tuple[LayerCacheSpec, ...]:
+        """What each layer keeps per token, with the KV heads as they are stored."""
+        return self.spec.layer_caches(self.tensor_parallel)
+
+    def embed(
+        self,
+        leaves: Leaves,
+        tokens: Int32[Array, "t"],
+        positions: Int32[Array, "t"],
+        given: Float[Array, "t w"] | None = None,
+        is_given: Bool[Array, "t"] | None = None,
+    ) -> Float[Array, "t e"]:
+        """Rows that enter the first layer. Where `is_given`, `given` stands for the row of the embedding table."""
+        return self._merge(leaves).embed(tokens, positions, given, is_given)
+
+    def hidden[State](
+        self,
+        leaves: Leaves,
+        x: Float[Array, "t e"],
+        positions: Int32[Array, "t"],
+        attend: Attend[State],
+        state: State,
+        rows: Int32[Array, "t"] | None = None,
+    ) -> tuple[Float[Array, "t e"], State]:
+        """All layers and the final norm. `attend` threads `state` through the layers; `rows`: each token's adapter."""
+        return self._merge(leaves).hidden(x, positions, attend, state, rows, self.layer_loop)
+
+    def logits(self, leaves: Leaves, hidden: Float[Array, "n e"]) -> Float32[Array, "n v"]:
+        """Language-model logits; padded vocabulary entries are -inf."""
+        return self._merge(leaves).logits(hidden)
+
+    def _merge(self, leaves: Sequence[Array]) -> Decoder:
+        if len(leaves) != len(self.params):
+            raise ValueError(f"the decoder has {len(self.params)} leaves, got {len(leaves)}")
+        filled = [
+            (path, variable.replace(_join([leaves[index] for index in weight.leaves])))
+            for weight, (path, variable) in zip(self.weights, self._variables, strict=True)
+        ]
+        return nnx.merge(self._graph, nnx.from_flat_state(filled))
+
+
+def build_decoder(
+    spec: DecoderSpec,
+    *,
+    dtype: DTypeLike,
+    tensor_parallel: int = 1,
+    layer_loop: LayerLoop = "scan",
+    scheme: SchemeRules | None = None,
+) -> FunctionalDecoder:
+    """Declare a decoder without allocating anything. `scheme`: which weights are quantized (quant/schemes.py)."""
+    abstract = nnx.eval_shape(lambda: Decoder(spec, tensor_parallel=tensor_parallel, dtype=dtype))
+    graph, state = nnx.split(abstract)
+    variables = tuple((path, variable) for path, variable in nnx.to_flat_state(state))
+    params: list[ParamInfo] = []
+    weights = tuple(_declare(spec, path, variable, scheme or (), params) for path, variable in variables)
+    return FunctionalDecoder(
+        spec, jnp.dtype(dtype), tensor_parallel, layer_loop, tuple(params), weights, graph, variables
+    )
+
+
+def _declare(
+    spec: DecoderSpec, path: tuple[str | int, ...], variable: nnx.Param, rules: SchemeRules, params: list[ParamInfo]
+) -> Weight:
+    """Append one parameter's leaves to `params`: stacked over its layers, quantized by the first rule that fits."""
+    one, metadata = variable.get_value(), variable.get_metadata()
+    shape, axes, inputs = one.shape, metadata["axes"], metadata["inputs"]
+    layers = find_runs(spec.layers)[int(path[1])].layers(int(path[2])) if path[0] == "runs" else ()
+    target = ".".join(["layers.{i}", *map(str, path[3:])] if layers else map(str, path))
+    name, lead, lead_axes = ".".join(map(str, path)), (len(layers),) * bool(layers), ("layer",) * bool(layers)
+    first = len(params)
+    if inputs and scheme_of(target, rules) is not None:
+        outputs = slice(len(shape) - inputs)
+        params.append(ParamInfo(f"{name}.values", lead + shape, jnp.dtype(jnp.int8), lead_axes + axes, layers))
+        scale = lead + shape[outputs], jnp.dtype(jnp.float32), lead_axes + axes[outputs]
+        params.append(ParamInfo(f"{name}.scale", *scale, layers))
+    else:
+        params.append(ParamInfo(name, lead + shape, jnp.dtype(one.dtype), lead_axes + axes, layers))
+    return Weight(target, shape, jnp.dtype(one.dtype), inputs, layers, tuple(range(first, len(params))))
+
+
+def _join(leaves: list[Array]) -> Array | QArray:
+    return leaves[0] if len(leaves) == 1 else QArray(*leaves)

@@ -1,0 +1,1 @@
+"""Quantized weights: pytrees that linear() understands, and the rules that say which weights become one."""

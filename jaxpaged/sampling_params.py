@@ -1,0 +1,410 @@
+"""How one request is sampled: vLLM's SamplingParams, with its names, defaults, order and limits. No arrays, no jax.
+
+Values are normalised and checked when the object is made; what depends on the model is checked by validate().
+A field that only a later version will serve is refused by name as soon as it is set.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import wraps
+from numbers import Integral, Real
+from typing import Any
+
+from jaxpaged.errors import RequestError
+
+MAX_N = 128
+MAX_STOP_TOKEN_IDS = 128
+MAX_LOGIT_BIAS = 1024
+MAX_ALLOWED_TOKEN_IDS = 1024
+MAX_BAD_WORDS = 128
+MAX_BAD_WORDS_TOKENS = 1024
+MAX_LOGPROB_TOKEN_IDS = 128
+
+GREEDY_BELOW = 1e-5
+MIN_TEMPERATURE = 1e-2
+_LOGIT_BIAS_BOUND = 100.0
+_INT32_MAX = 2**31 - 1
+_FLOAT32_MAX = 3.4028234e38
+
+# field -> (smallest, largest)
+_INTEGERS: dict[str, tuple[int, int]] = {
+    "n": (1, MAX_N),
+    "top_k": (-1, _INT32_MAX),
+    "seed": (-(2**63), 2**63 - 1),
+    "max_tokens": (1, _INT32_MAX),
+    "min_tokens": (0, _INT32_MAX),
+    "logprobs": (-1, _INT32_MAX),
+    "prompt_logprobs": (-1, _INT32_MAX),
+}
+# field -> (smallest, largest, what the sentence says); those that say "(0" leave 0 out
+_FLOATS: dict[str, tuple[float, float, str]] = {
+    "presence_penalty": (-2.0, 2.0, "[-2, 2]"),
+    "frequency_penalty": (-2.0, 2.0, "[-2, 2]"),
+    "repetition_penalty": (0.0, _FLOAT32_MAX, "(0, 3.4e38]"),
+    "temperature": (0.0, 2.0, "[0, 2]"),
+    "top_p": (0.0, 1.0, "(0, 1]"),
+    "min_p": (0.0, 1.0, "[0, 1]"),
+}
+_BOOLEANS = (
+    "ignore_eos",
+    "detokenize",
+    "skip_special_tokens",
+    "spaces_between_special_tokens",
+    "include_stop_str_in_output",
+)
+_OPTIONAL = frozenset(("seed", "max_tokens", "logprobs", "prompt_logprobs"))
+# list of token ids -> how many it may hold
+_TOKEN_ID_LISTS = {
+    "stop_token_ids": MAX_STOP_TOKEN_IDS,
+    "logprob_token_ids": MAX_LOGPROB_TOKEN_IDS,
+    "allowed_token_ids": MAX_ALLOWED_TOKEN_IDS,
+}
+# field that nothing serves yet -> the values that ask for nothing
+_NOT_YET: dict[str, tuple[Any, ...]] = {
+    "watermarking": (None, False),
+    "prompt_logprob_token_ids": (None,),
+    "prompt_logprob_start": (None,),
+    "flat_logprobs": (False,),
+    "stream_interval": (None, 1),
+    "structured_outputs": (None,),
+    "extra_args": (None, {}),
+    "thinking_token_budget": (None, -1),
+    "repetition_detection": (None,),
+    "routed_experts_prompt_start": (0,),
+    "trace_decode_token_ids": (None,),
+}
+
+
+class RequestOutputKind(Enum):
+    """What each RequestOutput of a stream holds."""
+
+    CUMULATIVE = 0
+    DELTA = 1
+    FINAL_ONLY = 2
+
+
+def _suggest_keywords[T](cls: type[T]) -> type[T]:
+    """Make an unknown keyword a TypeError that names the closest field."""
+    init = cls.__init__
+    known = tuple(inspect.signature(init).parameters)[1:]
+
+    @wraps(init)
+    def checked(self: T, *args: Any, **keywords: Any) -> None:
+        for name in keywords:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                raise TypeError(f"{cls.__name__} has no field {name!r}.{hint}")
+        init(self, *args, **keywords)
+
+    cls.__init__ = checked  # type: ignore[method-assign]
+    return cls
+
+
+@_suggest_keywords
+@dataclass(slots=True)
+class SamplingParams:
+    """vLLM's sampling parameters; its documentation holds for every field.
+
+    Raises RequestError, whose `param` names the field, for a value that cannot be served.
+    After construction `stop`, `stop_token_ids` and `bad_words` are lists, a temperature below 1e-5 means greedy and
+    resets top_p, top_k and min_p, and `_bad_words_token_ids` is None until tokenize_bad_words() fills it.
+    """
+
+    n: int = 1
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    temperature: float = 1.0
+    watermarking: bool | None = None
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    ignore_eos: bool = False
+    max_tokens: int | None = 16
+    min_tokens: int = 0
+    logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    prompt_logprob_token_ids: list[list[int]] | None = None
+    prompt_logprob_start: int | None = None
+    logprob_token_ids: list[int] | None = None
+    flat_logprobs: bool = False
+    detokenize: bool = True
+    skip_special_tokens: bool = True
+    spaces_between_special_tokens: bool = True
+    include_stop_str_in_output: bool = False
+    output_kind: RequestOutputKind = RequestOutputKind.CUMULATIVE
+    stream_interval: int | None = None
+    structured_outputs: dict[str, Any] | None = None
+    logit_bias: dict[int, float] | None = None
+    allowed_token_ids: list[int] | None = None
+    extra_args: dict[str, Any] | None = None
+    bad_words: list[str] | None = None
+    _bad_words_token_ids: list[list[int]] | None = None
+    skip_reading_prefix_cache: bool | None = None
+    thinking_token_budget: int | None = None
+    repetition_detection: dict[str, int] | None = None
+    routed_experts_prompt_start: int = 0
+    trace_decode_token_ids: list[int] | None = None
+
+    def __post_init__(self) -> None:
+        self._refuse_what_is_not_there_yet()
+        self._check_numbers()
+        self._check_lists()
+        self._normalise()
+        self._check_together()
+
+    @classmethod
+    def from_optional(cls, **given: Any) -> SamplingParams:
+        """The constructor with None for "the default". max_tokens=None still means "until the context is full"."""
+        kept: dict[str, Any] = {n: value for n, value in given.items() if value is not None or n == "max_tokens"}
+        return cls(**kept)
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature < GREEDY_BELOW
+
+    @property
+    def num_logprobs(self) -> int | None:
+        """How many log probabilities a generated token carries beside its own (-1 = the vocabulary), None for none."""
+        if self.logprobs is None and self.logprob_token_ids:
+            return len(self.logprob_token_ids)
+        return self.logprobs
+
+    def _refuse_what_is_not_there_yet(self) -> None:
+        for name, harmless in _NOT_YET.items():
+            value = getattr(self, name)
+            if not any(type(value) is type(other) and value == other for other in harmless):
+                raise RequestError(f"{name} is not served by this version; leave it out.", name)
+            setattr(self, name, harmless[0])
+
+    def _check_numbers(self) -> None:
+        for name in ("logprobs", "prompt_logprobs"):
+            if getattr(self, name) is True:  # the OpenAI chat protocol's spelling of 1
+                setattr(self, name, 1)
+        for name, (low, high) in _INTEGERS.items():
+            value = getattr(self, name)
+            if value is not None or name not in _OPTIONAL:
+                setattr(self, name, _integer(name, value, low, high))
+        for name, (least, most, interval) in _FLOATS.items():
+            setattr(self, name, _real(name, getattr(self, name), least, most, interval))
+        for name in _BOOLEANS:
+            _boolean(name, getattr(self, name))
+        if self.skip_reading_prefix_cache is not None:
+            _boolean("skip_reading_prefix_cache", self.skip_reading_prefix_cache)
+        if not isinstance(self.output_kind, RequestOutputKind):
+            raise RequestError(f"output_kind must be a RequestOutputKind, got {self.output_kind!r}.", "output_kind")
+
+    def _check_lists(self) -> None:
+        self.stop = [self.stop] if isinstance(self.stop, str) else _strings("stop", self.stop)
+        if "" in self.stop:
+            raise RequestError("stop holds an empty string, which would end every text; remove it.", "stop")
+        self.bad_words = _unique(_strings("bad_words", self.bad_words))
+        if "" in self.bad_words:
+            raise RequestError("bad_words holds an empty string; remove it.", "bad_words")
+        _at_most("bad_words", len(self.bad_words), MAX_BAD_WORDS)
+        for name, most in _TOKEN_ID_LISTS.items():
+            value = getattr(self, name)
+            if value is not None:
+                setattr(self, name, _token_ids(name, value, most))
+        self.stop_token_ids = _unique(self.stop_token_ids or [])
+        if self.allowed_token_ids is not None and not self.allowed_token_ids:
+            raise RequestError("allowed_token_ids is empty, so nothing could be generated.", "allowed_token_ids")
+        if self.logit_bias is not None:
+            self.logit_bias = _logit_bias(self.logit_bias)
+
+    def _normalise(self) -> None:
+        if self.seed == -1:
+            self.seed = None
+        if self.greedy:
+            self.temperature, self.top_p, self.top_k, self.min_p = 0.0, 1.0, 0, 0.0
+        elif self.temperature < MIN_TEMPERATURE:
+            self.temperature = MIN_TEMPERATURE
+        if self.skip_reading_prefix_cache is None:
+            # A cached prefix is not computed again, so it would have no log probabilities.
+            self.skip_reading_prefix_cache = self.prompt_logprobs is not None
+
+    def _check_together(self) -> None:
+        if self.greedy and self.n > 1:
+            raise RequestError(f"n is {self.n}, but greedy sampling gives the same text each time; set n=1.", "n")
+        if self.max_tokens is not None and self.min_tokens > self.max_tokens:
+            raise RequestError(
+                f"min_tokens is {self.min_tokens}, more than max_tokens, which is {self.max_tokens}.", "min_tokens"
+            )
+        if self.stop and not self.detokenize:
+            raise RequestError("stop needs the text, but detokenize is False; set detokenize=True.", "stop")
+
+    def tokenize_bad_words(self, encode: Callable[[str], Sequence[int]]) -> SamplingParams:
+        """A copy whose bad words are token ids, ready for an engine. `encode` adds no special tokens.
+
+        As in vLLM each word is tried with a leading space too, and that form is kept when it is as long as the bare
+        one and begins differently. Raises RequestError.
+        """
+        sequences: list[list[int]] = []
+        for word in self.bad_words or ():
+            bare, spaced = list(encode(word.lstrip())), list(encode(" " + word.lstrip()))
+            if not bare:
+                raise RequestError(f"bad_words entry {word!r} has no tokens; remove it.", "bad_words")
+            sequences.append(bare)
+            if spaced and spaced[0] != bare[0] and len(spaced) == len(bare):
+                sequences.append(spaced)
+        return replace(self, _bad_words_token_ids=sequences or None)
+
+    def validate(self, vocab_size: int, max_model_len: int, max_logprobs: int) -> None:
+        """Check against a model and engine. max_logprobs -1 means the whole vocabulary. Raises RequestError."""
+        most = vocab_size if max_logprobs == -1 else max_logprobs
+        for name in ("logprobs", "prompt_logprobs"):
+            value = getattr(self, name)
+            wanted = vocab_size if value == -1 else value or 0
+            if wanted > most:
+                raise RequestError(f"{name} asks for {wanted}, but this engine gives at most {most}.", name)
+        if self.logprob_token_ids is not None and self.logprobs not in (None, len(self.logprob_token_ids)):
+            raise RequestError(
+                f"logprobs is {self.logprobs}, but logprob_token_ids holds {len(self.logprob_token_ids)} ids; "
+                "make them equal or leave logprobs out.",
+                "logprob_token_ids",
+            )
+        if self.min_tokens > max_model_len:
+            raise RequestError(
+                f"min_tokens is {self.min_tokens}, more than the context of {max_model_len}.", "min_tokens"
+            )
+        self._check_vocabulary(vocab_size)
+        self._check_bad_words_are_tokens()
+
+    def _check_vocabulary(self, vocab_size: int) -> None:
+        named: dict[str, Iterable[int]] = {name: getattr(self, name) or () for name in _TOKEN_ID_LISTS}
+        named["logit_bias"] = self.logit_bias or ()
+        named["bad_words"] = [token for sequence in self._bad_words_token_ids or () for token in sequence]
+        for name, ids in named.items():
+            outside = [token for token in ids if not 0 <= token < vocab_size]
+            if outside:
+                raise RequestError(
+                    f"{name} has token id {outside[0]}, which is not in the vocabulary (0 to {vocab_size - 1}).", name
+                )
+
+    def _check_bad_words_are_tokens(self) -> None:
+        sequences = self._bad_words_token_ids or []
+        if self.bad_words and not sequences:
+            raise RequestError("bad_words needs a tokenizer, and this engine runs without one.", "bad_words")
+        if len(sequences) > MAX_BAD_WORDS or sum(map(len, sequences)) > MAX_BAD_WORDS_TOKENS:
+            raise RequestError(
+                f"bad_words become {len(sequences)} token sequences with {sum(map(len, sequences))} tokens; "
+                f"at most {MAX_BAD_WORDS} with {MAX_BAD_WORDS_TOKENS} are taken.",
+                "bad_words",
+            )
+
+
+@_suggest_keywords
+@dataclass(slots=True)
+class BeamSearchParams:
+    """vLLM's parameters of beam search, for LLM.beam_search. Raises RequestError."""
+
+    beam_width: int
+    max_tokens: int
+    ignore_eos: bool = False
+    temperature: float = 0.0
+    length_penalty: float = 1.0
+    include_stop_str_in_output: bool = False
+    structured_outputs: dict[str, Any] | None = None
+    skip_special_tokens: bool = True
+    watermarking: bool | None = None
+
+    def __post_init__(self) -> None:
+        self.beam_width = _integer("beam_width", self.beam_width, 1, MAX_N)
+        self.max_tokens = _integer("max_tokens", self.max_tokens, 1, _INT32_MAX)
+        self.temperature = _real("temperature", self.temperature, 0.0, 2.0, "[0, 2]")
+        bound = _FLOAT32_MAX
+        self.length_penalty = _real("length_penalty", self.length_penalty, -bound, bound, "[-3.4e38, 3.4e38]")
+        for name in ("ignore_eos", "include_stop_str_in_output", "skip_special_tokens"):
+            _boolean(name, getattr(self, name))
+        for name in ("structured_outputs", "watermarking"):
+            if getattr(self, name):
+                raise RequestError(f"{name} is not served by this version; leave it out.", name)
+
+
+def _integer(name: str, value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise RequestError(f"{name} must be an integer, got {_shown(value)}.", name)
+    number = int(value)
+    if not low <= number <= high:
+        raise RequestError(f"{name} must be from {low} to {high}, got {_shown(number)}.", name)
+    return number
+
+
+def _real(name: str, value: object, low: float, high: float, interval: str) -> float:
+    """`interval` is what the sentence says; one that begins with "(" leaves `low` out."""
+    number = _float(name, value)
+    if not low <= number <= high or (number == low and interval.startswith("(")):
+        raise RequestError(f"{name} must be in {interval}, got {_shown(value)}.", name)
+    return number
+
+
+def _float(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise RequestError(f"{name} must be a number, got {_shown(value)}.", name)
+    try:
+        return float(value)
+    except OverflowError:
+        raise RequestError(f"{name} is far too large a number.", name) from None
+
+
+def _boolean(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise RequestError(f"{name} must be True or False, got {_shown(value)}.", name)
+
+
+def _shown(value: object) -> str:
+    """The value, or its type where it is long: Python refuses to print an integer of 5,000 digits."""
+    if isinstance(value, int) and abs(value) >= 2**64:
+        return "an integer of more than 64 bits"
+    if isinstance(value, (bool, Real, type(None))):
+        return str(value)
+    return type(value).__name__
+
+
+def _strings(name: str, value: object) -> list[str]:
+    if value is None:
+        return []
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        raise RequestError(f"{name} must be a list of strings.", name)
+    return list(value)
+
+
+def _token_ids(name: str, value: object, most: int) -> list[int]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise RequestError(f"{name} must be a list of token ids, got {_shown(value)}.", name)
+    ids = list(value)
+    _at_most(name, len(ids), most)
+    return [_integer(name, token, 0, _INT32_MAX) for token in ids]
+
+
+def _logit_bias(value: object) -> dict[int, float]:
+    """Token id -> bias, clamped to +-100 as in vLLM. JSON's string keys become integers."""
+    if not isinstance(value, dict):
+        raise RequestError(f"logit_bias must map token ids to numbers, got {_shown(value)}.", "logit_bias")
+    _at_most("logit_bias", len(value), MAX_LOGIT_BIAS)
+    biases = {}
+    for token, bias in value.items():
+        if isinstance(token, str) and token.isdecimal() and len(token) <= len(str(_INT32_MAX)):
+            token = int(token)
+        number = _real("logit_bias", bias, -_FLOAT32_MAX, _FLOAT32_MAX, "[-3.4e38, 3.4e38]")
+        clamped = min(_LOGIT_BIAS_BOUND, max(-_LOGIT_BIAS_BOUND, number))
+        biases[_integer("logit_bias", token, 0, _INT32_MAX)] = clamped
+    return biases
+
+
+def _at_most(name: str, count: int, most: int) -> None:
+    if count > most:
+        raise RequestError(f"{name} holds {count} entries; at most {most} are taken.", name)
+
+
+def _unique[T](items: Iterable[T]) -> list[T]:
+    return list(dict.fromkeys(items))

@@ -1,0 +1,316 @@
+"""From an EngineConfig to a ready engine: find the model, load its weights while programs compile, share out the memory."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import random
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from jaxpaged.config import EngineConfig, ModelConfig
+from jaxpaged.errors import ConfigError
+from jaxpaged.execution.batch import BatchLimits
+from jaxpaged.execution.buckets import Buckets
+from jaxpaged.execution.compiler import CompileCounter, ProgramTable, enable_persistent_cache
+from jaxpaged.execution.memory import GroupDemand, MemoryPlan, device_capacity, plan_memory
+from jaxpaged.execution.programs import ProgramSet
+from jaxpaged.execution.runner import Runner
+from jaxpaged.execution.step import StepFunctions
+from jaxpaged.kv.pool import KVPool, PoolGeometry
+from jaxpaged.kv.spec import CacheGroup, cache_groups
+from jaxpaged.messages import EngineInfo
+from jaxpaged.models.architecture import Architecture
+from jaxpaged.models.functional import FunctionalDecoder, build_decoder
+from jaxpaged.models.registry import find_architecture
+from jaxpaged.models.spec import DecoderSpec
+from jaxpaged.request_factory import RequestFactory
+from jaxpaged.sampling.sampler import Sampler, default_stages
+from jaxpaged.scheduling.cache_groups import geometries
+from jaxpaged.scheduling.scheduler import Scheduler
+from jaxpaged.sharding.mesh import check_mesh, make_mesh
+from jaxpaged.sharding.rules import sharding_of
+from jaxpaged.weights.hub import read_config, resolve_model
+from jaxpaged.weights.loader import load_weights
+from pallas_kernels.paged_attention import pool_layout
+
+log = logging.getLogger("jaxpaged")
+
+LAYER_LOOP = {"cpu": "scan", "gpu": "unroll", "tpu": "scan"}
+DEFAULT_CONTEXT = 2048  # for a config.json that does not say
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The parts of an engine, ready to run."""
+
+    info: EngineInfo
+    scheduler: Scheduler
+    runner: Runner
+    make_request: RequestFactory
+    counter: CompileCounter
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    directory: Path
+    architecture: Architecture
+    spec: DecoderSpec
+    dtype: jnp.dtype
+    limit: int
+
+
+def start(
+    config: EngineConfig, *, devices: Sequence[jax.Device] | None = None, mesh: Mesh | None = None, progress: bool = True
+) -> Started:
+    """Load, compile and size everything. Raises ConfigError (with its subclasses) in one sentence."""
+    began = time.monotonic()
+    config.validate()
+    if config.compile.persistent_cache:
+        enable_persistent_cache(cache_directory(config))
+    mesh = _mesh(config, devices, mesh)
+    model = _read_model(config.model)
+    decoder = _decoder(config, model, mesh)
+    with ThreadPoolExecutor(1, thread_name_prefix="weights") as pool:
+        weights = config.model
+        leaves = pool.submit(
+            load_weights,
+            model.directory,
+            decoder,
+            model.architecture.weights,
+            mesh,
+            load_format=weights.load_format,
+            seed=weights.seed,
+            progress=progress,
+        )
+        builder = _Builder(config, model, decoder, mesh)
+        table, programs, plan = builder.compile(progress)
+        return builder.finish(table, programs, plan, leaves.result(), began)
+
+
+def cache_directory(config: EngineConfig) -> Path:
+    """Where compiled programs are kept; private to the user."""
+    directory = Path(config.compile.cache_dir or Path.home() / ".cache" / "jaxpaged" / "xla").expanduser()
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        log.warning("the compile cache %s cannot be used (%s); starts will be slower", directory, error.strerror)
+    return directory
+
+
+def _mesh(config: EngineConfig, devices: Sequence[jax.Device] | None, mesh: Mesh | None) -> Mesh:
+    if mesh is not None:
+        return check_mesh(mesh)
+    parallel = config.parallel
+    return make_mesh(parallel.tensor_parallel_size, parallel.data_parallel_size, devices)
+
+
+def _read_model(config: ModelConfig) -> _Model:
+    directory = resolve_model(config)
+    settings = read_config(directory, config.hf_overrides)
+    architecture = find_architecture(settings)
+    architecture.check_keys(settings)
+    spec = architecture.spec_from_hf(settings)
+    limit = spec.max_position or DEFAULT_CONTEXT
+    if config.max_model_len is not None and config.max_model_len > limit:
+        raise ConfigError(
+            f"max_model_len={config.max_model_len} is longer than the model's context of {limit} tokens; "
+            "lower it, or change the model's rope scaling with hf_overrides."
+        )
+    return _Model(directory, architecture, spec, _dtype(config, settings), config.max_model_len or limit)
+
+
+def _dtype(config: ModelConfig, settings: Any) -> jnp.dtype:
+    name = config.dtype
+    if name == "auto":
+        name = settings.get("dtype") or settings.get("torch_dtype") or "bfloat16"
+    if name not in ("bfloat16", "float16", "float32"):
+        raise ConfigError(f"dtype {name!r} is not one of bfloat16, float16, float32; pass dtype= to choose.")
+    return jnp.dtype(name)
+
+
+def _decoder(config: EngineConfig, model: _Model, mesh: Mesh) -> FunctionalDecoder:
+    tensor_parallel = mesh.shape["model"]
+    loop = config.compile.layer_loop
+    platform = mesh.devices.flat[0].platform
+    spec = replace(model.spec, max_position=model.limit)
+    return build_decoder(
+        spec,
+        dtype=model.dtype,
+        tensor_parallel=tensor_parallel,
+        layer_loop=LAYER_LOOP[platform] if loop == "auto" else loop,
+    )
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """What stays the same while page counts and the context length are being decided."""
+
+    config: EngineConfig
+    model: _Model
+    decoder: FunctionalDecoder
+    mesh: Mesh
+
+    @cached_property
+    def platform(self) -> str:
+        return self.mesh.devices.flat[0].platform
+
+    @cached_property
+    def groups(self) -> tuple[CacheGroup, ...]:
+        return cache_groups(self.decoder.layer_caches())
+
+    @cached_property
+    def pool(self) -> PoolGeometry:
+        layout = pool_layout(self.platform)
+        return PoolGeometry(self.groups, layout, self.config.cache.block_size, self.model.dtype, self.mesh)
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        config, vocab = self.config.model, self.decoder.spec.vocab_size
+        stages = (*default_stages(vocab), *self.config.logits_processors)
+        most = vocab if config.max_logprobs == -1 else min(config.max_logprobs, vocab)
+        return Sampler(stages, vocab, most, config.logprobs_mode)
+
+    @cached_property
+    def buckets(self) -> Buckets:
+        scheduler = self.config.scheduler
+        return Buckets.for_limits(scheduler.max_num_batched_tokens, scheduler.max_num_seqs)
+
+    def compile(self, progress: bool) -> tuple[ProgramTable, ProgramSet, MemoryPlan]:
+        """Compile the largest step to learn what it needs beside its arguments, share out the memory, compile the rest."""
+        table = ProgramTable(self.config.compile.threads or max(1, os.cpu_count() or 1))
+        guess = self.memory_plan(temporaries=0)
+        programs = self.programs(guess)
+        largest = programs.backbone(self.buckets.tokens[-1])
+        table.compile([largest], progress=progress)
+        plan = self.memory_plan(table[largest.key].memory_analysis().temp_size_in_bytes)
+        if plan.num_pages != guess.num_pages:
+            table.compiled.clear()
+            programs = self.programs(plan)
+        table.compile(programs.all(), progress=progress)
+        return table, programs, plan
+
+    def memory_plan(self, temporaries: int) -> MemoryPlan:
+        """Page counts for the memory that weights, device rows and temporaries leave."""
+        devices = self.mesh.local_devices
+        shardings = [sharding_of(self.mesh, info.axes) for info in self.decoder.params]
+        weights = sum(
+            math.prod(sharding.shard_shape(info.shape)) * info.dtype.itemsize
+            for info, sharding in zip(self.decoder.params, shardings, strict=True)
+        )
+        return plan_memory(
+            self.config.cache,
+            self.demands(),
+            platform=self.platform,
+            capacity=device_capacity(devices[0]),
+            weights=weights,
+            temporaries=temporaries,
+            devices_per_host=len(devices),
+        )
+
+    def demands(self) -> tuple[GroupDemand, ...]:
+        scheduler = self.config.scheduler
+        made = []
+        for index, geometry in enumerate(geometries(self.groups, self.pool.page_size)):
+            needed = geometry.most_pages(self.model.limit, scheduler.max_num_batched_tokens)
+            made.append(GroupDemand(self.pool.page_bytes(index), needed, scheduler.max_num_seqs * needed + 1))
+        return tuple(made)
+
+    def programs(self, plan: MemoryPlan) -> ProgramSet:
+        scheduler, page = self.config.scheduler, self.pool.page_size
+        width = -(-self.model.limit // page)
+        limits = BatchLimits(
+            max_num_seqs=scheduler.max_num_seqs,
+            rows=scheduler.max_num_seqs + 1,
+            history=self.model.limit + 1,
+            vocab_size=self.decoder.spec.vocab_size,
+            pages=plan.num_pages,
+            table_width=(width,) * len(self.groups),
+            page_size=page,
+        )
+        return ProgramSet(
+            functions=StepFunctions(self.decoder, self.sampler, self.mesh, self.pool.layout),
+            buckets=self.buckets,
+            limits=limits,
+            leaves=tuple(
+                jax.ShapeDtypeStruct(info.shape, info.dtype, sharding=sharding_of(self.mesh, info.axes))
+                for info in self.decoder.params
+            ),
+            pools=self.pool.abstract(plan.num_pages),
+            prompt_embeds=self.config.model.enable_prompt_embeds,
+        )
+
+    def finish(
+        self, table: ProgramTable, programs: ProgramSet, plan: MemoryPlan, leaves: tuple[jax.Array, ...], began: float
+    ) -> Started:
+        """Allocate device state and put the parts together."""
+        config = self.config
+        runner = Runner(
+            programs=table,
+            buckets=self.buckets,
+            limits=programs.limits,
+            admission=programs.admission(),
+            sampler=self.sampler,
+            mesh=self.mesh,
+            leaves=leaves,
+            pool=KVPool.allocate(self.pool, plan.num_pages).warm_up(),
+            rows=_zeros(programs.rows()),
+            sampler_rows=_initial_rows(self.sampler, programs),
+            updater=lambda leaves, weights: leaves,
+        )
+        scheduler = Scheduler(
+            config.scheduler,
+            self.groups,
+            plan.num_pages,
+            self.pool.page_size,
+            self.model.limit,
+            self.mesh.shape["data"],
+            enable_prefix_caching=config.cache.enable_prefix_caching,
+        )
+        width = self.decoder.spec.embedding.width if config.model.enable_prompt_embeds else None
+        factory = RequestFactory(self.sampler, self.model.limit, width, random.Random(config.model.seed))
+        return Started(self.info(plan, began), scheduler, runner, factory, CompileCounter())
+
+    def info(self, plan: MemoryPlan, began: float) -> EngineInfo:
+        config = self.config
+        needed = [demand.pages_per_request for demand in self.demands()]
+        return EngineInfo(
+            model=config.model.served_model_name or config.model.model or self.model.directory.name,
+            max_model_len=self.model.limit,
+            vocab_size=self.decoder.spec.vocab_size,
+            num_pages=plan.num_pages[0],
+            page_size=self.pool.page_size,
+            max_num_seqs=config.scheduler.max_num_seqs,
+            max_num_batched_tokens=config.scheduler.max_num_batched_tokens,
+            backend=self.platform,
+            start_up_seconds=time.monotonic() - began,
+            report=plan.table(self.pool.page_size, needed),
+        )
+
+
+def _zeros(abstract: Any) -> Any:
+    make = jax.jit(
+        lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), abstract),
+        out_shardings=jax.tree.map(lambda leaf: leaf.sharding, abstract),
+    )
+    return make()
+
+
+def _initial_rows(sampler: Sampler, programs: ProgramSet) -> Any:
+    abstract = programs.sampler_rows()
+
+    def make() -> Any:
+        one = sampler.init_rows(programs.limits.rows)
+        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (programs.shards, *leaf.shape)), one)
+
+    return jax.jit(make, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, abstract))()

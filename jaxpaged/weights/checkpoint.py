@@ -1,0 +1,66 @@
+"""Reads tensors of safetensors files into sharded arrays, by Orbax, a bounded number of bytes at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import jax
+import orbax.checkpoint.experimental.v1 as ocp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxpaged.errors import WeightError
+from jaxpaged.sharding.mesh import MODEL
+from jaxpaged.weights.headers import TensorEntry
+
+# Read sizes above malloc's threshold cost a page fault per 4 KiB each time: with Orbax's own 128 MiB chunks and one big
+# batch, 1 GB takes twice as long on a CPU.
+CHUNK_BYTES = 16 << 20
+BATCH_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class CheckpointReader:
+    """Tensors by name from the files of `entries`, onto a mesh."""
+
+    entries: Mapping[str, TensorEntry]
+    mesh: Mesh
+
+    def read(self, names: Sequence[str]) -> dict[str, jax.Array]:
+        """Load these tensors in the file's dtype, their first axis over `model` where it divides. Raises WeightError."""
+        loaded: dict[str, jax.Array] = {}
+        options = ocp.options.SafetensorsOptions(read_chunk_bytes=CHUNK_BYTES)
+        for file in sorted({self.entries[name].file for name in names}):
+            wanted = {name: self.abstract(name) for name in names if self.entries[name].file == file}
+            try:
+                with ocp.Context(checkpoint_layout="safetensors", safetensors_options=options):
+                    loaded.update(ocp.load(file, wanted))
+            except (ValueError, KeyError, OSError) as error:
+                raise WeightError(f"{file} changed or broke while it was read: {error}") from error
+        return loaded
+
+    def read_ahead(self, batches: Sequence[Sequence[str]]) -> Iterator[dict[str, jax.Array]]:
+        """Load one batch after another, each while the caller works on the one before."""
+        with ThreadPoolExecutor(1, thread_name_prefix="weights") as pool:
+            following: Future[dict[str, jax.Array]] | None = None
+            for batch in batches:
+                current, following = following, pool.submit(self.read, batch)
+                if current is not None:
+                    yield current.result()
+            if following is not None:
+                yield following.result()
+
+    def abstract(self, name: str) -> jax.ShapeDtypeStruct:
+        entry = self.entries[name]
+        return source_struct(entry.shape, entry.dtype, self.mesh)
+
+
+def source_struct(shape: Sequence[int], dtype: jax.typing.DTypeLike, mesh: Mesh) -> jax.ShapeDtypeStruct:
+    """How a checkpoint tensor lies on the mesh before assembly: rows over `model` where they divide, else whole.
+
+    Contiguous in the file either way; the assembly moves what belongs elsewhere between devices.
+    """
+    split = bool(shape) and shape[0] % mesh.shape[MODEL] == 0
+    sharding = NamedSharding(mesh, PartitionSpec(MODEL) if split else PartitionSpec())
+    return jax.ShapeDtypeStruct(tuple(shape), jax.dtypes.canonicalize_dtype(dtype), sharding=sharding)

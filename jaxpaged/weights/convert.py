@@ -1,0 +1,36 @@
+"""`jaxpaged convert`: a checkpoint prepared once (stacked, fused, quantized, padded), so that it loads faster."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxtyping import Array
+
+from jaxpaged.errors import ConfigError
+from jaxpaged.models.functional import FunctionalDecoder
+from jaxpaged.weights.hub import SETTINGS_FILES
+from jaxpaged.weights.orbax_store import MANIFEST, save_converted
+
+INDEX_SUFFIX = ".safetensors.index.json"
+
+
+def convert(source: Path, output: Path, decoder: FunctionalDecoder, leaves: Sequence[Array]) -> None:
+    """Write leaves loaded from `source` to the new directory `output`, a model directory like any other.
+
+    Raises ConfigError when `output` holds something already.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"{output} exists already; name a new directory, or remove it.")
+    output.mkdir(parents=True, exist_ok=True)
+    for path in settings_files(source):
+        shutil.copyfile(path, output / path.name)
+    save_converted(output, decoder, leaves)
+
+
+def settings_files(directory: Path) -> list[Path]:
+    """config.json, generation_config.json, the tokenizer's files and the like; no weights, no code."""
+    found = {path for pattern in SETTINGS_FILES for path in directory.glob(pattern)}
+    skipped = (INDEX_SUFFIX, MANIFEST)
+    return sorted(path for path in found if path.is_file() and not path.name.endswith(skipped))

@@ -1,0 +1,123 @@
+"""Find a model: the bundled one, a local directory, or a repository of the Hugging Face hub. Nothing in it is executed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
+
+from jaxpaged.config import ModelConfig
+from jaxpaged.errors import ConfigError
+
+BUNDLED_MODEL = Path(__file__).resolve().parents[1] / "assets" / "demo"
+CONFIG = "config.json"
+SETTINGS_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+WEIGHT_FILES = ("*.safetensors", "orbax/**")
+# Other copies of the same weights, or of parts of the pipeline, in repositories of the hub.
+SKIPPED_FILES = ("original/*", "onnx/*", "consolidated*")
+OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpack", "*.npz", "*.onnx")
+
+
+def resolve_model(config: ModelConfig) -> Path:
+    """The model's directory, downloaded with a progress bar where it is a hub id. Raises ConfigError.
+
+    HF_HOME, HF_TOKEN and HF_HUB_OFFLINE mean what they mean to huggingface_hub.
+    """
+    if config.model is None:
+        directory = BUNDLED_MODEL
+    else:
+        patterns = SETTINGS_FILES if config.load_format == "dummy" else SETTINGS_FILES + WEIGHT_FILES
+        directory = _find(config.model, config, patterns)
+    check_model_directory(directory, config.hf_overrides)
+    return directory
+
+
+def resolve_tokenizer(config: ModelConfig) -> Path | None:
+    """The directory of `tokenizer` where it is another one than the model's, else None. Raises ConfigError."""
+    return None if config.tokenizer is None else _find(config.tokenizer, config, SETTINGS_FILES)
+
+
+def check_model_directory(directory: Path, overrides: Mapping[str, Any]) -> None:
+    """Refuse what is not a model, and what wants its own Python code to run. Raises ConfigError naming the file."""
+    config = read_config(directory, overrides)
+    if "auto_map" in overrides and overrides["auto_map"] is None:
+        return
+    mend = (
+        "jaxpaged never runs a model's own code; if it implements the architecture itself, "
+        """say so with --hf-overrides '{"auto_map": null}'."""
+    )
+    if config.get("auto_map"):
+        raise ConfigError(f"{directory / CONFIG} asks for Python code of its own (auto_map): {mend}")
+    for path in sorted(directory.glob("*.py")):
+        raise ConfigError(f"{path} is Python code beside the weights: {mend}")
+
+
+def read_config(directory: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """config.json of a model directory, with `overrides` put over it at the top level. Raises ConfigError."""
+    path = directory / CONFIG
+    if not path.is_file():
+        raise ConfigError(f"{directory} is not a model directory: it has no {CONFIG}.")
+    return {**read_json(path), **(overrides or {})}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises ConfigError naming the file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON ({error}); fetch the file again.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds a JSON {type(content).__name__}, not an object; fetch the file again.")
+    return content
+
+
+def _find(model: str, config: ModelConfig, patterns: tuple[str, ...]) -> Path:
+    local = Path(model).expanduser()
+    if local.is_dir():
+        return local
+    if local.is_file():
+        raise ConfigError(f"{model} is a file; name the directory that holds it together with its {CONFIG}.")
+    if local.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1 or os.sep + os.sep in model:
+        raise ConfigError(f"{model} does not exist; name a model directory or a hub id such as Qwen/Qwen3-0.6B.")
+    return _download(model, config, patterns)
+
+
+def _download(model: str, config: ModelConfig, patterns: tuple[str, ...]) -> Path:
+    try:
+        validate_repo_id(model)
+        found = snapshot_download(
+            model,
+            revision=config.revision,
+            cache_dir=config.download_dir,
+            allow_patterns=list(patterns),
+            ignore_patterns=list(SKIPPED_FILES),
+        )
+    except HFValidationError as error:
+        raise ConfigError(f"{model!r} is neither a directory nor a hub id such as Qwen/Qwen3-0.6B.") from error
+    except GatedRepoError as error:
+        raise ConfigError(f"{model} is gated: accept its licence on the hub and set HF_TOKEN.") from error
+    except RevisionNotFoundError as error:
+        raise ConfigError(f"{model} has no revision {config.revision!r} on the hub.") from error
+    except RepositoryNotFoundError as error:
+        raise ConfigError(f"{model} is no directory here and no (public) model of the hub.") from error
+    except LocalEntryNotFoundError as error:
+        raise ConfigError(
+            f"{model} is no directory here, not in the download cache, and the hub cannot be reached; "
+            "download it where there is a network, or name a local directory."
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise ConfigError(f"{model} could not be downloaded: {str(error).strip().partition(chr(10))[0]}") from error
+    return Path(found)

@@ -1,0 +1,121 @@
+"""Checkpoint -> the decoder's leaves, sharded over the mesh, ready to serve.
+
+    hub (directory) -> headers (what is there) -> rules (a plan: every tensor used exactly once)
+      -> checkpoint (Orbax reads, a batch ahead) -> assembly (transform, cast, place)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool
+from tqdm import tqdm
+
+from jaxpaged.config import LoadFormat
+from jaxpaged.errors import WeightError
+from jaxpaged.models.functional import FunctionalDecoder
+from jaxpaged.sharding.rules import check_divides
+from jaxpaged.weights.assembly import Leaves, all_finite, blank, insert
+from jaxpaged.weights.checkpoint import BATCH_BYTES, CheckpointReader
+from jaxpaged.weights.dummy import dummy_leaves
+from jaxpaged.weights.headers import read_entries
+from jaxpaged.weights.orbax_store import is_converted, load_converted
+from jaxpaged.weights.rules import Slice, WeightPlan, WeightRules, plan_weights
+
+NAMES_SHOWN = 8
+
+
+def load_weights(
+    directory: Path,
+    decoder: FunctionalDecoder,
+    rules: WeightRules,
+    mesh: Mesh,
+    *,
+    load_format: LoadFormat = "auto",
+    seed: int = 0,
+    progress: bool = True,
+) -> Leaves:
+    """The leaves of `decoder`, in the order of decoder.params. Raises WeightError or ConfigError, naming what is wrong.
+
+    `auto` takes a converted checkpoint where the directory holds one, else safetensors. `seed` is for dummy weights.
+    """
+    for info in decoder.params:
+        check_divides(mesh, info.path, info.shape, info.axes)
+    match load_format:
+        case "dummy":
+            return dummy_leaves(decoder.params, mesh, seed)
+        case "orbax":
+            return load_converted(directory, decoder, mesh)
+        case "auto" if is_converted(directory):
+            return load_converted(directory, decoder, mesh)
+        case _:
+            return load_safetensors(directory, decoder, rules, mesh, progress=progress)
+
+
+def load_safetensors(
+    directory: Path, decoder: FunctionalDecoder, rules: WeightRules, mesh: Mesh, *, progress: bool = True
+) -> Leaves:
+    """Read a Hugging Face checkpoint. Beside the leaves, two batches of its tensors are in memory at a time."""
+    reader = CheckpointReader(read_entries(directory), mesh)
+    plan = _plan(directory, decoder, rules, reader)
+    batches = list(_batches(plan.slices, reader))
+    wanted = [tuple({name: None for piece in batch for name in piece.sources}) for batch in batches]
+    leaves: dict[int, Array] = {}
+    checks: list[tuple[tuple[str, ...], Bool[Array, "n"]]] = []
+    total = sum(reader.entries[name].nbytes for names in wanted for name in names)
+    with tqdm(total=total, desc="weights", unit="B", unit_scale=True, disable=not progress) as bar:
+        for batch, arrays in zip(batches, reader.read_ahead(wanted), strict=True):
+            for piece in batch:
+                sources = [arrays[name] for name in piece.sources]
+                checks.append((piece.sources, all_finite(sources, piece.assemble.dtype)))
+                before = _layered(decoder, mesh, piece, leaves)
+                after = insert(decoder.params, mesh, piece, before, sources)
+                leaves.update(zip(piece.leaves, after, strict=True))
+            bar.update(sum(array.nbytes for array in arrays.values()))
+    refuse_non_finite(directory, checks)
+    return tuple(leaves[leaf] for leaf in range(len(decoder.params)))
+
+
+def refuse_non_finite(where: Path | str, checks: Sequence[tuple[Sequence[str], Bool[Array, "n"]]]) -> None:
+    """Raise WeightError naming the tensors whose flag in all_finite()'s result is false."""
+    flags = jax.device_get([finite for _, finite in checks])
+    pairs = zip(checks, flags, strict=True)
+    bad = sorted({name for (names, _), each in pairs for name, ok in zip(names, each, strict=True) if not ok})
+    if bad:
+        more = f" and {len(bad) - NAMES_SHOWN} more" if len(bad) > NAMES_SHOWN else ""
+        raise WeightError(f"{where}: NaN or infinity in {', '.join(bad[:NAMES_SHOWN])}{more}.")
+
+
+def _plan(directory: Path, decoder: FunctionalDecoder, rules: WeightRules, reader: CheckpointReader) -> WeightPlan:
+    available = {name: (entry.shape, entry.dtype) for name, entry in reader.entries.items()}
+    try:
+        return plan_weights(rules, decoder, available)
+    except WeightError as error:
+        raise WeightError(f"{directory}: {error}") from error
+
+
+def _layered(decoder: FunctionalDecoder, mesh: Mesh, piece: Slice, leaves: dict[int, Array]) -> Leaves:
+    """The stacked leaves that `piece` goes into; none where it makes whole leaves."""
+    infos = [(leaf, decoder.params[leaf]) for leaf in piece.leaves if decoder.params[leaf].layers]
+    return tuple(leaves[leaf] if leaf in leaves else blank(info, mesh) for leaf, info in infos)
+
+
+def _batches(slices: Sequence[Slice], reader: CheckpointReader) -> Iterator[list[Slice]]:
+    """The slices in the order of their first tensor in the files, in batches of about BATCH_BYTES."""
+
+    def place(piece: Slice) -> tuple[Path, int]:
+        return min((reader.entries[name].file, reader.entries[name].start) for name in piece.sources)
+
+    batch: list[Slice] = []
+    size = 0
+    for piece in sorted(slices, key=place):
+        batch.append(piece)
+        size += sum(reader.entries[name].nbytes for name in piece.sources)
+        if size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

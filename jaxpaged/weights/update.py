@@ -1,0 +1,47 @@
+"""New weights into a running model: the leaves are changed in place, one layer of one parameter at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array
+
+from jaxpaged.models.functional import FunctionalDecoder
+from jaxpaged.weights.assembly import Leaves, all_finite, insert
+from jaxpaged.weights.checkpoint import source_struct
+from jaxpaged.weights.loader import refuse_non_finite
+from jaxpaged.weights.rules import Slice, WeightRules, plan_update
+
+Tensors = Mapping[str, Array | np.ndarray]
+
+
+def update_weights(
+    leaves: Leaves, tensors: Tensors, decoder: FunctionalDecoder, rules: WeightRules, mesh: Mesh
+) -> Leaves:
+    """The leaves with some tensors replaced, given by their names in a Hugging Face checkpoint. Donates `leaves`.
+
+    Everything is checked before the first leaf changes: WeightError leaves the model as it was. Nothing is compiled
+    for tensors with the shapes and dtypes of the checkpoint that the leaves were loaded from.
+    """
+    plan = plan_update(rules, decoder, {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()})
+    checks = [
+        (piece.sources, all_finite(_placed(piece, tensors, mesh), piece.assemble.dtype)) for piece in plan.slices
+    ]
+    refuse_non_finite("update_weights", checks)
+    updated = list(leaves)
+    for piece in plan.slices:
+        before = tuple(updated[leaf] for leaf in piece.leaves if decoder.params[leaf].layers)
+        after = insert(decoder.params, mesh, piece, before, _placed(piece, tensors, mesh))
+        for leaf, array in zip(piece.leaves, after, strict=True):
+            updated[leaf] = array
+    return tuple(updated)
+
+
+def _placed(piece: Slice, tensors: Tensors, mesh: Mesh) -> Sequence[Array]:
+    """The tensors of a slice on the mesh, as the loader places them."""
+    sources = [tensors[name] for name in piece.sources]
+    structs = [source_struct(source.shape, source.dtype, mesh) for source in sources]
+    return [jax.device_put(source, struct.sharding) for source, struct in zip(sources, structs, strict=True)]

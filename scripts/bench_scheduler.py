@@ -1,0 +1,133 @@
+"""What the scheduler costs per step on the host, with a model that costs nothing.
+
+    python scripts/bench_scheduler.py [--running 256 1024 4096] [--steps 400]
+
+Every step 5 % of the running sequences finish and as many arrive in their place. Prompts have 161 tokens on average and
+answers 338 in the workload this stands for; sequences are therefore started at random places of such a life. The prefix
+cache is on, and the pool is so small that every allocation evicts cached pages, as after hours of service. Timed:
+schedule() and commit(), with admission, page growth and hashing of filled pages. add() is shown by itself, per request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxpaged.config import SchedulerConfig
+from jaxpaged.kv.spec import FullAttentionSpec, cache_groups
+from jaxpaged.request import Request
+from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.scheduling.plan import ShardResult, StepPlan, StepResult
+from jaxpaged.scheduling.scheduler import Scheduler
+
+PROMPT, ANSWER, EOS, PAGE, CHURN, DEPTH = 161, 338, 0, 32, 0.05, 2
+VOCAB = 49_152
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Microseconds per step (median, mean) and per added request."""
+
+    running: int
+    schedule: float
+    commit: float
+    median: float
+    mean: float
+    add: float
+
+    @property
+    def target(self) -> float:
+        return 100 + 0.3 * self.running
+
+
+class Workload:
+    """Keeps `running` sequences alive; the answers are random tokens, EOS for those whose time has come."""
+
+    def __init__(self, running: int, seed: int = 0) -> None:
+        self.random = np.random.default_rng(seed)
+        pages = int(running * (PROMPT + ANSWER / 2) / PAGE * 1.25)
+        config = SchedulerConfig(
+            max_num_seqs=running, max_num_batched_tokens=running + 512 * 512, plans_in_flight=DEPTH
+        )
+        groups = cache_groups([FullAttentionSpec(8, 128)])
+        self.scheduler = Scheduler(config, groups, [pages], PAGE, 2048)
+        self.running = running
+        self.count = 0
+        self.params = SamplingParams(max_tokens=1024)
+        self.in_flight: deque[StepPlan] = deque()
+        self.add_seconds = 0.0
+
+    def add(self, count: int, spread: bool = False) -> None:
+        """New requests; with `spread`, the prompt is longer by a random part of an answer, as if half way through."""
+        for _ in range(count):
+            length = int(self.random.integers(PROMPT // 2, PROMPT + PROMPT // 2 + 1))
+            if spread:
+                length += int(self.random.integers(0, ANSWER))
+            tokens = self.random.integers(1, VOCAB, length).tolist()
+            self.count += 1
+            request = Request(f"request-{self.count}", tokens, self.params, (EOS,), arrival=time.monotonic())
+            start = time.perf_counter()
+            self.scheduler.add(request)
+            self.add_seconds += time.perf_counter() - start
+
+    def answer(self, plan: StepPlan, ending: int) -> StepResult:
+        shard = plan.shards[0]
+        tokens = self.random.integers(1, VOCAB, (len(shard.rows), 1), dtype=np.int32)
+        tokens[self.random.choice(len(tokens), min(ending, len(tokens)), replace=False)] = EOS
+        return StepResult((ShardResult(tokens, shard.samples.astype(np.int32), np.ones(len(tokens), np.bool_)),))
+
+
+def measure(running: int, steps: int) -> Cost:
+    """Run a steady state of `running` sequences, and time the scheduler's part of each step."""
+    work = Workload(running)
+    work.add(running, spread=True)
+    churn = round(CHURN * running)
+    schedule, commit, added_before = [], [], 0
+    warm_up = max(60, steps // 4)
+    for step in range(warm_up + steps):
+        if step == warm_up:
+            work.add_seconds, added_before = 0.0, work.count
+        start = time.perf_counter()
+        plan = work.scheduler.schedule()
+        schedule.append(time.perf_counter() - start)
+        assert plan is not None
+        work.in_flight.append(plan)
+        commit.append(0.0)
+        if len(work.in_flight) == DEPTH:
+            oldest = work.in_flight.popleft()
+            result = work.answer(oldest, churn)
+            start = time.perf_counter()
+            work.scheduler.commit(oldest, result)
+            commit[-1] = time.perf_counter() - start
+        work.add(running - len(work.scheduler.requests))
+    added = work.count - added_before
+    parts = np.array([schedule[warm_up:], commit[warm_up:]]) * 1e6
+    total = parts.sum(axis=0)
+    work.scheduler.check()
+    medians = np.median(parts, axis=1)
+    return Cost(
+        running, medians[0], medians[1], float(np.median(total)), float(total.mean()), work.add_seconds / added * 1e6
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--running", type=int, nargs="+", default=[256, 1024, 4096])
+    parser.add_argument("--steps", type=int, default=400)
+    arguments = parser.parse_args()
+    print("| running | schedule us | commit us | step us, median | step us, mean | target us | add us/request |")
+    print("|---|---|---|---|---|---|---|")
+    for running in arguments.running:
+        cost = measure(running, arguments.steps)
+        print(
+            f"| {cost.running} | {cost.schedule:.0f} | {cost.commit:.0f} | {cost.median:.0f} | {cost.mean:.0f} "
+            f"| {cost.target:.0f} | {cost.add:.1f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

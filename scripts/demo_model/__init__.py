@@ -1,0 +1,1 @@
+"""How the bundled demo model is made: its text, its rows of tokens, its files and its exam."""

@@ -1,0 +1,113 @@
+"""Records the reference of the parity tests: transformers' float32 logits and greedy tokens for every tiny checkpoint.
+
+    python scripts/make_goldens.py [CASE ...]
+
+Needs torch, transformers, numpy and safetensors, under any Python >= 3.10; jaxpaged itself is not imported. The weights
+are not stored: tests/models/cases.py makes them again from each tensor's name.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "models"))
+from cases import CASE, CASES, GOLDENS, LONGEST, NEW_TOKENS, PROMPT_LEN, VOCAB, Case, make_weights  # noqa: E402
+
+STEP = 7  # logits are kept at every seventh position, at the last of the prompt and at the last of all
+SMALLEST_GAP = 1e-3  # between the best two logits, relative to the largest: else rounding might choose the token
+PROMPTS_TRIED = 50
+
+
+def checkpoint_shapes(case: Case, directory: Path) -> dict[str, tuple[int, ...]]:
+    """The tensors' names and shapes as transformers writes them to disk."""
+    config = {key: value for key, value in case.config.items() if key not in ("model_type", "architectures")}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(case.config["model_type"], **config))
+    model.save_pretrained(directory)
+    with safe_open(directory / "model.safetensors", "np") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in sorted(file.keys())}
+
+
+def load_reference(case: Case, shapes: dict[str, tuple[int, ...]], directory: Path) -> PreTrainedModel:
+    (directory / "config.json").write_text(json.dumps(dict(case.config)))
+    save_file(make_weights(case, shapes), directory / "model.safetensors", metadata={"format": "pt"})
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
+    return model.eval()
+
+
+def logits_of(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
+    """[t, vocab] of one sequence, in one forward pass without a cache."""
+    with torch.no_grad():
+        return model(input_ids=tokens[None], use_cache=False).logits[0]
+
+
+def freeze_dynamic_rope(case: Case, model: PreTrainedModel) -> None:
+    """Bring dynamic rope to the served length: transformers keeps those frequencies for all sequences that follow."""
+    rope = case.config.get("rope_parameters", {})
+    if rope.get("rope_type") == "dynamic":
+        with torch.no_grad():
+            model(input_ids=torch.zeros(1, 1, dtype=torch.long), position_ids=torch.tensor([[LONGEST - 1]]))
+
+
+def continue_greedily(model: PreTrainedModel, prompt: torch.Tensor) -> torch.Tensor:
+    out = model.generate(
+        prompt[None],
+        attention_mask=torch.ones_like(prompt)[None],
+        do_sample=False,
+        max_new_tokens=NEW_TOKENS,
+        min_new_tokens=NEW_TOKENS,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    return out[0]
+
+
+def gap(logits: torch.Tensor) -> float:
+    """Smallest distance of the best two logits among the rows that choose a token, relative to the largest logit."""
+    best = logits[PROMPT_LEN - 1 : -1].topk(2).values
+    return float((best[:, 0] - best[:, 1]).min() / logits.abs().max())
+
+
+def record(case: Case) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        shapes = checkpoint_shapes(case, Path(folder))
+        model = load_reference(case, shapes, Path(folder))
+    freeze_dynamic_rope(case, model)
+    for seed in range(PROMPTS_TRIED):
+        prompt = torch.from_numpy(np.random.default_rng(seed).integers(0, VOCAB, PROMPT_LEN))
+        tokens = continue_greedily(model, prompt)
+        logits = logits_of(model, tokens)
+        if gap(logits) > SMALLEST_GAP:
+            break
+    else:
+        raise SystemExit(f"{case.name}: no prompt keeps the best two tokens apart")
+    if not torch.equal(logits[PROMPT_LEN - 1 : -1].argmax(-1), tokens[PROMPT_LEN:]):
+        raise SystemExit(f"{case.name}: transformers disagrees with itself between a cache and none")
+    positions = sorted({*range(0, len(tokens), STEP), PROMPT_LEN - 1, len(tokens) - 1})
+    np.savez_compressed(
+        GOLDENS / f"{case.name}.npz",
+        tensors=json.dumps(shapes),
+        tokens=tokens.numpy().astype(np.int32),
+        positions=np.asarray(positions, np.int32),
+        logits=logits[positions].numpy(),
+        digest=case.digest(),
+    )
+    print(
+        f"{case.name:16} prompt {seed}, smallest gap {gap(logits):.4f}, {len(set(tokens.tolist()[PROMPT_LEN:]))} tokens"
+    )
+
+
+def main() -> None:
+    GOLDENS.mkdir(exist_ok=True)
+    for name in sys.argv[1:] or [case.name for case in CASES]:
+        record(CASE[name])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Request bodies: bounded, JSON only, and strictly so (no NaN, no trailing text, no deep nesting)."""
+
+from __future__ import annotations
+
+import msgspec
+from fastapi import Request
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
+
+from server.errors import ApiError, bad_request
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+
+
+async def read_body[Body: BaseModel](request: Request, model: type[Body], limit: int) -> Body:
+    """The request's JSON object as a `model`. Raises ApiError (400, 413, 415) and pydantic's ValidationError."""
+    _check_headers(request)
+    content = await _read(request, limit)
+    try:
+        value = msgspec.json.decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise bad_request(f"The body is not valid JSON: {error}.") from error
+    except RecursionError as error:
+        raise bad_request("The body is nested too deeply.") from error
+    if not isinstance(value, dict):
+        raise bad_request("The body must be a JSON object.")
+    return model.model_validate(value)
+
+
+def _check_headers(request: Request) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise ApiError(415, "Send JSON with the header Content-Type: application/json.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ApiError(415, "Compressed bodies are not taken; send plain JSON.")
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared[:20]) > limit:
+        raise _too_large(limit)
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+    except ClientDisconnect as error:
+        raise bad_request("The connection closed before the body was complete.") from error
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(413, f"The body is larger than {limit} bytes.", headers={"Connection": "close"})

@@ -1,0 +1,128 @@
+"""Every answer that is not a success: one shape, {"error": {"message", "type", "param", "code"}}, from one function.
+
+Nothing of the inside (paths, addresses, tracebacks) gets into a message: what we did not foresee is "internal error" to
+the client and a traceback in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from jaxpaged.errors import ConfigError, EngineDeadError, JaxPagedError, QueueFullError, RequestError
+
+RETRY_AFTER_SECONDS = 1
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    500: "internal_error",
+    503: "service_unavailable",
+}
+_MESSAGES = {
+    404: "There is no such route here; see /docs for those that exist.",
+    405: "This route does not take this method; see /docs.",
+}
+log = logging.getLogger("jaxpaged.server")
+
+
+class ApiError(Exception):
+    """An answer that is not a success, ready to be sent."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, Any]:
+        kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "internal_error")
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+
+def bad_request(message: str, param: str | None = None) -> ApiError:
+    """400: the request is at fault."""
+    return ApiError(400, message, param=param)
+
+
+def as_api_error(error: Exception) -> ApiError:
+    """Any exception as the answer that it deserves."""
+    match error:
+        case ApiError():
+            return error
+        case QueueFullError():
+            return _overloaded(error)
+        case RequestError():
+            code = "context_length_exceeded" if "context" in str(error) and error.param == "prompt" else None
+            return ApiError(400, str(error), param=error.param, code=code)
+        case EngineDeadError():
+            return ApiError(503, "The engine is not running.", code="engine_dead", headers={"x-should-retry": "false"})
+        case HTTPException():
+            message = _MESSAGES.get(error.status_code, str(error.detail))
+            return ApiError(error.status_code, message, headers=error.headers)
+        case RequestValidationError() | ValidationError():
+            return _invalid(error)
+        case JaxPagedError() if not isinstance(error, ConfigError):
+            return ApiError(500, str(error), headers={"x-should-retry": "false"})
+    return ApiError(500, "Internal error; the server's log says more.", headers={"x-should-retry": "false"})
+
+
+def json_response(status: int, body: object, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    return Response(msgspec.json.encode(body), status, headers, media_type="application/json")
+
+
+def error_response(error: Exception) -> Response:
+    """The answer to a request that failed with `error`."""
+    answer = as_api_error(error)
+    return json_response(answer.status, answer.body(), answer.headers)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Route every exception of `app` through error_response()."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        return error_response(error)
+
+    for kind in (ApiError, JaxPagedError, HTTPException, RequestValidationError, ValidationError, Exception):
+        app.add_exception_handler(kind, handle)
+
+
+def _overloaded(error: QueueFullError) -> ApiError:
+    return ApiError(503, str(error), code="queue_full", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def _invalid(error: RequestValidationError | ValidationError) -> ApiError:
+    """The first thing that pydantic found wrong, without the input that it quotes."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"] if part != "body" and not _is_union_branch(part)]
+    param = ".".join(path) or None
+    message = f"{first['msg']}." if param is None else f"{param}: {first['msg']}."
+    return bad_request(message, param)
+
+
+def _is_union_branch(part: str | int) -> bool:
+    """pydantic puts the tried branch of a union ("list[int]", "str") into a location."""
+    return isinstance(part, str) and ("[" in part or part in {"str", "int", "float", "bool", "dict", "none"})

@@ -1,0 +1,169 @@
+"""The wire types: what a request body may hold. Numbers are strict (no booleans, no strings, no NaN).
+
+Fields that only hint (user, metadata, store, ...) and unknown ones are ignored; fields that would change the meaning of
+an answer and that nothing serves yet are named in UNSERVED and refused by parse.py. Ranges are SamplingParams' business.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+TokenId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Content = str | list[dict[str, Any] | str] | None
+
+
+class Body(BaseModel):
+    """Strict, and deaf to unknown fields."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class StreamOptions(Body):
+    include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+
+
+class Sampling(Body):
+    """The fields that /v1/completions and /v1/chat/completions share."""
+
+    model: str | None = None
+    n: Int64 | None = None
+    max_tokens: Int64 | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: Int64 | None = None
+    stop: str | list[str] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    logit_bias: dict[str, float] | None = None
+    top_k: Int64 | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    stop_token_ids: list[TokenId] | None = None
+    min_tokens: Int64 | None = None
+    ignore_eos: bool | None = None
+    bad_words: list[str] | None = None
+    allowed_token_ids: list[TokenId] | None = None
+    prompt_logprobs: Int64 | None = None
+    logprob_token_ids: list[TokenId] | None = None
+    include_stop_str_in_output: bool | None = None
+    skip_special_tokens: bool | None = None
+    spaces_between_special_tokens: bool | None = None
+    truncate_prompt_tokens: Int64 | None = None
+    add_special_tokens: bool | None = None
+    return_token_ids: bool | None = None
+    return_tokens_as_token_ids: bool | None = None
+    cache_salt: str | None = None
+    priority: Int64 | None = None
+    # not served yet: refused when they ask for something (parse.py)
+    best_of: Int64 | None = None
+    use_beam_search: Any = None
+    length_penalty: Any = None
+    response_format: Any = None
+    structured_outputs: Any = None
+    guided_json: Any = None
+    guided_regex: Any = None
+    guided_choice: Any = None
+    guided_grammar: Any = None
+    thinking_token_budget: Any = None
+    prompt_embeds: Any = None
+    kv_transfer_params: Any = None
+    repetition_detection: Any = None
+    vllm_xargs: Any = None
+
+
+class CompletionRequest(Sampling):
+    """POST /v1/completions."""
+
+    prompt: str | list[TokenId] | list[str] | list[list[TokenId]]
+    logprobs: Int64 | None = None
+    echo: bool | None = None
+    suffix: Any = None
+
+
+class ChatMessage(BaseModel):
+    """One message; a template may read fields that are not named here (tool_calls, name, reasoning, ...)."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
+
+    role: Annotated[str, Field(min_length=1, max_length=64)]
+    content: Content = None
+
+
+class ChatRequest(Sampling):
+    """POST /v1/chat/completions."""
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=16384)]
+    logprobs: bool | None = None
+    top_logprobs: Int64 | None = None
+    max_completion_tokens: Int64 | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    echo: bool | None = None
+    # not served yet
+    tools: Any = None
+    tool_choice: Any = None
+    functions: Any = None
+    function_call: Any = None
+    chat_template: Any = None
+    documents: Any = None
+    audio: Any = None
+    modalities: Any = None
+    web_search_options: Any = None
+    mm_processor_kwargs: Any = None
+
+
+class TokenizeRequest(Body):
+    """POST /tokenize: a prompt or messages."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=16384)] | None = None
+    add_special_tokens: bool | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    return_token_strs: bool | None = None
+
+
+class DetokenizeRequest(Body):
+    """POST /detokenize."""
+
+    model: str | None = None
+    tokens: list[TokenId]
+
+
+# field -> values that ask for nothing
+UNSERVED: dict[str, tuple[Any, ...]] = {
+    "use_beam_search": (None, False),
+    "length_penalty": (None, 1, 1.0),
+    "response_format": (None, {"type": "text"}),
+    "structured_outputs": (None,),
+    "guided_json": (None,),
+    "guided_regex": (None,),
+    "guided_choice": (None,),
+    "guided_grammar": (None,),
+    "thinking_token_budget": (None, -1),
+    "prompt_embeds": (None,),
+    "kv_transfer_params": (None,),
+    "repetition_detection": (None,),
+    "vllm_xargs": (None, {}),
+    "suffix": (None, ""),
+    "tools": (None, []),
+    "tool_choice": (None, "none", "auto"),
+    "functions": (None, []),
+    "function_call": (None, "none", "auto"),
+    "chat_template": (None,),
+    "documents": (None, []),
+    "audio": (None,),
+    "modalities": (None, ["text"]),
+    "web_search_options": (None,),
+    "mm_processor_kwargs": (None, {}),
+}

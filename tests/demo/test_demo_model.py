@@ -1,0 +1,67 @@
+"""The bundled model, as it is shipped: its files, its chat template and its answers through LLM."""
+
+import json
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from tokenizers import Tokenizer
+
+import jaxpaged
+from demo_model.tasks import NEVER_HELD_OUT, TASKS, draw
+from jaxpaged import LLM, SamplingParams
+
+DEMO = Path(jaxpaged.__file__).parent / "assets" / "demo"
+MEGABYTE = 10**6
+
+
+@pytest.fixture(scope="module")
+def llm() -> LLM:
+    return LLM(max_num_seqs=16, seed=0)
+
+
+def test_it_fits_into_the_repository() -> None:
+    assert sum(path.stat().st_size for path in DEMO.rglob("*")) <= 6 * MEGABYTE
+
+
+def test_it_is_what_the_issue_asked_for() -> None:
+    config = json.loads((DEMO / "config.json").read_text())
+    assert config["architectures"] == ["Qwen3ForCausalLM"]
+    assert config["max_position_embeddings"] == 2048
+    tensors = load_file(DEMO / "model.safetensors")
+    assert {str(tensor.dtype) for tensor in tensors.values()} == {"bfloat16"}
+    assert all(np.isfinite(tensor.astype(np.float32)).all() for tensor in tensors.values())
+    assert Tokenizer.from_file(str(DEMO / "tokenizer.json")).get_vocab_size() == config["vocab_size"] <= 2048
+
+
+def test_the_tokenizer_knows_every_text() -> None:
+    tokenizer = Tokenizer.from_file(str(DEMO / "tokenizer.json"))
+    for text in ("Sort these words: pear fig", "12 + 345", "naïve café 日本語 🙂", "a\n\tb  c"):
+        assert tokenizer.decode(tokenizer.encode(text).ids) == text
+
+
+def test_the_template_marks_every_turn(llm: LLM) -> None:
+    chat = [("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello!"), ("user", "Bye")]
+    messages = [{"role": role, "content": content} for role, content in chat]
+    text = llm.get_tokenizer().apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert text == "<|system|>Be kind.<|end|><|user|>Hi<|end|><|assistant|>Hello!<|end|><|user|>Bye<|end|><|assistant|>"
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.__name__)
+def test_it_answers_what_it_has_never_seen(llm: LLM, task) -> None:
+    """Its card promises 95 %; 40 questions are enough to see that the engine serves it right."""
+    rng = Random(3)
+    examples = [draw(rng, task, held_out=task not in NEVER_HELD_OUT) for _ in range(40)]
+    chats = [[{"role": "user", "content": example.question}] for example in examples]
+    outputs = llm.chat(chats, SamplingParams(temperature=0, max_tokens=96), use_tqdm=False)
+    right = [output.outputs[0].text == example.answer for output, example in zip(outputs, examples, strict=True)]
+    assert sum(right) >= 0.9 * len(right)
+    assert {output.outputs[0].finish_reason for output in outputs} == {"stop"}
+
+
+def test_it_greets_a_newcomer(llm: LLM) -> None:
+    greedy = SamplingParams(temperature=0, max_tokens=96)
+    for question, word in {"hello": "Hello", "Who are you?": "jaxpaged", "what can you do?": "add"}.items():
+        assert word in llm.chat([{"role": "user", "content": question}], greedy, use_tqdm=False)[0].outputs[0].text

@@ -1,0 +1,144 @@
+"""Scheduler, pages and prefix cache against an oracle, under random use: every token and every reason must be right."""
+
+from __future__ import annotations
+
+import os
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from jaxpaged.kv.spec import cache_groups
+from tests.scheduling.harness import EOS, FULL, Harness, Setup, Tracked, window
+
+GROUPS = (
+    cache_groups([FULL]),
+    cache_groups([FULL, window(6)]),
+    cache_groups([window(5)]),
+    cache_groups([FULL, window(3), window(9)]),
+)
+PREFIXES = ([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13], [1, 2, 3, 4, 9, 9, 9, 9, 1], [5])
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Small pools force eviction and preemption; short lives force reuse of rows and pages."""
+
+    harness: Harness
+    pins: int
+    pinned: list[str]
+
+    @initialize(
+        groups=st.sampled_from(GROUPS),
+        num_pages=st.sampled_from([12, 14, 20, 60]),
+        budget=st.sampled_from([4, 7, 16]),
+        depth=st.integers(1, 3),
+        shards=st.sampled_from([1, 1, 2]),
+        policy=st.sampled_from(["fcfs", "priority"]),
+        caching=st.sampled_from([True, True, True, False]),
+    )
+    def start(self, groups, num_pages, budget, depth, shards, policy, caching) -> None:  # type: ignore[no-untyped-def]
+        self.harness = Harness(
+            Setup(
+                groups=groups,
+                num_pages=num_pages,
+                budget=budget,
+                depth=depth,
+                shards=shards,
+                policy=policy,
+                caching=caching,
+                max_model_len=40,
+            )  # fmt: skip
+        )
+        self.pins, self.pinned = 0, []
+
+    @rule(
+        prefix=st.sampled_from(PREFIXES),
+        cut=st.integers(1, 13),
+        tail=st.lists(st.integers(0, 23), max_size=12),
+        max_tokens=st.sampled_from([1, 2, 5, 12, 30, None]),
+        min_tokens=st.sampled_from([0, 0, 1]),
+        salt=st.sampled_from([None, None, None, "a"]),
+        adapter=st.sampled_from([None, None, None, "a"]),
+        eos=st.sampled_from([(), (EOS,), (EOS, 7)]),
+        stops=st.sampled_from([None, None, [7], [1, 2, 3, 4, 5]]),
+        ignore_eos=st.booleans(),
+        prompt_logprobs=st.sampled_from([None, None, None, 0]),
+        variant=st.sampled_from([0, 1, 2]),
+        priority=st.integers(0, 2),
+    )
+    def add(self, prefix, cut, tail, max_tokens, stops, **rest) -> None:  # type: ignore[no-untyped-def]
+        self.harness.add([*prefix[:cut], *tail], max_tokens, stop_token_ids=stops, **rest)
+
+    @rule(turns=st.integers(1, 12))
+    def run(self, turns: int) -> None:
+        for _ in range(turns):
+            self.harness.turn()
+
+    @precondition(lambda self: self.harness.in_flight)
+    @rule()
+    def commit_early(self) -> None:
+        self.harness.commit()
+
+    @precondition(lambda self: self.harness.live)
+    @rule(pick=st.randoms(use_true_random=False), reason=st.sampled_from(["abort", "stop"]))
+    def end(self, pick, reason) -> None:  # type: ignore[no-untyped-def]
+        self.harness.end(self._one(pick), reason)
+
+    @precondition(lambda self: self.harness.live)
+    @rule(pick=st.randoms(use_true_random=False), more=st.integers(1, 10), variant=st.sampled_from([0, 2]))
+    def fork(self, pick, more, variant) -> None:  # type: ignore[no-untyped-def]
+        parent = self._one(pick)
+        if len(parent.request.prompt_token_ids) + len(parent.tokens) < self.harness.setup.max_model_len - 1:
+            self.harness.fork(parent, len(parent.tokens) + more, variant)
+
+    @precondition(lambda self: self.harness.live)
+    @rule(pick=st.randoms(use_true_random=False))
+    def break_logits(self, pick) -> None:  # type: ignore[no-untyped-def]
+        self.harness.device.broken.add(self._one(pick).request.request_id)
+
+    @precondition(lambda self: self.harness.live)
+    @rule(pick=st.randoms(use_true_random=False), right=st.integers(0, 3), wrong=st.booleans())
+    def guess(self, pick, right, wrong) -> None:  # type: ignore[no-untyped-def]
+        tracked = self._one(pick)
+        done = len(tracked.tokens)
+        tokens = tracked.expected[done : done + right] + [5] * wrong
+        if tokens:
+            self.harness.scheduler.guess(tracked.request.request_id, tokens)
+
+    @rule()
+    def reset_prefix_cache(self) -> None:
+        self.harness.scheduler.reset_prefix_cache()
+        self.harness.scheduler.check()
+
+    @precondition(lambda self: any(shard.num_running for shard in self.harness.scheduler.shards))
+    @rule()
+    def pin(self) -> None:
+        running = next(t.request for t in self.harness.live if t.request.row and t.request.status == 2)
+        self.pins += 1
+        self.harness.scheduler.hold(f"pin{self.pins}", running.request_id)
+        self.pinned.append(f"pin{self.pins}")
+        self.harness.scheduler.check()
+
+    @precondition(lambda self: self.pinned)
+    @rule()
+    def unpin(self) -> None:
+        self.harness.scheduler.release_hold(self.pinned.pop(0))
+        self.harness.scheduler.check()
+
+    def _one(self, pick) -> Tracked:  # type: ignore[no-untyped-def]
+        return pick.choice(self.harness.live)
+
+    def teardown(self) -> None:
+        """Whatever happened: every request that is left ends with the right tokens, and no page is lost."""
+        while self.pinned:
+            self.unpin()
+        self.harness.drain()
+
+
+TestScheduler = SchedulerMachine.TestCase
+TestScheduler.settings = settings(
+    max_examples=int(os.environ.get("JAXPAGED_TEST_EXAMPLES", "150")),
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
