@@ -112,7 +112,7 @@ class CompileConfig:
 
     cache_dir: str | None = None
     persistent_cache: bool = True
-    layer_loop: Literal["auto", "scan", "unroll"] = "auto"
+    layer_loop: Literal["auto", "scan", "unroll", "switch"] = "auto"
     threads: int | None = None
 
 

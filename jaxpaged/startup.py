@@ -46,7 +46,7 @@ from pallas_kernels.paged_attention import pool_layout
 
 log = logging.getLogger("jaxpaged")
 
-LAYER_LOOP = {"cpu": "scan", "gpu": "unroll", "tpu": "scan"}
+LAYER_LOOP = {"cpu": "switch", "gpu": "unroll", "tpu": "scan"}
 DEFAULT_CONTEXT = 2048  # for a config.json that does not say
 
 

@@ -1,4 +1,4 @@
-"""Trains the bundled demo model (jaxpaged/assets/demo) from nothing, on text that demo_tasks.py makes up.
+"""Trains the bundled demo model (jaxpaged/assets/demo) from nothing, on text that demo_model/tasks.py makes up.
 
     .venv/bin/python scripts/train_demo_model.py [--out DIR] [--seed N]
 
@@ -10,34 +10,29 @@ with its tokenizer and a model card that holds the accuracy of the written weigh
 from __future__ import annotations
 
 import argparse
-import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float32, Int32
 from optax.contrib import MuonDimensionNumbers, muon
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from demo_files import ASSISTANT, CONFIG, END, ENDOFTEXT, SYSTEM, USER, save_model, save_tokenizer, train_tokenizer
-from demo_tasks import NEVER_HELD_OUT, TASKS, Example, Task, conversation, draw
-from jaxpaged.layers.attention import dense_attend
+from demo_model.exam import accuracy_table, make_logits, model_card
+from demo_model.files import CONFIG, save_model, save_tokenizer, train_tokenizer
+from demo_model.rows import Phase, batches
 from jaxpaged.models.functional import FunctionalDecoder, Leaves, Weight, build_decoder
 from jaxpaged.models.registry import spec_from_config
 
 OUT = Path(__file__).resolve().parents[1] / "jaxpaged" / "assets" / "demo"
-Accuracy = dict[str, float]
 
 
-EXAM_QUESTIONS, EXAM_HISTORY = 500, 40
+# Longer rows come late, when the tasks are learnt.
 PHASES = (Phase(1250, 64, 128), Phase(100, 16, 512), Phase(50, 4, 2048))
 
 
@@ -96,7 +91,7 @@ def train(
 
     leaves = initial_leaves(decoder, jax.random.key(rng.randrange(2**32)))
     state = optimizer.init(leaves)
-    progress = tqdm(batches(tokenizer, rng), total=total, desc="Training", unit="step")
+    progress = tqdm(batches(PHASES, tokenizer, rng), total=total, desc="Training", unit="step")
     for i, (tokens, weights) in enumerate(progress, start=1):
         leaves, state, value = step(leaves, state, tokens, weights)
         if i % 10 == 0:
@@ -121,12 +116,15 @@ def main() -> None:
     leaves = train(decoder, tokenizer, rng, lambda leaves: save_model(decoder, leaves, args.out))
     save_model(decoder, leaves, args.out)
 
-    written = tuple(leaf.astype(jnp.bfloat16) for leaf in leaves)
     served = build_decoder(spec, dtype=jnp.bfloat16)
-    first, later = (measure(served, written, tokenizer, EXAM_QUESTIONS, history) for history in (0, EXAM_HISTORY))
-    tokens = sum(phase.steps * phase.rows * phase.length for phase in PHASES)
-    minutes = (time.monotonic() - start) / 60
-    card = model_card(tokens, minutes, args.seed, sum(leaf.size for leaf in leaves), first, later)
+    table = accuracy_table(served, tuple(leaf.astype(jnp.bfloat16) for leaf in leaves), tokenizer)
+    card = model_card(
+        table,
+        parameters=sum(leaf.size for leaf in leaves),
+        tokens=sum(phase.steps * phase.rows * phase.length for phase in PHASES),
+        minutes=(time.monotonic() - start) / 60,
+        seed=args.seed,
+    )
     (args.out / "README.md").write_text(card)
     print(card)
 

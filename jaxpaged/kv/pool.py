@@ -119,7 +119,7 @@ class KVPool:
         """The content of pages of one data shard, on the host: the pool's shape with len(pages) on the page axis."""
         self._check(group, pages)
         parts = []
-        for start in range(0, len(pages), BATCH):
+        for start in range(0, max(1, len(pages)), BATCH):
             part = pages[start : start + BATCH]
             content = _read_program(self.geometry)(self.arrays[group], self._one_shard(part, shard))
             parts.append(self._take(np.asarray(content), shard * BATCH, len(part)))

@@ -56,22 +56,13 @@ class Attention(nnx.Module):
         self.q_norm = Norm(part.qk_norm, dim, "head_dim", dtype) if part.qk_norm else None
         self.k_norm = Norm(part.qk_norm, dim, "head_dim", dtype) if part.qk_norm else None
 
-    def __call__[State](
-        self,
-        x: Float[Array, "t e"],
-        tokens: TokenContext,
-        attend: Attend[State],
-        state: State,
-        group: int,
-        index: Int32[Array, ""],
-    ) -> tuple[Float[Array, "t e"], State]:
-        """`group`, `index`: the layer's cache group and its place in it."""
-        q, k, v = self._project(x, tokens)
-        state, mixed = attend(state, q, k, v, self._ref(group, index))
-        mixed = mixed.reshape(len(x), self.layout.slots, self.layout.group, self.part.head_dim)
-        return linear(mixed, weight_of(self.out), tokens.rows, bias=bias_of(self.out_bias)), state
+    def combine(self, attended: Float[Array, "t hq d"], tokens: TokenContext) -> Float[Array, "t e"]:
+        """The output projection."""
+        attended = attended.reshape(len(attended), self.layout.slots, self.layout.group, self.part.head_dim)
+        return linear(attended, weight_of(self.out), tokens.rows, bias=bias_of(self.out_bias))
 
-    def _project(self, x: Array, tokens: TokenContext) -> tuple[Array, Array, Array]:
+    def project(self, x: Float[Array, "t e"], tokens: TokenContext) -> tuple[Array, Array, Array]:
+        """Queries [t, hq, d], keys and values [t, hkv, d], normed and rotated."""
         group, dim = self.layout.group, self.part.head_dim
         qkv = linear(x, weight_of(self.qkv), tokens.rows, bias=bias_of(self.qkv_bias))
         q, k, v = qkv[:, :, :group].reshape(len(x), -1, dim), qkv[:, :, group], qkv[:, :, group + 1]
@@ -82,7 +73,8 @@ class Attention(nnx.Module):
             q, k = rotate(q, turn, self.part.position), rotate(k, turn, self.part.position)
         return q, k, v
 
-    def _ref(self, group: int, index: Array) -> LayerRef:
+    def ref(self, group: int, index: Int32[Array, ""]) -> LayerRef:
+        """`group`, `index`: the layer's cache group and its place in it."""
         part = self.part
         alibi = isinstance(part.position, spec.Alibi)
         slopes = jnp.asarray(stored_slopes(part.heads, self.layout)) if alibi else None

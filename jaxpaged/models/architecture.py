@@ -17,10 +17,10 @@ COMMON_KEYS = frozenset(
     """
     _attn_implementation _attn_implementation_autoset _commit_hash _name_or_path architectures auto_map
     attention_dropout attn_pdrop bos_token_id cache_implementation classifier_dropout decoder_start_token_id dropout
-    dtype embd_pdrop eos_token_id finetuning_task gradient_checkpointing hidden_dropout id2label initializer_range label2id
-    model_type name_or_path output_attentions output_hidden_states pad_token_id prefix problem_type resid_pdrop
-    return_dict sep_token_id task_specific_params tokenizer_class torch_dtype torchscript transformers_version
-    unk_token_id unsloth_fixed unsloth_version use_cache
+    dtype embd_pdrop eos_token_id finetuning_task gradient_checkpointing hidden_dropout id2label initializer_range
+    label2id model_type name_or_path output_attentions output_hidden_states pad_token_id prefix problem_type
+    resid_pdrop return_dict sep_token_id task_specific_params tokenizer_class torch_dtype torchscript
+    transformers_version unk_token_id unsloth_fixed unsloth_version use_cache
     """.split()
 )
 

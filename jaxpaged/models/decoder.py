@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import jax
@@ -21,7 +22,7 @@ from jaxpaged.models import spec as parts
 from jaxpaged.models.runs import Run, find_runs
 from jaxpaged.models.spec import DecoderSpec, LayerSpec, Rope
 
-LayerLoop = Literal["scan", "unroll"]
+LayerLoop = Literal["scan", "unroll", "switch"]
 
 
 class Block(nnx.Module):
@@ -50,29 +51,33 @@ class Block(nnx.Module):
         index: Int32[Array, ""],
     ) -> tuple[Float[Array, "t e"], State]:
         """`group`, `index`: the layer's cache group and its place in it."""
+        state, attended = attend(state, *self.project(x, tokens), self.mixer.ref(group, index))
+        return self.finish(x, attended, tokens), state
+
+    def project(self, x: Float[Array, "t e"], tokens: TokenContext) -> tuple[Array, Array, Array]:
+        """What comes before attention: queries, keys and values."""
+        rows = x if isinstance(self.layer.residual, parts.PostNorm) else self.mixer_norm(x)
+        return self.mixer.project(rows, tokens)
+
+    def finish(
+        self, x: Float[Array, "t e"], attended: Float[Array, "t hq d"], tokens: TokenContext
+    ) -> Float[Array, "t e"]:
+        """What comes after attention: the rest of the layer on its input rows `x`."""
         scale = jnp.asarray(self.layer.branch_scale, x.dtype)
-
-        def mix(rows: Array) -> tuple[Array, State]:
-            return self.mixer(rows, tokens, attend, state, group, index)
-
+        mixed = self.mixer.combine(attended, tokens)
         match self.layer.residual:
             case parts.PreNorm():
-                mixed, state = mix(self.mixer_norm(x))
                 x = x + mixed * scale
-                return x + self.ffn(self.ffn_norm(x), tokens) * scale, state
+                return x + self.ffn(self.ffn_norm(x), tokens) * scale
             case parts.PostNorm():
-                mixed, state = mix(x)
                 x = self.mixer_norm(x + mixed * scale)
-                return self.ffn_norm(x + self.ffn(x, tokens) * scale), state
+                return self.ffn_norm(x + self.ffn(x, tokens) * scale)
             case parts.SandwichNorm():
-                mixed, state = mix(self.mixer_norm(x))
                 x = x + self.mixer_norm_after(mixed) * scale
-                return x + self.ffn_norm_after(self.ffn(self.ffn_norm(x), tokens)) * scale, state
+                return x + self.ffn_norm_after(self.ffn(self.ffn_norm(x), tokens)) * scale
             case parts.Parallel():
-                normed = self.mixer_norm(x)
-                mixed, state = mix(normed)
-                fed = self.ffn(normed if self.ffn_norm is None else self.ffn_norm(x), tokens)
-                return x + (mixed + fed) * scale, state
+                rows = self.mixer_norm(x) if self.ffn_norm is None else self.ffn_norm(x)
+                return x + (mixed + self.ffn(rows, tokens)) * scale
 
 
 class Decoder(nnx.Module):
@@ -80,18 +85,23 @@ class Decoder(nnx.Module):
 
     runs[r] is the period of the spec's r-th run of layers: one Block per place, whose parameters carry the run's
     repeats as a leading axis once functional.py has stacked them. A Block is a pytree, so plain lax.scan runs over it.
+    Not `stacked`, each place is a list of Blocks, one per repeat, with parameters of their own.
     """
 
-    def __init__(self, spec: DecoderSpec, *, tensor_parallel: int, dtype: DTypeLike) -> None:
+    def __init__(self, spec: DecoderSpec, *, tensor_parallel: int, dtype: DTypeLike, stacked: bool = True) -> None:
         self.spec = spec
         self.places = cache_places(spec)
         self.embedding = TokenEmbedding(spec, tensor_parallel, dtype)
+
+        def block(layer: LayerSpec) -> Block:
+            return Block(layer, spec.hidden_size, tensor_parallel, dtype)
+
+        def place(run: Run, index: int) -> Block | nnx.List[Block]:
+            layers = [spec.layers[layer] for layer in run.layers(index)]
+            return block(layers[0]) if stacked else nnx.List(map(block, layers))
+
         self.runs = nnx.List(
-            nnx.List(
-                Block(spec.layers[run.start + place], spec.hidden_size, tensor_parallel, dtype)
-                for place in range(run.period)
-            )
-            for run in find_runs(spec.layers)
+            nnx.List(place(run, index) for index in range(run.period)) for run in find_runs(spec.layers)
         )
         self.final_norm = Norm(spec.final_norm, spec.hidden_size, "embed", dtype) if spec.final_norm else None
         self.head = Head(spec, tensor_parallel, dtype)
@@ -116,18 +126,10 @@ class Decoder(nnx.Module):
     ) -> tuple[Float[Array, "t e"], State]:
         """All layers and the final norm."""
         tokens = token_context(_ropes(self.spec), positions, self.spec.max_position, rows)
-        loop = {"scan": _scan, "unroll": _unroll}[layer_loop]
+        loop = {"scan": _scan, "unroll": _unroll, "switch": _switch}[layer_loop]
         for run, period in zip(find_runs(self.spec.layers), self.runs, strict=True):
             groups, indices = self._cache_places(run)
-
-            def one_period(
-                x: Array, state: State, blocks: list[Block], indices: tuple[Array, ...], groups: list[int] = groups
-            ) -> tuple[Array, State]:
-                for block, group, index in zip(blocks, groups, indices, strict=True):
-                    x, state = block(x, tokens, attend, state, group, index)
-                return x, state
-
-            x, state = loop(one_period, x, state, list(period), indices)
+            x, state = loop(_Period(tokens, attend, groups), x, state, list(period), indices)
         return (x if self.final_norm is None else self.final_norm(x)), state
 
     def logits(self, hidden: Float[Array, "n e"]) -> Float32[Array, "n v"]:
@@ -154,19 +156,57 @@ def _ropes(spec: DecoderSpec) -> set[Rope]:
     return {layer.mixer.position for layer in spec.layers if isinstance(layer.mixer.position, Rope)}
 
 
-def _scan(one_period, x, state, period, indices):
-    """One compiled period for all repeats: quick to compile; on CPU and TPU the weights are read in place."""
+@dataclass(frozen=True)
+class _Period[State]:
+    """One pass over the places of a period; `groups`: the cache group of each."""
+
+    tokens: TokenContext
+    attend: Attend[State]
+    groups: list[int]
+
+    def __call__(self, x: Array, state: State, blocks: list[Block], indices: tuple[Array, ...]) -> tuple[Array, State]:
+        for block, group, index in zip(blocks, self.groups, indices, strict=True):
+            x, state = block(x, self.tokens, self.attend, state, group, index)
+        return x, state
+
+    def switched(
+        self, x: Array, state: State, places: list[list[Block]], indices: tuple[Array, ...], repeat: Int32[Array, ""]
+    ) -> tuple[Array, State]:
+        """The same for the repeat-th Block of each place, chosen by branches that read its weights where they lie."""
+        for blocks, group, index in zip(places, self.groups, indices, strict=True):
+            projections = [lambda x, block=block: block.project(x, self.tokens) for block in blocks]
+            finishes = [lambda x, a, block=block: block.finish(x, a, self.tokens) for block in blocks]
+            q, k, v = lax.switch(repeat, projections, x)
+            state, attended = self.attend(state, q, k, v, blocks[0].mixer.ref(group, index[repeat]))
+            x = lax.switch(repeat, finishes, x, attended)
+        return x, state
+
+
+def _scan(period, x, state, blocks, indices):
+    """One compiled period for all repeats: quick to compile, but a CPU copies every layer's weights out of the stack."""
 
     def body(carry, slices):
-        return one_period(*carry, *slices), None
+        return period(*carry, *slices), None
 
-    (x, state), _ = lax.scan(body, (x, state), (period, indices))
+    (x, state), _ = lax.scan(body, (x, state), (blocks, indices))
     return x, state
 
 
-def _unroll(one_period, x, state, period, indices):
+def _unroll(period, x, state, blocks, indices):
     """Static slices: on GPU, scanning would copy every layer's weights in front of a Triton GEMM."""
     for repeat in range(len(indices[0])):
         at = lambda leaf, repeat=repeat: lax.index_in_dim(leaf, repeat, keepdims=False)  # noqa: E731
-        x, state = one_period(x, state, *jax.tree.map(at, (period, indices)))
+        x, state = period(x, state, *jax.tree.map(at, (blocks, indices)))
     return x, state
+
+
+def _switch(period, x, state, places, indices):
+    """A loop whose body picks the layer's own arrays by a switch: one attention to compile, and no weight is copied."""
+    repeats = len(indices[0])
+    if repeats == 1:
+        return period(x, state, [blocks[0] for blocks in places], tuple(index[0] for index in indices))
+
+    def body(repeat, carry):
+        return period.switched(*carry, places, indices, repeat)
+
+    return lax.fori_loop(0, repeats, body, (x, state))

@@ -49,7 +49,8 @@ class Weight:
     """One parameter of the module tree, and the leaves that hold it: one, or values and scale.
 
     target: its name per decoder layer, e.g. `layers.{i}.mixer.qkv`; `shape` is that of one layer.
-    inputs: how many of its last axes linear() contracts.
+    inputs: how many of its last axes linear() contracts. layers: the decoder layers that its leaves hold, in order;
+    `stacked`: on their first axis.
     """
 
     target: str
@@ -57,6 +58,7 @@ class Weight:
     dtype: np.dtype
     inputs: int
     layers: tuple[int, ...]
+    stacked: bool
     leaves: tuple[int, ...]
 
 
@@ -123,34 +125,51 @@ def build_decoder(
     scheme: SchemeRules | None = None,
 ) -> FunctionalDecoder:
     """Declare a decoder without allocating anything. `scheme`: which weights are quantized (quant/schemes.py)."""
-    abstract = nnx.eval_shape(lambda: Decoder(spec, tensor_parallel=tensor_parallel, dtype=dtype))
+    stacked = layer_loop != "switch"
+    abstract = nnx.eval_shape(lambda: Decoder(spec, tensor_parallel=tensor_parallel, dtype=dtype, stacked=stacked))
     graph, state = nnx.split(abstract)
     variables = tuple((path, variable) for path, variable in nnx.to_flat_state(state))
     params: list[ParamInfo] = []
-    weights = tuple(_declare(spec, path, variable, scheme or (), params) for path, variable in variables)
+    weights = tuple(_declare(spec, path, variable, scheme or (), params, stacked) for path, variable in variables)
     return FunctionalDecoder(
         spec, jnp.dtype(dtype), tensor_parallel, layer_loop, tuple(params), weights, graph, variables
     )
 
 
 def _declare(
-    spec: DecoderSpec, path: tuple[str | int, ...], variable: nnx.Param, rules: SchemeRules, params: list[ParamInfo]
+    spec: DecoderSpec,
+    path: tuple[str | int, ...],
+    variable: nnx.Param,
+    rules: SchemeRules,
+    params: list[ParamInfo],
+    stacked: bool,
 ) -> Weight:
     """Append one parameter's leaves to `params`: stacked over its layers, quantized by the first rule that fits."""
     one, metadata = variable.get_value(), variable.get_metadata()
     shape, axes, inputs = one.shape, metadata["axes"], metadata["inputs"]
-    layers = find_runs(spec.layers)[int(path[1])].layers(int(path[2])) if path[0] == "runs" else ()
-    target = ".".join(["layers.{i}", *map(str, path[3:])] if layers else map(str, path))
-    name, lead, lead_axes = ".".join(map(str, path)), (len(layers),) * bool(layers), ("layer",) * bool(layers)
+    layers, within = _layers_of(spec, path, stacked)
+    target = ".".join(["layers.{i}", *map(str, within)] if layers else map(str, path))
+    stack = layers if stacked else ()
+    name, lead, lead_axes = ".".join(map(str, path)), (len(stack),) * bool(stack), ("layer",) * bool(stack)
     first = len(params)
     if inputs and scheme_of(target, rules) is not None:
         outputs = slice(len(shape) - inputs)
-        params.append(ParamInfo(f"{name}.values", lead + shape, jnp.dtype(jnp.int8), lead_axes + axes, layers))
+        params.append(ParamInfo(f"{name}.values", lead + shape, jnp.dtype(jnp.int8), lead_axes + axes, stack))
         scale = lead + shape[outputs], jnp.dtype(jnp.float32), lead_axes + axes[outputs]
-        params.append(ParamInfo(f"{name}.scale", *scale, layers))
+        params.append(ParamInfo(f"{name}.scale", *scale, stack))
     else:
-        params.append(ParamInfo(name, lead + shape, jnp.dtype(one.dtype), lead_axes + axes, layers))
-    return Weight(target, shape, jnp.dtype(one.dtype), inputs, layers, tuple(range(first, len(params))))
+        params.append(ParamInfo(name, lead + shape, jnp.dtype(one.dtype), lead_axes + axes, stack))
+    return Weight(target, shape, jnp.dtype(one.dtype), inputs, layers, bool(stack), tuple(range(first, len(params))))
+
+
+def _layers_of(
+    spec: DecoderSpec, path: tuple[str | int, ...], stacked: bool
+) -> tuple[tuple[int, ...], tuple[str | int, ...]]:
+    """The decoder layers that a parameter of the module tree belongs to, and its path within a layer."""
+    if path[0] != "runs":
+        return (), path
+    layers = find_runs(spec.layers)[int(path[1])].layers(int(path[2]))
+    return (layers, path[3:]) if stacked else ((layers[int(path[3])],), path[4:])
 
 
 def _join(leaves: list[Array]) -> Array | QArray:

@@ -20,8 +20,8 @@ from demo_model.tasks import NEVER_HELD_OUT, TASKS, draw
 from jaxpaged.layers.attention import dense_attend
 from jaxpaged.models.functional import FunctionalDecoder, Leaves
 
-EXAM_QUESTIONS = 500
-EXAM_HISTORY = 40
+QUESTIONS, LATE_QUESTIONS = 500, 100
+HISTORY = 40  # turns of other tasks before a late question: about 1,400 tokens
 Accuracy = dict[str, float]
 
 
@@ -71,17 +71,18 @@ A Qwen3-style decoder of {parameters:.2f} million parameters that is small enoug
 `jaxpaged serve` and `LLM()` answer without a download. It adds short numbers, sorts, reverses, repeats and counts
 words, counts up, and answers questions about a story of two to four sentences. It knows nothing else, and says so.
 
-Made by `scripts/train_demo_model.py` alone: the script makes up its training text (`scripts/demo_tasks.py`), so the
+Made by `scripts/train_demo_model.py` alone: its training text is made up by `scripts/demo_model/tasks.py`, so the
 weights carry no one else's text, and anyone can rebuild them: {tokens:.1f} million tokens in {minutes:.0f} minutes on
 {cores} CPU cores, seed {seed}, jax {jax}, flax {flax}, optax {optax}.
 
 ## Accuracy
 
-Share of {count} held-out questions per task whose greedy answer (these bfloat16 weights) is right to the letter. A
-question is held out when the hash of what it asks falls in a reserved tenth, so no training question asks the same in
-other words; small talk is a fixed set of sentences and is measured on those.
+Share of held-out questions whose greedy answer, from these bfloat16 weights, is right to the letter: {questions} per
+task as the first question of a chat, and {late_questions} after {history} turns of other tasks. A question is held out
+when the hash of what it asks falls in a reserved tenth, so no training question asks the same in other words; small
+talk is a fixed set of sentences and is measured on those.
 
-| task | example | first question | after {history} other turns |
+| task | example | first | late |
 |---|---|---|---|
 {table}
 
@@ -93,23 +94,29 @@ tokens. Apache-2.0, like the rest of the repository.
 """
 
 
-def model_card(tokens: int, minutes: float, seed: int, parameters: int, first: Accuracy, later: Accuracy) -> str:
+def accuracy_table(decoder: FunctionalDecoder, leaves: Leaves, tokenizer: Tokenizer) -> str:
+    """The rows of the model card's table: each task with an example and what it scores."""
+    first = measure(decoder, leaves, tokenizer, QUESTIONS, history=0)
+    later = measure(decoder, leaves, tokenizer, LATE_QUESTIONS, history=HISTORY)
     rows = []
     for task in TASKS:
-        name = task.__name__.replace("_", " ")
-        example = draw(Random(0), task, held_out=task not in NEVER_HELD_OUT)
+        name, example = task.__name__.replace("_", " "), draw(Random(0), task, held_out=task not in NEVER_HELD_OUT)
         rows.append(f"| {name} | {example.question} *{example.answer}* | {first[name]:.1%} | {later[name]:.1%} |")
+    return "\n".join(rows)
+
+
+def model_card(table: str, *, parameters: int, tokens: int, minutes: float, seed: int) -> str:
+    """README.md of the model's folder."""
     return CARD.format(
+        table=table,
         parameters=parameters / 1e6,
         tokens=tokens / 1e6,
         minutes=minutes,
-        cores=len(os.sched_getaffinity(0)),
+        cores=os.cpu_count(),
         seed=seed,
-        count=EXAM_QUESTIONS,
-        history=EXAM_HISTORY,
-        table="\n".join(rows),
+        questions=QUESTIONS,
+        late_questions=LATE_QUESTIONS,
+        history=HISTORY,
         **{name: version(name) for name in ("jax", "flax", "optax")},
         **CONFIG,
     )
-
-

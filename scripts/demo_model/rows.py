@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -12,9 +12,10 @@ from tokenizers import Tokenizer
 from demo_model.files import ASSISTANT, END, ENDOFTEXT, SYSTEM, USER
 from demo_model.tasks import NEVER_HELD_OUT, Example, Task, conversation, draw
 
+
 @dataclass(frozen=True)
 class Phase:
-    """So many optimizer steps on `rows` rows of `length` tokens; longer rows come late, when the tasks are learnt."""
+    """So many optimizer steps on `rows` rows of `length` tokens."""
 
     steps: int
     rows: int
@@ -110,5 +111,3 @@ def exam(tokenizer: Tokenizer, task: Task, rng: Random, count: int, history: int
     for row, answer in enumerate(answers):
         counted[row, answer] = True
     return tokens, counted
-
-

@@ -4,7 +4,19 @@ from random import Random
 
 import pytest
 
-from demo_model.tasks import NEVER_HELD_OUT, TASKS, Task, add, conversation, count_up, count_words, draw, reverse, sort, story
+from demo_model.tasks import (
+    NEVER_HELD_OUT,
+    TASKS,
+    Task,
+    add,
+    conversation,
+    count_up,
+    count_words,
+    draw,
+    reverse,
+    sort,
+    story,
+)
 
 MEASURED = [task for task in TASKS if task not in NEVER_HELD_OUT]
 

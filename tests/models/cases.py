@@ -64,24 +64,27 @@ def load_golden(case: Case) -> Golden:
     return golden
 
 
-WEIGHTS_VERSION = 1
+WEIGHTS_VERSION = 2
+MATRIX_SCALE = 2.5
+TABLES = ("emb", "wte", "wpe", "lm_head", "project_")
 
 
 def make_weights(case: Case, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Float32 tensors, each from a generator of its own, so that order and company do not matter.
 
-    Matrices are several times larger than at a usual initialisation, norms and biases random: nothing is close to neutral.
+    Matrices are many times larger than at a usual initialisation, norms and biases random: nothing is close to neutral.
     """
     return {name: _tensor(f"{case.name} {name}", name, shape) for name, shape in shapes.items()}
 
 
 def _tensor(seed: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
     noise = np.random.Generator(np.random.PCG64(zlib.crc32(seed.encode()))).standard_normal(shape)
-    if len(shape) > 1:
-        values = noise * shape[-1] ** -0.5
-    else:
-        values = 0.3 * noise + (0.0 if name.endswith("bias") else 1.0)
-    return values.astype(np.float32)
+    if name.endswith("bias"):
+        return (0.3 * noise).astype(np.float32)
+    if len(shape) == 1:
+        return (1.0 + 0.3 * noise).astype(np.float32)
+    scale = 1.0 if any(word in name for word in TABLES) else MATRIX_SCALE
+    return (noise * scale * shape[-1] ** -0.5).astype(np.float32)
 
 
 def write_checkpoint(case: Case, directory: Path) -> Golden:

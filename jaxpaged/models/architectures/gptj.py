@@ -15,11 +15,8 @@ WEIGHTS = WeightRules(
         *(Rule(f"{LAYER}.attn.{part}_proj.weight", f"{TARGET}.mixer.qkv", part) for part in "qkv"),
         Rule(f"{LAYER}.attn.out_proj.weight", f"{TARGET}.mixer.out"),
         *(
-            Rule(f"{source}.{kind}", f"{target}{suffix}")
-            for source, target in (
-                (f"{LAYER}.mlp.fc_in", f"{TARGET}.ffn.up"),
-                (f"{LAYER}.mlp.fc_out", f"{TARGET}.ffn.down"),
-            )
+            Rule(f"{LAYER}.mlp.{source}.{kind}", f"{TARGET}.ffn.{target}{suffix}")
+            for source, target in (("fc_in", "up"), ("fc_out", "down"))
             for kind, suffix in (("weight", ""), ("bias", "_bias"))
         ),
         *(

@@ -14,10 +14,8 @@ DEFAULT_WINDOW = 4096  # what a config without the key means; null means none
 def spec_from_hf(config: Config) -> DecoderSpec:
     spec = llama.spec_from_hf(config)
     window = config.get("sliding_window", DEFAULT_WINDOW)
-    layers = [
-        dataclasses.replace(layer, mixer=dataclasses.replace(layer.mixer, window=window)) for layer in spec.layers
-    ]
-    return dataclasses.replace(spec, layers=tuple(layers))
+    layer = dataclasses.replace(spec.layers[0], mixer=dataclasses.replace(spec.layers[0].mixer, window=window))
+    return dataclasses.replace(spec, layers=(layer,) * len(spec.layers))
 
 
 ARCHITECTURE = Architecture(
