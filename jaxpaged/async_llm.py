@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from jaxpaged.config import EngineConfig
@@ -20,9 +21,9 @@ from jaxpaged.metrics import EngineMetrics
 from jaxpaged.output_processor import OutputProcessor, Processed
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
-from jaxpaged.text.chat_template import ChatOptions, Message
+from jaxpaged.text.chat_template import ChatOptions, Message, RenderedChat, render_chat
 from jaxpaged.text.front_end import FrontEnd, read_front_end
-from jaxpaged.text.prompts import PromptType
+from jaxpaged.text.prompts import PromptType, TokensPrompt
 from jaxpaged.weights.hub import resolve_model, resolve_tokenizer
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ class AsyncLLM:
         self._sequences = 0
         self._capacity = client.info.max_num_seqs + config.scheduler.max_queued_requests
         self._dead: EngineDeadError | None = None
+        self._accepting = True
         self._stats = EngineStats()
         self._last_batch = time.monotonic()
         self._receiving: asyncio.Task[None] | None = None
@@ -201,45 +203,51 @@ class AsyncLLM:
         priority: int = 0,
     ) -> AsyncIterator[RequestOutput]:
         """Answer a conversation; otherwise like generate()."""
-        prepared = await self.prepare_chat(messages, sampling_params, request_id, options=options, priority=priority)
+        chat = await self.render(messages, options)
+        prompt = TokensPrompt(prompt_token_ids=chat.token_ids, prompt=chat.prompt)
+        prepared = await self.prepare(prompt, sampling_params, request_id, priority=priority)
         async for output in self._iterate(prepared):
             yield output
 
     async def prepare(
-        self, prompt: PromptType, params: SamplingParams | None = None, request_id: str | None = None, priority: int = 0
-    ) -> PreparedRequest:
-        """Validate and tokenize a prompt; a long one in a thread. Raises RequestError."""
-        process = self._input.process
-        return await self._maybe_in_thread(
-            _prompt_characters(prompt), lambda: process(request_id or _new_id(), prompt, params, priority=priority)
-        )
-
-    async def prepare_chat(
         self,
-        messages: Sequence[Message],
+        prompt: PromptType,
         params: SamplingParams | None = None,
         request_id: str | None = None,
         *,
-        options: ChatOptions | None = None,
         priority: int = 0,
-        cache_salt: str | None = None,
+        tokenization_kwargs: Mapping[str, Any] | None = None,
     ) -> PreparedRequest:
-        """Render, validate and tokenize a conversation; a long one in a thread. Raises RequestError."""
-        process = self._input.process_chat
+        """Validate and tokenize a prompt; a long one in a thread. Raises RequestError."""
+        work = partial(
+            self._input.process,
+            request_id or _new_id(),
+            prompt,
+            params,
+            priority=priority,
+            tokenization_kwargs=tokenization_kwargs,
+        )
+        return await self._maybe_in_thread(_prompt_characters(prompt), work)
 
-        def prepare() -> PreparedRequest:
-            return process(
-                request_id or _new_id(), messages, params, options=options, priority=priority, cache_salt=cache_salt
-            )
-
-        return await self._maybe_in_thread(_chat_characters(messages), prepare)
+    async def render(self, messages: Sequence[Message], options: ChatOptions | None = None) -> RenderedChat:
+        """A conversation as the prompt that the model sees; a long one in a thread. Raises RequestError."""
+        work = partial(render_chat, self.get_tokenizer(), messages, options)
+        return await self._maybe_in_thread(_chat_characters(messages), work)
 
     async def encode_text(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text; a long one in a thread."""
-        tokenizer = self.get_tokenizer()
-        return await self._maybe_in_thread(
-            len(text), lambda: tokenizer.encode(text, add_special_tokens=add_special_tokens)
-        )
+        work = partial(self.get_tokenizer().encode, text, add_special_tokens=add_special_tokens)
+        return await self._maybe_in_thread(len(text), work)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens included. Raises RequestError with skip_tokenizer_init."""
+        if self._front_end.vocabulary is None:
+            raise RequestError("There is no tokenizer: skip_tokenizer_init is set.")
+        return self._front_end.vocabulary.decode(token_ids)
+
+    def token_strings(self, token_ids: Sequence[int]) -> list[str]:
+        """Each token id as the tokenizer spells it."""
+        return list(self.get_tokenizer().convert_ids_to_tokens(list(token_ids)))
 
     def submit(self, batch: Sequence[PreparedRequest]) -> OutputStream:
         """Give prepared requests to the engine; their outputs come in one stream. Needs a running event loop.
@@ -248,6 +256,8 @@ class AsyncLLM:
         """
         if self._dead is not None:
             raise self._dead
+        if not self._accepting:
+            raise QueueFullError("The server is shutting down.")
         count = sum(len(prepared.children) for prepared in batch)
         if self._sequences + count > self._capacity:
             self.metrics.rejected += 1
@@ -268,6 +278,10 @@ class AsyncLLM:
         """End requests; their streams get a last output with the finish_reason "abort"."""
         ids = [request_id] if isinstance(request_id, str) else list(request_id)
         self._deliver(self._output.abort(ids), time.monotonic())
+
+    def stop_accepting(self) -> None:
+        """Refuse new requests from now on (QueueFullError); those in flight go on."""
+        self._accepting = False
 
     def abort_all(self) -> None:
         """End every request, as abort() does."""

@@ -75,7 +75,7 @@ class EngineProcess:
         for socket in (self._outgoing, self._incoming):
             socket.set_hwm(0)
             socket.linger = 0
-        self._outgoing.bind(requests_address(directory))
+        self._outgoing.connect(requests_address(directory))  # a connecting end queues until the other one binds
         self._incoming.bind(outputs_address(directory))
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(FromEngine)
@@ -86,8 +86,10 @@ class EngineProcess:
         try:
             self._send(Start(config, progress, debug))
             self.info = self._wait_until_ready()
-        except BaseException:
-            self.close()
+        except BaseException:  # it may be deep in a compilation: no use asking
+            self._closing.set()
+            self._finalizer()
+            self._context.destroy(linger=0)
             raise
         self._receiver = zmq.asyncio.Socket.shadow(self._incoming)
         self._watcher = threading.Thread(target=self._watch, args=(directory,), name="engine-watch", daemon=True)

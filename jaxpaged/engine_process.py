@@ -64,7 +64,7 @@ class Link:
         self._outgoing = self._context.socket(zmq.PUSH)
         for socket in (self._incoming, self._outgoing):
             socket.set_hwm(0)
-        self._incoming.connect(requests_address(directory))
+        self._incoming.bind(requests_address(directory))
         self._outgoing.connect(outputs_address(directory))
         self._decoder = msgspec.msgpack.Decoder(ToEngine)
         self._encoder = msgspec.msgpack.Encoder()

@@ -62,7 +62,8 @@ class Request:
     row_words: NDArray[np.int32] = field(default_factory=lambda: EMPTY_TOKENS)
     stop_ids: NDArray[np.int32] = field(default_factory=lambda: EMPTY_TOKENS)
     prefix_key: bytes = b""
-    page_digests: list[bytes] = field(default_factory=list)
+    page_digests: bytearray = field(default_factory=bytearray)
+    lookup: bytes = b""
     num_cached_tokens: int = 0
     num_preemptions: int = 0
 

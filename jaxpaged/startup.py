@@ -98,6 +98,18 @@ def start(
         return builder.finish(table, programs, plan, leaves.result(), began)
 
 
+def load_model(config: EngineConfig, *, progress: bool = True) -> tuple[Path, FunctionalDecoder, tuple[jax.Array, ...]]:
+    """Only a model: its directory, its decoder and its prepared weights (`jaxpaged convert`). Raises ConfigError."""
+    mesh = _mesh(config, None, None)
+    model = _read_model(config.model)
+    decoder = _decoder(config, model, mesh)
+    rules, weights = model.architecture.weights, config.model
+    leaves = load_weights(
+        model.directory, decoder, rules, mesh, load_format=weights.load_format, seed=weights.seed, progress=progress
+    )
+    return model.directory, decoder, leaves
+
+
 def cache_directory(config: EngineConfig) -> Path:
     """Where compiled programs are kept; private to the user."""
     directory = Path(config.compile.cache_dir or Path.home() / ".cache" / "jaxpaged" / "xla").expanduser()

@@ -41,7 +41,7 @@ class Auth:
 
     def _is_known(self, key: bytes) -> bool:
         digest = _digest(key)
-        return any([hmac.compare_digest(digest, known) for known in self._digests])  # a list: no early exit
+        return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0  # no early exit
 
 
 def _keys(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[bytes]:

@@ -1,7 +1,7 @@
 """The wire types: what a request body may hold. Numbers are strict (no booleans, no strings, no NaN).
 
-Fields that only hint (user, metadata, store, ...) and unknown ones are ignored; fields that would change the meaning of
-an answer and that nothing serves yet are named in UNSERVED and refused by parse.py. Ranges are SamplingParams' business.
+Fields that only hint (user, metadata, store, ...) and unknown ones are ignored; fields that would change the meaning
+of an answer and that nothing serves yet are named in UNSERVED and refused by parse.py. Ranges are SamplingParams' job.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-TokenId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+TokenId = Int64
 Content = str | list[dict[str, Any] | str] | None
 
 

@@ -119,8 +119,9 @@ class StepFunctions:
 
             def local(q, k, v, pool, index, table, kv_lens, cu_q_lens, distribution, per_head):
                 result = paged_attention(
-                    q, k, v, pool, index, table[0], kv_lens[0], cu_q_lens[0], distribution[0], score=layer.score, **per_head
-                )
+                    q, k, v, pool, index, table[0], kv_lens[0], cu_q_lens[0], distribution[0],
+                    score=layer.score, layout=self.pool_layout, **per_head,
+                )  # fmt: skip
                 return result.out, result.pool
 
             out, pool = jax.shard_map(

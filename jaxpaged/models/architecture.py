@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from jaxpaged.errors import UnsupportedModelError
@@ -20,8 +21,12 @@ COMMON_KEYS = frozenset(
     dtype embd_pdrop eos_token_id finetuning_task gradient_checkpointing hidden_dropout id2label initializer_range
     label2id model_type name_or_path output_attentions output_hidden_states pad_token_id prefix problem_type
     resid_pdrop return_dict sep_token_id task_specific_params tokenizer_class torch_dtype torchscript
-    transformers_version unk_token_id unsloth_fixed unsloth_version use_cache
+    transformers_version unk_token_id unsloth_fixed unsloth_version use_cache chunk_size_feed_forward is_decoder
     """.split()
+)
+# What every decoder-only model is.
+COMMON_FIXED = MappingProxyType(
+    {"add_cross_attention": False, "is_encoder_decoder": False, "pruned_heads": {}, "tie_encoder_decoder": False}
 )
 
 
@@ -43,11 +48,12 @@ class Architecture:
     def check_keys(self, config: Config) -> None:
         """Refuse, by name, every key of config.json that could change the result and is not implemented."""
         known = self.used_keys | self.ignored_keys | COMMON_KEYS
+        fixed = {**COMMON_FIXED, **self.fixed_keys}
         unknown = [key for key, value in config.items() if key not in known and value is not None]
-        refused = [key for key in unknown if key not in self.fixed_keys or config[key] != self.fixed_keys[key]]
+        refused = sorted(key for key in unknown if key not in fixed or config[key] != fixed[key])
         if refused:
-            listed = ", ".join(f"{key}={config[key]!r}" for key in sorted(refused))
+            listed = ", ".join(f"{key}={config[key]!r}" for key in refused)
             raise UnsupportedModelError(
                 f"config.json sets {listed}, which {self.names[0]} does not implement here. If a key has no bearing on "
-                f"the result, drop it with hf_overrides, e.g. {{{sorted(refused)[0]!r}: None}}."
+                f"the result, drop it with hf_overrides, e.g. {{{refused[0]!r}: None}}."
             )

@@ -183,7 +183,7 @@ class _Period[State]:
 
 
 def _scan(period, x, state, blocks, indices):
-    """One compiled period for all repeats: quick to compile, but a CPU copies every layer's weights out of the stack."""
+    """One compiled period for all repeats: quick to compile, but a CPU copies each layer's weights out of the stack."""
 
     def body(carry, slices):
         return period(*carry, *slices), None

@@ -53,7 +53,8 @@ def need(config: Config, key: str) -> Any:
 
 def need_one(config: Config, *keys: str) -> Any:
     """The first of several spellings of a key without a default."""
-    return need(config, next((key for key in keys if config.get(key) is not None), keys[0]))
+    found = [key for key in keys if config.get(key) is not None]
+    return need(config, (found or keys)[0])
 
 
 def given(config: Config, key: str, default: Any) -> Any:

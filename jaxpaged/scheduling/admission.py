@@ -1,126 +1,133 @@
-"""Waiting requests move into rows: first all are chosen, one by one, then rows, pages and tables are set at once."""
+"""Waiting requests move into rows: how many is decided first, then rows, pages and tables are set all at once."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from jaxpaged.request import Request
-from jaxpaged.scheduling.arrays import RowArray, ragged_range
+from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray, ragged_range
 from jaxpaged.scheduling.prefix_cache import PrefixHit
 from jaxpaged.scheduling.running import StepDraft
 from jaxpaged.scheduling.shard import Shard
 
 
-class AdmissionBatch:
-    """Requests that one shard takes in one step. offer() decides with plain integers, apply() does the work.
+def find_hits(shard: Shard, requests: Sequence[Request]) -> list[PrefixHit]:
+    """What each request could skip on this shard."""
+    if shard.hasher is None:
+        return [shard.prefix.miss] * len(requests)
+    return shard.prefix.match(requests)
 
-    A request is taken when the pages for all its known tokens are available, so that it is not preempted before its
-    first token; only those of its first chunk are allocated.
+
+def admit(shard: Shard, draft: StepDraft, requests: list[Request], hits: list[PrefixHit], now: float) -> int:
+    """Let the first of the requests start in this step, as many as there are rows, tokens, head rows and pages for.
+
+    Returns how many. A request starts when the pages for all its known tokens are available, so that it is not
+    preempted before its first token; only those of its first chunk are allocated.
     """
+    free = len(shard.rows.free)
+    requests, hits = requests[:free], hits[:free]
+    if not requests:
+        return 0
+    cached = np.array([hit.num_pages for hit in hits], np.int32)
+    counts = _first_chunks(shard, draft, requests, hits, cached)
+    taken = len(counts)
+    if taken:
+        _occupy(shard, draft, requests[:taken], hits[:taken], cached[:taken], counts, now)
+    return taken
 
-    def __init__(self, shard: Shard, draft: StepDraft, now: float) -> None:
-        self._shard = shard
-        self._draft = draft
-        self._now = now
-        self._requests: list[Request] = []
-        self._hits: list[PrefixHit] = []
-        self._counts: list[int] = []
-        self._left = self._unreserved()
 
-    @property
-    def load(self) -> int:
-        """Requests that run on the shard, those taken included."""
-        return len(self._shard.rows) + len(self._requests)
+def _first_chunks(
+    shard: Shard, draft: StepDraft, requests: list[Request], hits: list[PrefixHit], cached: IntArray
+) -> IntArray:
+    """The tokens that each of the first requests computes in this step, up to the first that does not fit."""
+    behind = np.array([len(request.tokens) for request in requests], np.int32) - cached * shard.page_size
+    every_token = np.array([request.prompt_heads for request in requests], np.bool_)
+    heads = np.where(every_token, behind, 1)
+    tokens_left = draft.budget - behind.cumsum() + behind
+    heads_left = draft.heads - heads.cumsum() + heads
+    fits = (tokens_left > 0) & (heads_left > 0) & _pages_suffice(shard, draft, requests, hits, cached)
+    taken = len(fits) if fits.all() else int(fits.argmin())
+    counts = np.minimum(behind, tokens_left)
+    counts = np.where(every_token, np.minimum(counts, heads_left), counts)[:taken].astype(np.int32)
+    draft.budget -= int(counts.sum())
+    draft.heads -= int(np.where(every_token[:taken], counts, counts == behind[:taken]).sum())
+    return counts
 
-    def match(self, request: Request) -> PrefixHit:
-        """What the request can skip here: at least one token is left to compute, and prompt_logprobs skip nothing."""
-        shard = self._shard
-        if shard.hasher is None or request.prompt_heads:
-            return shard.prefix.miss
-        return shard.prefix.match(request.page_digests, (len(request.tokens) - 1) // shard.page_size)
 
-    def offer(self, request: Request) -> bool:
-        """Take the request if a row, a token, a head row and the pages are left."""
-        draft, shard = self._draft, self._shard
-        if len(self._requests) == len(shard.rows.free) or not draft.budget or not draft.heads:
-            return False
-        hit = self.match(request)
-        if not self._reserve(request, hit):
-            if not self._requests:
-                return False
-            # Counted one by one, there may seem to be fewer pages than there are. Applying may evict what was matched.
-            self.apply()
-            self._left = self._unreserved()
-            hit = self.match(request)
-            if not self._reserve(request, hit):
-                return False
-        behind = len(request.tokens) - hit.num_pages * shard.page_size
-        request.shard = shard.index
-        self._requests.append(request)
-        self._hits.append(hit)
-        self._counts.append(draft.take_chunk(behind, request.prompt_heads))
-        return True
+def _pages_suffice(
+    shard: Shard, draft: StepDraft, requests: list[Request], hits: list[PrefixHit], cached: IntArray
+) -> BoolArray:
+    """Whether every group has pages for each request and those before it: bool [n]."""
+    needs = np.array([request.page_need for request in requests], np.int32)
+    for index in cached.nonzero()[0].tolist():
+        needs[index] = _pages_beside(shard, draft, requests[index], hits[index])
+    return (needs.cumsum(axis=0) <= _unreserved_pages(shard, draft)).all(axis=1)
 
-    def apply(self) -> None:
-        """Put the requests taken so far into rows, with their cached pages and new ones for their first chunks."""
-        if not self._requests:
-            return
-        rows, shard = self._shard.rows, self._shard
-        hits = np.array([hit.num_pages for hit in self._hits], np.int32)
-        cached = hits * shard.page_size
-        taken = rows.occupy(self._requests, cached, self._now)
-        if hits.any():
-            self._share_cached(taken)
-        rows.published[taken] = hits
-        end = (cached + np.array(self._counts, np.int32) + (shard.page_size - 1)) // shard.page_size
-        fresh = end - hits
-        where = np.repeat(taken, fresh), ragged_range(hits, fresh)
-        for table, end_page, allocator in zip(rows.tables, rows.end_page, shard.allocators, strict=True):
-            table[where] = allocator.allocate(len(where[0]))
-            end_page[taken] = end
-        if shard.hasher is not None:
-            shard.stats.prefix_queries += sum(len(request.tokens) for request in self._requests)
-            shard.stats.prefix_hits += int(cached.sum())
-        admitted = taken.tolist()
-        self._draft.chunk_rows += admitted
-        self._draft.chunk_counts += self._counts
-        self._draft.admitted += admitted
-        self._requests, self._hits, self._counts = [], [], []
 
-    def _reserve(self, request: Request, hit: PrefixHit) -> bool:
-        """Whether every group has the pages left that the request needs; if so they are no longer left."""
-        left = []
-        for group, need in enumerate(request.page_need):
-            if hit.num_pages:
-                # An idle page that the request shares is no longer available to others.
-                need = max(need - hit.num_pages, 0) + self._shard.allocators[group].idle_among(hit.pages[group])
-            if need > self._left[group]:
-                return False
-            left.append(self._left[group] - need)
-        self._left = left
-        return True
+def _pages_beside(shard: Shard, draft: StepDraft, request: Request, hit: PrefixHit) -> list[int]:
+    """Available pages that a request takes: for what the hit leaves to compute, and the idle ones that it shares."""
+    needs = []
+    for group, geometry in enumerate(shard.geometry):
+        fresh = max(request.page_need[group] - hit.num_pages, 0)
+        if geometry.window is not None:  # what it needs in all does not tell what it needs beside the hit
+            fresh = min(geometry.pages_for(len(request.tokens)) - hit.num_pages, geometry.pages_for(draft.budget))
+        needs.append(fresh + shard.allocators[group].idle_among(hit.pages[group]))
+    return needs
 
-    def _unreserved(self) -> list[int]:
-        """Available pages per group, less those that rows in the middle of their prompts will need."""
-        rows, shard = self._shard.rows, self._shard
-        left = [allocator.available for allocator in shard.allocators]
-        behind = np.array(self._draft.catching_up + self._draft.admitted, np.intp)
-        if len(behind):
-            wanted = (rows.planned_tokens[behind] + (shard.page_size - 1)) // shard.page_size
-            for group, geometry in enumerate(shard.geometry):
-                if geometry.window is None:
-                    left[group] -= int(np.maximum(wanted - rows.end_page[group][behind], 0).sum())
-        return left
 
-    def _share_cached(self, taken: RowArray) -> None:
-        rows = self._shard.rows
-        for group, allocator in enumerate(self._shard.allocators):
-            first = np.array([hit.first_pages[group] for hit in self._hits], np.int32)
-            pages = np.array([page for hit in self._hits for page in hit.pages[group]], np.int32)
-            counts = np.array([len(hit.pages[group]) for hit in self._hits], np.int32)
-            allocator.acquire(pages)
-            rows.tables[group][np.repeat(taken, counts), ragged_range(first, counts)] = pages
-            rows.first_page[group][taken] = first
-        for request, hit in zip(self._requests, self._hits, strict=True):
-            if not request.num_preemptions:
-                request.num_cached_tokens = hit.num_pages * self._shard.page_size
+def _unreserved_pages(shard: Shard, draft: StepDraft) -> list[int]:
+    """Available pages per group, less those that rows in the middle of their prompts will need."""
+    rows = shard.rows
+    left = [allocator.available for allocator in shard.allocators]
+    behind = np.array(draft.catching_up + draft.admitted, np.intp)
+    if len(behind):
+        wanted = (rows.planned_tokens[behind] + (shard.page_size - 1)) // shard.page_size
+        for group, geometry in enumerate(shard.geometry):
+            if geometry.window is None:
+                left[group] -= int(np.maximum(wanted - rows.end_page[group][behind], 0).sum())
+    return left
+
+
+def _occupy(
+    shard: Shard,
+    draft: StepDraft,
+    requests: list[Request],
+    hits: list[PrefixHit],
+    cached_pages: IntArray,
+    counts: IntArray,
+    now: float,
+) -> None:
+    """Put requests into rows, with their cached pages and new ones for their first chunks."""
+    rows, size = shard.rows, shard.page_size
+    cached = cached_pages * size
+    taken = rows.occupy(requests, cached, shard.index, now)
+    if cached_pages.any():
+        _share_cached(shard, taken, requests, hits)
+    rows.published[taken] = cached_pages
+    end = (cached + counts + (size - 1)) // size
+    fresh = end - cached_pages
+    where = taken.repeat(fresh), ragged_range(cached_pages, fresh)
+    for table, end_page, allocator in zip(rows.tables, rows.end_page, shard.allocators, strict=True):
+        table[where] = allocator.allocate(len(where[0]))
+        end_page[taken] = end
+    if shard.hasher is not None:
+        shard.stats.prefix_queries += sum([len(request.tokens) for request in requests])
+        shard.stats.prefix_hits += int(cached.sum())
+    draft.add_chunks(taken, counts)
+    draft.admitted += taken.tolist()
+
+
+def _share_cached(shard: Shard, taken: RowArray, requests: list[Request], hits: list[PrefixHit]) -> None:
+    rows = shard.rows
+    for group, allocator in enumerate(shard.allocators):
+        first = np.array([hit.first_pages[group] for hit in hits], np.int32)
+        counts = np.array([len(hit.pages[group]) for hit in hits], np.int32)
+        pages = np.concatenate([hit.pages[group] for hit in hits])
+        allocator.acquire(pages)
+        rows.tables[group][taken.repeat(counts), ragged_range(first, counts)] = pages
+        rows.first_page[group][taken] = first
+    for request, hit in zip(requests, hits, strict=True):
+        if not request.num_preemptions:
+            request.num_cached_tokens = hit.num_pages * shard.page_size

@@ -15,6 +15,6 @@ NO_INTS.flags.writeable = False
 
 def ragged_range(starts: IntArray, counts: IntArray) -> IntArray:
     """starts[0], starts[0]+1, ... (counts[0] of them), then the same for 1, 2, ...: int32 [sum(counts)]."""
-    ends = np.cumsum(counts, dtype=np.int32)
-    total = int(ends[-1]) if len(ends) else 0
-    return np.repeat(starts - ends + counts, counts) + np.arange(total, dtype=np.int32)
+    ends = counts.cumsum(dtype=np.int32)
+    first = (starts - ends + counts).repeat(counts)
+    return first + np.arange(len(first), dtype=np.int32)

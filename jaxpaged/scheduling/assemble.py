@@ -21,7 +21,7 @@ NO_PAIRS: IntArray = np.zeros((0, 2), np.int32)
 class Flight:
     """What commit() must know about a shard's part of a plan in flight.
 
-    In the plan's order, [n]: rows, samples and guessed (empty without speculation). Over all rows, [R]: sampled, epochs.
+    In the plan's order, [n]: rows, samples, guessed (empty without speculation). Over all rows, [R]: sampled, epochs.
     chunk_rows and chunk_ends are the rows that are not sampled, and how many of their tokens will be computed.
     """
 
@@ -46,9 +46,9 @@ def assemble(shard: Shard, draft: StepDraft) -> tuple[ShardPlan, Flight]:
     host_counts = np.minimum(np.maximum(known - starts, 0), counts)
     sampled = draft.decoding
     partial: RowArray = chosen[:0]
-    if draft.chunk_rows:
+    if len(draft.chunk_rows):
         sampled[chosen[samples]] = True
-        partial = np.flatnonzero(~samples)
+        partial = (~samples).nonzero()[0]
     plan = ShardPlan(
         rows=chosen.astype(np.int32),
         starts=starts,
@@ -74,14 +74,16 @@ def assemble(shard: Shard, draft: StepDraft) -> tuple[ShardPlan, Flight]:
 
 def _chosen(draft: StepDraft) -> tuple[RowArray, IntArray, int]:
     """Rows [n] and counts [n] of the step, those with one token first, and how many these are."""
-    decoding = np.flatnonzero(draft.decoding)
-    chunks = sorted(zip(draft.chunk_counts, draft.chunk_rows, strict=True), key=lambda chunk: chunk[0] > 1)
-    counts = np.ones(len(decoding) + len(chunks), np.int32)
-    if not chunks:
-        return decoding, counts, len(counts)
-    counts[len(decoding) :] = [count for count, _ in chunks]
-    chosen = np.concatenate((decoding, np.array([row for _, row in chunks], np.intp)))
-    return chosen, counts, len(decoding) + sum(count == 1 for count, _ in chunks)
+    decoding = draft.decoding.nonzero()[0]
+    chunk_rows, chunk_counts = draft.chunk_rows, draft.chunk_counts
+    single = chunk_counts == 1
+    singles = int(np.count_nonzero(single))
+    if singles:
+        order = (~single).argsort(kind="stable")
+        chunk_rows, chunk_counts = chunk_rows[order], chunk_counts[order]
+    counts = np.ones(len(decoding) + len(chunk_rows), np.int32)
+    counts[len(decoding) :] = chunk_counts
+    return np.concatenate((decoding, chunk_rows)), counts, len(decoding) + singles
 
 
 def _guessed(draft: StepDraft, chosen: RowArray) -> IntArray:
@@ -92,7 +94,7 @@ def _guessed(draft: StepDraft, chosen: RowArray) -> IntArray:
 
 def _tokens(rows: Rows, chosen: RowArray, starts: IntArray, host_counts: IntArray, num_decodes: int) -> IntArray:
     """The tokens that the host gives, in the order of the rows."""
-    given = np.flatnonzero(host_counts[:num_decodes])
+    given = host_counts[:num_decodes].nonzero()[0]
     singles = rows.history[chosen[given], starts[given]]
     if num_decodes == len(chosen):
         return singles

@@ -11,6 +11,7 @@ from jaxpaged.errors import InvariantError
 from jaxpaged.request import Request, RequestStatus
 from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray, ragged_range
 from jaxpaged.scheduling.assemble import Flight
+from jaxpaged.scheduling.digest_table import DIGEST_BYTES, as_digests
 from jaxpaged.scheduling.plan import ShardResult
 from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.shard import Shard
@@ -74,7 +75,7 @@ def commit_shard(shard: Shard, flight: Flight, result: ShardResult, now: float) 
     if shard.hasher is not None:
         _publish(shard, answered)
     here = live[flight.rows]
-    index = np.flatnonzero((answered | failed)[flight.rows])
+    index = (answered | failed)[flight.rows].nonzero()[0]
     where, tokens = flight.rows[index], result.tokens[index]
     leaving = outcome.ended | failed
     report = ShardCommit(
@@ -87,7 +88,7 @@ def commit_shard(shard: Shard, flight: Flight, result: ShardResult, now: float) 
         preempted=_set_back(shard, flight, answered & ~leaving, outcome, now),
     )
     if report.finished:
-        shard.vacate(np.flatnonzero(leaving))
+        shard.vacate(leaving.nonzero()[0])
     return report
 
 
@@ -108,13 +109,14 @@ def _append(rows: Rows, flight: Flight, result: ShardResult, answered: BoolArray
     counts[flight.rows] = result.num_tokens
     going = answered & (counts > 0)
     stopped, ended = np.zeros_like(going), np.zeros_like(going)
-    for row in np.flatnonzero(going & (before == rows.prompt_len)).tolist():
-        rows.request(row).events.append(("first_token", now))
+    event = ("first_token", now)
+    for request in rows.requests[going & (before == rows.prompt_len)].tolist():
+        request.events.append(event)
     for column in range(result.tokens.shape[1]):
         if column:
             going &= (counts > column) & ~ended
         token[flight.rows] = result.tokens[:, column]
-        where = np.flatnonzero(going)
+        where = going.nonzero()[0]
         rows.history[where, rows.num_tokens[where]] = token[where]
         rows.num_tokens += going
         stops = going & (rows.stops == token).any(axis=0) & (rows.num_tokens >= rows.stop_from)
@@ -131,37 +133,36 @@ def _publish(shard: Shard, answered: BoolArray) -> None:
     """
     rows, hasher = shard.rows, shard.hasher
     full = rows.computed // shard.page_size
-    grown = np.flatnonzero(answered & (full > rows.published))
+    grown = (answered & (full > rows.published)).nonzero()[0]
     if not len(grown) or hasher is None:
         return
     first, last = rows.published[grown], full[grown]
-    digests: list[bytes] = []
+    parts = []
     lines = zip(grown.tolist(), rows.requests[grown].tolist(), first.tolist(), last.tolist(), strict=True)
     for row, request, begin, end in lines:
-        if len(request.page_digests) < end:
+        if len(request.page_digests) < end * DIGEST_BYTES:
             hasher.extend(request, rows.history[row], end)
-        digests += request.page_digests[begin:end]
+        parts.append(request.page_digests[begin * DIGEST_BYTES : end * DIGEST_BYTES])
     rows.published[grown] = last
-    entries = np.repeat(grown, last - first), ragged_range(first, last - first)
+    digests = as_digests(b"".join(parts))
+    entries = grown.repeat(last - first), ragged_range(first, last - first)
     for table, allocator in zip(rows.tables, shard.allocators, strict=True):
         pages = table[entries]
-        if pages.all():
-            allocator.publish(pages, digests)
-        else:  # some are behind a window already
-            held = np.flatnonzero(pages)
-            allocator.publish(pages[held], [digests[i] for i in held.tolist()])
+        held = pages.nonzero()[0]  # the others are behind a window already
+        allocator.publish(pages[held], digests[held])
 
 
 def _finish(
     rows: Rows, where: RowArray, tokens: IntArray, outcome: _Outcome, failed: BoolArray, now: float
 ) -> tuple[Finished, ...]:
     """Mark the requests that end, and say why: stop, length, or error for logits that were not finite."""
-    leaving = np.flatnonzero((outcome.ended | failed)[where])
+    leaving = (outcome.ended | failed)[where].nonzero()[0]
     if not len(leaving):
         return ()
     ending = where[leaving]
     last = tokens[leaving, outcome.taken[ending] - 1]
     finished = []
+    done, event = RequestStatus.FINISHED, ("finished", now)
     for position, request, token, stopped, broken in zip(
         leaving.tolist(),
         rows.requests[ending].tolist(),
@@ -173,16 +174,11 @@ def _finish(
         if stopped:
             is_eos = token in request.eos_token_ids and not request.params.ignore_eos
             request.stop_reason = None if is_eos else token
-        mark_finished(request, "stop" if stopped else "error" if broken else "length", now)
+        request.status = done
+        request.finish_reason = "stop" if stopped else "error" if broken else "length"
+        request.events.append(event)
         finished.append(Finished(position, request))
     return tuple(finished)
-
-
-def mark_finished(request: Request, reason: str, now: float) -> None:
-    """The last entry of a request's timeline."""
-    request.status = RequestStatus.FINISHED
-    request.finish_reason = reason
-    request.events.append(("finished", now))
 
 
 def _set_back(shard: Shard, flight: Flight, staying: BoolArray, outcome: _Outcome, now: float) -> list[Request]:
@@ -195,7 +191,7 @@ def _set_back(shard: Shard, flight: Flight, staying: BoolArray, outcome: _Outcom
     if len(flight.guessed):
         guessed = flight.rows[flight.guessed > 0]
         unexpected[guessed] = staying[guessed]
-    where = np.flatnonzero(unexpected)
+    where = unexpected.nonzero()[0]
     rows.planned_tokens[where] = rows.num_tokens[where]
     rows.planned_computed[where] = rows.computed[where]
     rows.epoch[where] += 1

@@ -16,6 +16,7 @@ class IdlePages:
 
     def __init__(self, num_pages: int) -> None:
         self._entries = np.zeros(2 * num_pages + 1, np.int32)
+        self._positions = np.arange(2 * num_pages + 1, dtype=np.int32)
         self._where = np.zeros(num_pages, np.int32)  # entry of an idle page; 0 for the others
         self._head = 1
         self._tail = 1
@@ -30,7 +31,7 @@ class IdlePages:
             self._compact()
         end = self._tail + len(pages)
         self._entries[self._tail : end] = pages
-        self._where[pages] = np.arange(self._tail, end, dtype=np.int32)
+        self._where[pages] = self._positions[self._tail : end]
         self._tail = end
         self._count += len(pages)
 
@@ -44,8 +45,7 @@ class IdlePages:
         parts = []
         while count:
             stop = min(self._head + count, self._tail)
-            block = self._entries[self._head : stop]
-            live = block[self._where[block] == np.arange(self._head, stop, dtype=np.int32)]
+            live = self._live(self._head, stop)
             self._head = stop
             self.discard(live)
             parts.append(live)
@@ -54,11 +54,14 @@ class IdlePages:
 
     def pages(self) -> IntArray:
         """All idle pages, least recently used first."""
-        block = self._entries[self._head : self._tail]
-        return block[self._where[block] == np.arange(self._head, self._tail, dtype=np.int32)]
+        return self._live(self._head, self._tail)
+
+    def _live(self, start: int, stop: int) -> IntArray:
+        block = self._entries[start:stop]
+        return block[self._where[block] == self._positions[start:stop]]
 
     def _compact(self) -> None:
         live = self.pages()
         self._head, self._tail = 1, 1 + len(live)
         self._entries[1 : self._tail] = live
-        self._where[live] = np.arange(1, self._tail, dtype=np.int32)
+        self._where[live] = self._positions[1 : self._tail]

@@ -52,13 +52,12 @@ class Intake:
         child.cache_salt, child.content_hashes = parent.cache_salt, parent.content_hashes
         child.adapter, child.adapter_version = parent.adapter, parent.adapter_version
         child.prompt_embeds = parent.prompt_embeds
-        child.page_digests = parent.page_digests.copy()
+        child.prefix_key, child.page_digests = parent.prefix_key, parent.page_digests.copy()
         self._rank_and_limit(child, tokens)
 
     def set_back(self, request: Request, tokens: IntArray) -> None:
         """Prepare a preempted request for its next admission. `tokens`: int32, prompt and output so far."""
         request.tokens = tokens
-        size = self._geometry[0].page_size
         # One token more than is known, so that every admission brings the request forward; the last is never computed.
         needed = min(len(tokens) + 1, int(request.row_words[LIMIT]) - 1)
         chunk = self._config.max_num_batched_tokens
@@ -66,7 +65,7 @@ class Intake:
         request.prompt_heads = request.params.prompt_logprobs is not None and len(tokens) == request.prompt_len
         request.row_words[-1] = request.prompt_heads
         if self._hasher is not None:
-            self._hasher.extend(request, tokens, len(tokens) // size)
+            self._hasher.prepare(request)
 
     def _rank_and_limit(self, request: Request, tokens: IntArray) -> None:
         limit = self._limit(request, len(tokens))
@@ -76,8 +75,6 @@ class Intake:
         words = (request.prompt_len, limit, request.prompt_len + request.params.min_tokens, request.variant, 0)
         request.row_words = np.array(words, np.int32)  # in the order of the columns in rows.py
         request.stop_ids = _stop_ids(request)
-        if self._hasher is not None:
-            request.prefix_key = self._hasher.key(request)
         self.set_back(request, tokens)
 
     def _limit(self, request: Request, known: int) -> int:

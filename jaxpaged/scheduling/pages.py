@@ -6,14 +6,16 @@ entries of rows, and named holds. Page 0 is the null page: never given away, fre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from jaxpaged.errors import InvariantError
 from jaxpaged.scheduling.arrays import NO_INTS, IntArray
+from jaxpaged.scheduling.digest_table import Digests, DigestTable
 from jaxpaged.scheduling.idle_pages import IdlePages
+
+_ONE = np.int32(1)  # ufunc.at is forty times slower with a Python 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Hold:
 
 
 class PageAllocator:
-    """Owner of the pages 1..num_pages-1. Calls take whole arrays; one element or a thousand cost nearly the same."""
+    """Owner of the pages 1..num_pages-1. Calls take whole arrays; one page or a thousand cost nearly the same."""
 
     def __init__(self, num_pages: int) -> None:
         if num_pages < 2:
@@ -35,9 +37,7 @@ class PageAllocator:
         self._stack = np.arange(num_pages - 1, 0, -1, dtype=np.int32)
         self._num_free = num_pages - 1
         self._idle = IdlePages(num_pages)
-        self._published = np.zeros(num_pages, np.bool_)
-        self._digests = np.full(num_pages, None, dtype=object)
-        self._by_digest: dict[bytes, int] = {}
+        self._contents = DigestTable(num_pages)
         self._holds: dict[str, Hold] = {}
         self._forked: set[int] = set()  # shared while partly filled: not to be written without a copy
         self._scratch = np.zeros(num_pages, np.int32)
@@ -70,33 +70,44 @@ class PageAllocator:
         self._num_free -= fresh
         pages = self._stack[self._num_free : self._num_free + fresh][::-1].copy()
         if fresh < count:
-            pages = np.concatenate((pages, self._evict(count - fresh)))
+            evicted = self._idle.pop(count - fresh)
+            self._contents.remove(evicted)
+            pages = np.concatenate((pages, evicted)) if fresh else evicted
         self.refs[pages] = 1
         return pages
 
     def acquire(self, pages: IntArray) -> None:
         """One more holder for each page, held or idle (a prefix hit). Pages may repeat."""
-        idle = self._distinct(pages[self.refs[pages] == 0])
-        self._idle.discard(idle)
-        np.add.at(self.refs, pages, 1)
+        self._idle.discard(self._distinct(pages[self.refs[pages] == 0]))
+        np.add.at(self.refs, pages.astype(np.intp), _ONE)
 
     def release(self, pages: IntArray) -> None:
         """One holder less for each page; pages may repeat. Of those nobody holds now, the first become idle first.
 
         Raises InvariantError when a page has no holder.
         """
-        if not len(pages):
-            return
-        np.subtract.at(self.refs, pages, 1)
-        left = self.refs[pages]
-        if int(left.min()) < 0 or not pages.all():
-            raise InvariantError(f"pages released too often: {sorted(set(pages[(left < 0) | (pages == 0)].tolist()))}")
+        if (self.refs[pages] == 1).all():  # nothing is shared, so nothing repeats
+            self.refs[pages] = 0
+            dead = pages
+        else:
+            dead = self._release_shared(pages)
+        known = self._contents.known[dead]
+        self._idle.push(dead[known])
+        self._push_free(dead[~known])
         if self._forked:
-            self._forked.difference_update(pages[(left == 0) | (left == 1) & ~self._published[pages]].tolist())
-        dead = self._distinct(pages[left == 0])
-        published = self._published[dead]
-        self._idle.push(dead[published])
-        self._push_free(dead[~published])
+            self._forked = {page for page in self._forked if self._is_fork(page)}
+
+    def _release_shared(self, pages: IntArray) -> IntArray:
+        """The pages that nobody holds any more."""
+        np.subtract.at(self.refs, pages.astype(np.intp), _ONE)
+        left = self.refs[pages]
+        if int(left.min()) < 0:
+            raise InvariantError(f"pages released too often: {sorted(set(pages[left < 0].tolist()))}")
+        return self._distinct(pages[left == 0])
+
+    def _is_fork(self, page: int) -> bool:
+        """Whether a partly filled page is still shared, or known to the prefix cache as another holder filled it."""
+        return int(self.refs[page]) > 1 or (int(self.refs[page]) == 1 and bool(self._contents.known[page]))
 
     def fork(self, pages: IntArray, partly_filled: int = 0) -> None:
         """Share pages with one more holder. `partly_filled` names the page, if any, that its holders will write to."""
@@ -106,7 +117,7 @@ class PageAllocator:
 
     def must_copy(self, page: int) -> bool:
         """Whether a write to this page would be seen by another holder, or by the prefix cache."""
-        return page in self._forked and (int(self.refs[page]) > 1 or bool(self._published[page]))
+        return page in self._forked and (int(self.refs[page]) > 1 or bool(self._contents.known[page]))
 
     def copy_on_write(self, page: int) -> int:
         """A page of one's own instead of a shared one; the caller has its content copied. Takes one available page."""
@@ -127,44 +138,22 @@ class PageAllocator:
 
     # --- content known to the prefix cache ---
 
-    def find(self, digests: Sequence[bytes]) -> list[int]:
-        """The page with each content, or 0."""
-        return [self._by_digest.get(digest, 0) for digest in digests]
+    def find(self, digests: Digests) -> IntArray:
+        """The page with each content, or 0: int32 [n]."""
+        return self._contents.find(digests)
 
-    def prefix_length(self, digests: Sequence[bytes]) -> int:
-        """How many digests, from the first on, are known without a gap."""
-        for index, digest in enumerate(digests):
-            if digest not in self._by_digest:
-                return index
-        return len(digests)
-
-    def idle_among(self, pages: Sequence[int]) -> int:
+    def idle_among(self, pages: IntArray) -> int:
         """How many of these pages acquire() would take from the available ones."""
-        return int(np.count_nonzero(self.refs[np.array(pages, np.int32)] == 0)) if pages else 0
+        return int(np.count_nonzero(self.refs[pages] == 0))
 
-    def publish(self, pages: IntArray, digests: Sequence[bytes]) -> None:
-        """Make the content of held, full pages findable. Where a digest is known already, its first page stays."""
-        owners = np.fromiter(map(self._by_digest.setdefault, digests, pages.tolist()), np.int32, len(pages))
-        new = np.flatnonzero(owners == pages)
-        if len(new) < len(pages):
-            pages, digests = pages[new], [digests[i] for i in new.tolist()]
-        self._digests[pages] = digests
-        self._published[pages] = True
+    def publish(self, pages: IntArray, digests: Digests) -> None:
+        """Make the content of held, full pages findable."""
+        self._contents.add(pages, digests)
 
     def forget_all(self) -> None:
         """Unpublish every page; idle ones become free."""
-        self._by_digest.clear()
-        self._digests[:] = None
-        self._published[:] = False
+        self._contents.clear()
         self._push_free(self._idle.pop(len(self._idle)))
-
-    def _evict(self, count: int) -> IntArray:
-        pages = self._idle.pop(count)
-        for digest in self._digests[pages].tolist():
-            del self._by_digest[digest]
-        self._digests[pages] = None
-        self._published[pages] = False
-        return pages
 
     def _push_free(self, pages: IntArray) -> None:
         self._stack[self._num_free : self._num_free + len(pages)] = pages
@@ -174,30 +163,30 @@ class PageAllocator:
         """Pages without repetitions, in order."""
         if len(pages) < 2:
             return pages
-        back = np.arange(len(pages), 0, -1, dtype=np.int32)
-        self._scratch[pages[::-1]] = back[::-1]
-        return pages[self._scratch[pages] == back]
+        places = np.arange(len(pages), dtype=np.int32)
+        self._scratch[pages[::-1]] = places[::-1]
+        return pages[self._scratch[pages] == places]
 
     # --- audit ---
 
     def check(self, held: IntArray = NO_INTS) -> None:
         """Raise InvariantError unless free + idle + held = all, disjoint, and refs = entries of `held` + holds."""
+        self._contents.check()
         expected = np.bincount(held, minlength=self.num_pages)
         for hold in self._holds.values():
             expected += np.bincount(hold.pages, minlength=self.num_pages)
         idle, free = self._idle.pages(), self._stack[: self._num_free]
         state = np.zeros(self.num_pages, np.int32)
         np.add.at(state, np.concatenate((idle, free, np.flatnonzero(self.refs))), 1)
-        findable = np.flatnonzero(self._published)
+        known = self._contents.known
         problems = {
             "a page outside 1..num_pages-1 is held": len(held) and (held.min() < 1 or held.max() >= self.num_pages),
             "refs differ from the holders": not np.array_equal(expected, self.refs),
             "pages are lost or in two states": state[0] != 0 or not (state[1:] == 1).all(),
             "the idle count is wrong": len(idle) != len(self._idle),
-            "digests and pages do not map both ways": self._by_digest
-            != dict(zip(self._digests[findable].tolist(), findable.tolist(), strict=True)),
-            "an idle page is not published": not self._published[idle].all(),
-            "a free page is published": self._published[free].any(),
+            "the null page is published": known[0],
+            "an idle page is not published": not known[idle].all(),
+            "a free page is published": known[free].any(),
             "a forked page has no holder": any(self.refs[page] < 1 for page in self._forked),
         }
         wrong = [problem for problem, found in problems.items() if found]

@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxpaged.request import Request
-from jaxpaged.scheduling.arrays import IntArray
+from jaxpaged.scheduling.arrays import NO_INTS, IntArray
 from jaxpaged.scheduling.cache_groups import PageGeometry
+from jaxpaged.scheduling.digest_table import DIGEST_BYTES, as_digests
 from jaxpaged.scheduling.pages import PageAllocator
-
-DIGEST_BYTES = 32
 
 
 class PrefixHasher:
@@ -44,26 +43,37 @@ class PrefixHasher:
         return digest.digest()
 
     def extend(self, request: Request, tokens: IntArray, pages: int) -> None:
-        """Append to request.page_digests until `pages` are known; `tokens` are the request's, from position 0."""
+        """Append to request.page_digests until `pages` are there; `tokens` are the request's, from position 0."""
         size, digests = self.page_size, request.page_digests
-        first = len(digests)
-        parent = digests[-1] if digests else request.prefix_key
+        first = len(digests) // DIGEST_BYTES
+        parent = bytes(digests[-DIGEST_BYTES:]) if first else request.prefix_key
         data = tokens[first * size : pages * size].tobytes()
         width = 4 * size
         for page in range(first, pages):
             hasher = self._page_hash.copy()
-            hasher.update(parent)
-            hasher.update(data[(page - first) * width : (page - first + 1) * width])
+            begin = (page - first) * width
+            hasher.update(parent + data[begin : begin + width])
             if request.content_hashes:
                 hasher.update(self._content(request, page))
             parent = hasher.digest()
-            digests.append(parent)
+            digests += parent
+
+    def prepare(self, request: Request) -> None:
+        """Bring the digests up to the known tokens, and lay out those that admission will look up.
+
+        At least one token is left to compute, and a prompt whose log probabilities are wanted skips nothing.
+        """
+        tokens, size = request.tokens, self.page_size
+        request.prefix_key = request.prefix_key or self.key(request)
+        self.extend(request, tokens, len(tokens) // size)
+        usable = 0 if request.prompt_heads else (len(tokens) - 1) // size
+        request.lookup = bytes(request.page_digests[: usable * DIGEST_BYTES])
 
     def rehash(self, request: Request) -> None:
         """Forget digests made for other weights and make those of the known tokens again."""
         request.page_digests.clear()
-        request.prefix_key = self.key(request)
-        self.extend(request, request.tokens, len(request.tokens) // self.page_size)
+        request.prefix_key = b""
+        self.prepare(request)
 
     def _content(self, request: Request, page: int) -> bytes:
         first, last = page * self.page_size, (page + 1) * self.page_size
@@ -81,41 +91,58 @@ class PrefixHit:
 
     num_pages: int
     first_pages: tuple[int, ...]
-    pages: tuple[list[int], ...]
+    pages: tuple[IntArray, ...]
 
 
 class PrefixCache:
     """Finds hits over all cache groups of one data shard."""
 
     def __init__(self, allocators: Sequence[PageAllocator], geometry: Sequence[PageGeometry]) -> None:
-        self._groups = tuple(zip(allocators, geometry, strict=True))
-        self.miss = PrefixHit(0, (0,) * len(self._groups), tuple([] for _ in self._groups))
+        self._allocators = tuple(allocators)
+        self._geometry = tuple(geometry)
+        self._page_size = geometry[0].page_size
+        self._any_full = any(geometry.window is None for geometry in geometry)
+        self.miss = PrefixHit(0, (0,) * len(allocators), (NO_INTS,) * len(allocators))
 
-    def match(self, digests: Sequence[bytes], most: int) -> PrefixHit:
-        """The longest usable hit of at most `most` pages: full groups have all of it, windows what they still see."""
-        length = most
-        for allocator, geometry in self._groups:
+    def match(self, requests: Sequence[Request]) -> list[PrefixHit]:
+        """What each request can skip."""
+        lookups = [request.lookup for request in requests]
+        digests = as_digests(b"".join(lookups))
+        found = [allocator.find(digests) for allocator in self._allocators]
+        hits = [self.miss] * len(requests)
+        if any(pages.any() for pages in found):
+            end = 0
+            for index, lookup in enumerate(lookups):
+                begin, end = end, end + len(lookup) // DIGEST_BYTES
+                # With full attention, nothing is usable without the first page.
+                if begin < end and (found[0][begin] or not self._any_full):
+                    hits[index] = self._hit([line[begin:end] for line in found])
+        return hits
+
+    def _hit(self, found: list[IntArray]) -> PrefixHit:
+        """The longest prefix of which full groups have all pages, and windows those that the next token sees."""
+        length = len(found[0])
+        for pages, geometry in zip(found, self._geometry, strict=True):
             if geometry.window is None:
-                length = allocator.prefix_length(digests[:length])
-        if not length:
-            return self.miss
-        found = [allocator.find(digests[:length]) for allocator, _ in self._groups]
+                gaps = (pages[:length] == 0).nonzero()[0]
+                length = int(gaps[0]) if len(gaps) else length
         length = self._usable(found, length)
-        first = tuple(geometry.first_page(length * geometry.page_size) for _, geometry in self._groups)
+        first = tuple(geometry.first_page(length * self._page_size) for geometry in self._geometry)
         return PrefixHit(length, first, tuple(pages[a:length] for pages, a in zip(found, first, strict=True)))
 
-    def _usable(self, found: list[list[int]], length: int) -> int:
+    def _usable(self, found: list[IntArray], length: int) -> int:
         """The longest hit whose visible pages are there in every group. Lengths only shrink, so this ends."""
         while True:
             shorter = length
-            for pages, (_, geometry) in zip(found, self._groups, strict=True):
-                shorter = _longest_visible(pages, geometry, shorter)
+            for pages, geometry in zip(found, self._geometry, strict=True):
+                if geometry.window is not None:
+                    shorter = _longest_visible(pages, geometry, shorter)
             if shorter == length:
                 return length
             length = shorter
 
 
-def _longest_visible(pages: list[int], geometry: PageGeometry, length: int) -> int:
+def _longest_visible(pages: IntArray, geometry: PageGeometry, length: int) -> int:
     """The largest hit <= length for which every page that the next query sees is found (not 0)."""
     page = length - 1
     while length and page >= geometry.first_page(length * geometry.page_size):

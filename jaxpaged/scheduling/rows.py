@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxpaged.request import Request, RequestStatus
-from jaxpaged.scheduling.arrays import IntArray, RowArray
+from jaxpaged.scheduling.arrays import IntArray, RowArray, ragged_range
 
 # Order of Request.row_words, the columns that are fixed at admission.
 PROMPT_LEN, LIMIT, STOP_FROM, VARIANT, PROMPT_HEADS, NUM_WORDS = range(6)
@@ -59,30 +59,30 @@ class Rows:
         request: Request = self.requests[row]
         return request
 
-    def occupy(self, requests: list[Request], cached: IntArray, now: float) -> RowArray:
+    def occupy(self, requests: list[Request], cached: IntArray, shard: int, now: float) -> RowArray:
         """Give each request a free row, `cached` [n] of its tokens being computed already. Returns the rows [n]."""
         count = len(requests)
         taken = self.free[: -count - 1 : -1]
         del self.free[-count:]
         rows = np.array(taken, np.intp)
-        running, event, history, stops = (
-            RequestStatus.RUNNING,
-            ("scheduled", now),
-            self.history,
-            self._stops_for(requests),
-        )
+        running, event, history = RequestStatus.RUNNING, ("scheduled", now), self.history.reshape(-1)
+        width = self.history.shape[1]
+        lengths = []
         for row, request in zip(taken, requests, strict=True):
-            tokens, ends = request.tokens, request.stop_ids
-            history[row, : len(tokens)] = tokens
-            stops[: len(ends), row] = ends
+            tokens = request.tokens
+            length = len(tokens)
+            lengths.append(length)
+            history[row * width : row * width + length] = tokens
             request.row = row
+            request.shard = shard
             request.status = running
             request.events.append(event)
+        self._set_stops(rows, [request.stop_ids for request in requests])
         self.requests[rows] = requests
         self.ids[rows] = [request.request_id for request in requests]
         self.active[rows] = True
         self._words[:, rows] = np.concatenate([request.row_words for request in requests]).reshape(count, NUM_WORDS).T
-        self.num_tokens[rows] = self.planned_tokens[rows] = [len(request.tokens) for request in requests]
+        self.num_tokens[rows] = self.planned_tokens[rows] = lengths
         self.computed[rows] = self.planned_computed[rows] = cached
         return rows
 
@@ -95,9 +95,10 @@ class Rows:
         self.requests[rows] = self.ids[rows] = None
         self.free.extend(rows.tolist()[::-1])
 
-    def _stops_for(self, requests: list[Request]) -> IntArray:
-        """`stops`, made wide enough."""
-        missing = max(len(request.stop_ids) for request in requests) - len(self.stops)
+    def _set_stops(self, rows: RowArray, stops: list[IntArray]) -> None:
+        counts = np.array([len(ids) for ids in stops], np.int32)
+        missing = int(counts.max()) - len(self.stops)
         if missing > 0:
             self.stops = np.pad(self.stops, ((0, missing), (0, 0)), constant_values=NO_TOKEN)
-        return self.stops
+        if counts.any():
+            self.stops[ragged_range(np.zeros_like(counts), counts), rows.repeat(counts)] = np.concatenate(stops)

@@ -22,15 +22,15 @@ class StepDraft:
     """A shard's next step while it is being decided. `budget` tokens and `heads` logit rows are left.
 
     decoding: bool [R], the rows that compute one token. chunk_rows, chunk_counts: the others. catching_up: rows that
-    were in the middle of their tokens before this step. guesses: row -> how many of its chunk are guesses.
+    were in the middle of their tokens before this step. guesses: row -> how many of its tokens are guesses.
     """
 
     budget: int
     heads: int
     decoding: BoolArray
     catching_up: list[int]
-    chunk_rows: list[int] = field(default_factory=list)
-    chunk_counts: list[int] = field(default_factory=list)
+    chunk_rows: RowArray = field(default_factory=lambda: np.zeros(0, np.intp))
+    chunk_counts: IntArray = field(default_factory=lambda: np.zeros(0, np.int32))
     admitted: list[int] = field(default_factory=list)
     guesses: dict[int, int] = field(default_factory=dict)
     page_writes: list[IntArray] = field(default_factory=list)
@@ -39,7 +39,11 @@ class StepDraft:
 
     @property
     def is_empty(self) -> bool:
-        return not self.chunk_rows and not self.decoding.any()
+        return not len(self.chunk_rows) and not self.decoding.any()
+
+    def add_chunks(self, rows: RowArray, counts: IntArray) -> None:
+        self.chunk_rows = np.concatenate((self.chunk_rows, rows))
+        self.chunk_counts = np.concatenate((self.chunk_counts, counts))
 
     def take_chunk(self, behind: int, prompt_heads: bool) -> int:
         """Tokens for a row that is `behind` its known tokens, within the budget and the head rows left; takes both.
@@ -61,13 +65,12 @@ class StepDraft:
         """Forget a row that has been preempted."""
         self.decoding[row] = False
         self.guesses.pop(row, None)
-        if row in self.chunk_rows:
-            index = self.chunk_rows.index(row)
-            del self.chunk_rows[index], self.chunk_counts[index]
+        kept = self.chunk_rows != row
+        self.chunk_rows, self.chunk_counts = self.chunk_rows[kept], self.chunk_counts[kept]
 
 
 class _Growth(NamedTuple):
-    """Rows of a step that lack pages in one cache group, and how many each; and table entries to copy before writing."""
+    """Rows of a step that lack pages in one cache group, and how many; and table entries to copy before writing."""
 
     rows: RowArray
     counts: IntArray
@@ -85,7 +88,7 @@ def draft_running(shard: Shard, budget: int, heads: int, now: float) -> StepDraf
     behind = (rows.planned_tokens - rows.planned_computed) * (rows.planned_tokens < rows.limit)
     decoding = behind == 1
     used = int(np.count_nonzero(decoding))
-    draft = StepDraft(budget - used, heads - used, decoding, np.flatnonzero(behind > 1).tolist())
+    draft = StepDraft(budget - used, heads - used, decoding, (behind > 1).nonzero()[0].tolist())
     if draft.catching_up:
         _draft_chunks(rows, draft, behind)
     if shard.guesses:
@@ -98,11 +101,13 @@ def draft_running(shard: Shard, budget: int, heads: int, now: float) -> StepDraf
 
 def _draft_chunks(rows: Rows, draft: StepDraft, behind: IntArray) -> None:
     """Chunks for rows that are behind by several tokens, the first in rank first."""
+    chosen, counts = [], []
     for row in sorted(draft.catching_up, key=lambda row: rows.request(row).rank):
         count = draft.take_chunk(int(behind[row]), bool(rows.prompt_heads[row]))
         if count:
-            draft.chunk_rows.append(row)
-            draft.chunk_counts.append(count)
+            chosen.append(row)
+            counts.append(count)
+    draft.add_chunks(np.array(chosen, np.intp), np.array(counts, np.int32))
 
 
 def _draft_guesses(shard: Shard, draft: StepDraft) -> None:
@@ -118,8 +123,7 @@ def _draft_guesses(shard: Shard, draft: StepDraft) -> None:
         draft.budget -= count
         draft.heads -= count
         draft.decoding[row] = False
-        draft.chunk_rows.append(row)
-        draft.chunk_counts.append(1 + count)
+        draft.add_chunks(np.array([row], np.intp), np.array([1 + count], np.int32))
         draft.guesses[row] = count
     shard.guesses.clear()  # a guess is about the next step only
 
@@ -132,10 +136,10 @@ def _release_passed_pages(shard: Shard) -> None:
             continue
         first = np.maximum(rows.planned_computed - (geometry.window - 1), 0) // geometry.page_size
         old, table = rows.first_page[group], rows.tables[group]
-        moved = np.flatnonzero(first > old)
+        moved = (first > old).nonzero()[0]
         if len(moved):
             counts = first[moved] - old[moved]
-            entries = np.repeat(moved, counts), ragged_range(old[moved], counts)
+            entries = moved.repeat(counts), ragged_range(old[moved], counts)
             shard.allocators[group].release(table[entries])
             table[entries] = 0
             old[moved] = first[moved]
@@ -156,22 +160,21 @@ def _preempt_until_it_fits(shard: Shard, draft: StepDraft, now: float) -> list[_
 def _growth(shard: Shard, draft: StepDraft, group: int) -> _Growth:
     rows, size = shard.rows, shard.page_size
     end = rows.end_page[group]
-    grown = np.flatnonzero(draft.decoding & (rows.planned_computed >= end * size))
+    grown = (draft.decoding & (rows.planned_computed >= end * size)).nonzero()[0]
     counts = np.ones(len(grown), np.int32)
-    if draft.chunk_rows:
-        chunk_rows = np.array(draft.chunk_rows, np.intp)
-        wanted = rows.planned_computed[chunk_rows] + np.array(draft.chunk_counts, np.int32)
-        lacking = np.maximum((wanted + (size - 1)) // size - end[chunk_rows], 0)
-        grown, counts = np.concatenate((grown, chunk_rows)), np.concatenate((counts, lacking))
+    if len(draft.chunk_rows):
+        wanted = rows.planned_computed[draft.chunk_rows] + draft.chunk_counts
+        lacking = np.maximum((wanted + (size - 1)) // size - end[draft.chunk_rows], 0)
+        grown, counts = np.concatenate((grown, draft.chunk_rows)), np.concatenate((counts, lacking))
     copies = _shared_writes(shard, draft, group) if shard.allocators[group].has_forks else []
     return _Growth(grown, counts, copies)
 
 
 def _shared_writes(shard: Shard, draft: StepDraft, group: int) -> list[tuple[int, int]]:
     """(row, table index) where a row of the step would write to a page that it shares."""
-    scheduled = np.concatenate((np.flatnonzero(draft.decoding), np.array(draft.chunk_rows, np.intp)))
+    scheduled = np.concatenate((draft.decoding.nonzero()[0], draft.chunk_rows))
     starts = shard.rows.planned_computed[scheduled]
-    inside = np.flatnonzero(starts % shard.page_size)
+    inside = (starts % shard.page_size).nonzero()[0]
     places = zip(scheduled[inside].tolist(), (starts[inside] // shard.page_size).tolist(), strict=True)
     table, allocator = shard.rows.tables[group], shard.allocators[group]
     return [(row, index) for row, index in places if allocator.must_copy(int(table[row, index]))]
@@ -190,7 +193,7 @@ def _grow(shard: Shard, draft: StepDraft, group: int, growth: _Growth) -> None:
     pages = allocator.allocate(int(growth.counts.sum()))
     writes = np.empty((len(pages) + len(changed), 3), np.int32)
     if len(pages):
-        where = np.repeat(growth.rows, growth.counts)
+        where = growth.rows.repeat(growth.counts)
         columns = ragged_range(end[growth.rows], growth.counts)
         table[where, columns] = pages
         end[growth.rows] += growth.counts

@@ -19,13 +19,13 @@ from jaxpaged.config import SchedulerConfig
 from jaxpaged.errors import InvariantError, RequestError
 from jaxpaged.kv.spec import CacheGroup
 from jaxpaged.request import Request, RequestStatus
-from jaxpaged.scheduling.admission import AdmissionBatch
+from jaxpaged.scheduling.admission import admit, find_hits
 from jaxpaged.scheduling.assemble import Flight, assemble
 from jaxpaged.scheduling.cache_groups import geometries
-from jaxpaged.scheduling.commit import Committed, commit_shard, mark_finished
+from jaxpaged.scheduling.commit import Committed, commit_shard
 from jaxpaged.scheduling.intake import Intake
 from jaxpaged.scheduling.plan import StepPlan, StepResult
-from jaxpaged.scheduling.prefix_cache import PrefixHasher
+from jaxpaged.scheduling.prefix_cache import PrefixHasher, PrefixHit
 from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.running import StepDraft, draft_running
 from jaxpaged.scheduling.shard import Shard
@@ -83,6 +83,7 @@ class Scheduler:
         """Queue a request. Raises RequestError when it could never run, QueueFullError when the queue is full."""
         if request.request_id in self.requests:
             raise RequestError(f"a request with id {request.request_id!r} is running already.", "request_id")
+        self.queue.check_room()  # before any hashing: refusing must be cheap
         self._intake.accept(request)
         self._enqueue(request)
 
@@ -98,12 +99,13 @@ class Scheduler:
         running = parent.status is RequestStatus.RUNNING
         tokens = shard.rows.history[parent.row, : shard.rows.num_tokens[parent.row]] if running else parent.tokens
         self._intake.accept_fork(parent, child, tokens.copy())
-        if running and shard.can_fork(parent.row):
+        if running and not child.prompt_heads and shard.can_fork(parent.row):
             self.requests[child.request_id] = child
             child.shard = parent.shard
             child.events.append(("queued", self._clock()))
             shard.fork(parent.row, child, self._clock())
         else:
+            self.queue.check_room()
             self._enqueue(child)
 
     def abort(self, request_id: str) -> None:
@@ -119,8 +121,9 @@ class Scheduler:
             self.shards[request.shard].vacate(np.array([request.row], np.intp))
         else:
             self.queue.remove(request)
-        request.stop_reason = stop_reason
-        mark_finished(request, reason, self._clock())
+        request.status = RequestStatus.FINISHED
+        request.finish_reason, request.stop_reason = reason, stop_reason
+        request.events.append(("finished", self._clock()))
 
     def guess(self, request_id: str, tokens: Sequence[int]) -> None:
         """Propose the next tokens of a running request; its next step verifies them if nothing of it is in flight."""
@@ -237,23 +240,48 @@ class Scheduler:
     def _put_back(self, requests: list[Request]) -> None:
         for request in requests:
             self._intake.set_back(request, request.tokens)
-            self.queue.put_back(request)
+            self.queue.add(request)
 
     def _admit(self, drafts: list[StepDraft], now: float) -> None:
-        """Give rows to waiting requests in the order of the queue, until one finds no place."""
-        batches = [AdmissionBatch(shard, draft, now) for shard, draft in zip(self.shards, drafts, strict=True)]
-        taken = 0
-        for request in self.queue:
-            if not self._place(request, batches):
-                break
-            taken += 1
-        self.queue.take(taken)
-        for batch in batches:
-            batch.apply()
+        """Give rows to waiting requests in the order of the queue, a block at a time, until one finds no place."""
+        while True:
+            block = self.queue.first(self._most_admissions(drafts), sum(draft.budget for draft in drafts))
+            if not block or self._admit_block(block, drafts, now) < len(block):
+                return
 
-    def _place(self, request: Request, batches: list[AdmissionBatch]) -> bool:
-        """Offer the request to the shards: the longest cached prefix first, then the fewest requests."""
-        if len(batches) == 1:
-            return batches[0].offer(request)
-        best_first = sorted(batches, key=lambda batch: (-batch.match(request).num_pages, batch.load))
-        return any(batch.offer(request) for batch in best_first)
+    def _most_admissions(self, drafts: list[StepDraft]) -> int:
+        return sum(
+            len(shard.rows.free)
+            for shard, draft in zip(self.shards, drafts, strict=True)
+            if draft.budget and draft.heads
+        )
+
+    def _admit_block(self, block: list[Request], drafts: list[StepDraft], now: float) -> int:
+        """Returns how many of the block have started; a shard starts those that it is given in their order."""
+        hits = [find_hits(shard, block) for shard in self.shards]
+        started: list[Request] = []
+        for shard, draft, chosen in zip(self.shards, drafts, self._share_out(hits), strict=True):
+            requests = [block[index] for index in chosen]
+            taken = admit(shard, draft, requests, [hits[shard.index][index] for index in chosen], now)
+            started += requests[:taken]
+        self.queue.remove_all(started)
+        return len(started)
+
+    def _share_out(self, hits: list[list[PrefixHit]]) -> list[list[int]]:
+        """Which requests of a block each shard is offered.
+
+        The longest cached prefix wins, then the fewest requests; but no shard runs far ahead of the emptiest one.
+        """
+        if len(hits) == 1:
+            return [list(range(len(hits[0])))]
+        loads = [len(shard.rows) for shard in self.shards]
+        chosen: list[list[int]] = [[] for _ in hits]
+        for index, lines in enumerate(zip(*hits, strict=True)):
+            most = min(min(loads) + max(self.config.max_num_seqs // 4, 1), self.config.max_num_seqs)
+            roomy = [shard for shard, load in enumerate(loads) if load < most]
+            if not roomy:
+                break
+            best = min(roomy, key=lambda shard: (-lines[shard].num_pages, loads[shard]))
+            loads[best] += 1
+            chosen[best].append(index)
+        return chosen

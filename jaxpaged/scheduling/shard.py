@@ -10,6 +10,7 @@ from jaxpaged.errors import InvariantError
 from jaxpaged.request import Request, RequestStatus
 from jaxpaged.scheduling.arrays import IntArray, RowArray
 from jaxpaged.scheduling.cache_groups import PageGeometry
+from jaxpaged.scheduling.digest_table import DIGEST_BYTES
 from jaxpaged.scheduling.pages import PageAllocator
 from jaxpaged.scheduling.prefix_cache import PrefixCache, PrefixHasher
 from jaxpaged.scheduling.rows import Rows
@@ -83,7 +84,7 @@ class Shard:
     def fork(self, parent: int, child: Request, now: float) -> None:
         """Start the child, whose tokens are those of the row `parent`, on shared pages. Needs can_fork(parent)."""
         rows, computed = self.rows, int(self.rows.computed[parent])
-        row = int(rows.occupy([child], np.array([computed], np.int32), now)[0])
+        row = int(rows.occupy([child], np.array([computed], np.int32), self.index, now)[0])
         rows.published[row] = rows.published[parent]
         end = -(-computed // self.page_size)
         for group, allocator in enumerate(self.allocators):
@@ -147,7 +148,8 @@ class Shard:
             "more is computed than known": (rows.computed[active] > rows.num_tokens[active]).any(),
             "a request is longer than its limit": (rows.num_tokens[active] >= rows.limit[active]).any(),
             "a request holds more digests than full pages": any(
-                len(rows.request(row).page_digests) > rows.num_tokens[row] // self.page_size for row in occupied
+                len(rows.request(row).page_digests) // DIGEST_BYTES > rows.num_tokens[row] // self.page_size
+                for row in occupied
             ),
         }
         wrong = [problem for problem, found in problems.items() if found]

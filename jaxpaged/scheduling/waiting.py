@@ -29,24 +29,35 @@ class WaitingQueue:
     def __iter__(self) -> Iterator[Request]:
         return iter(self._requests)
 
-    def add(self, request: Request) -> None:
-        """Raises QueueFullError when `capacity` requests wait already."""
+    def check_room(self) -> None:
+        """Raise QueueFullError when `capacity` requests wait already."""
         if len(self._requests) >= self.capacity:
             raise QueueFullError(f"{len(self._requests)} requests are waiting, the most allowed; try again later.")
-        self.put_back(request)
 
-    def put_back(self, request: Request) -> None:
-        """Insert regardless of the bound: a preempted request was accepted long ago."""
+    def add(self, request: Request) -> None:
+        """Insert by rank. Not bounded: a preempted request was accepted long ago."""
         if not self._requests or self._requests[-1].rank < request.rank:
             self._requests.append(request)
         else:
             insort(self._requests, request, key=_rank)
 
-    def take(self, count: int) -> list[Request]:
-        """Remove and return the first `count`."""
-        taken = self._requests[:count]
-        del self._requests[:count]
-        return taken
+    def first(self, most: int, tokens: int) -> list[Request]:
+        """The first requests, at most `most`, and no more than have `tokens` tokens together, give or take one."""
+        total, block = 0, []
+        for request in self._requests[:most]:
+            if total >= tokens:
+                break
+            block.append(request)
+            total += len(request.tokens)
+        return block
+
+    def remove_all(self, requests: list[Request]) -> None:
+        """Remove several, quickly where they are the first."""
+        if self._requests[: len(requests)] == requests:
+            del self._requests[: len(requests)]
+        else:
+            for request in requests:
+                self.remove(request)
 
     def remove(self, request: Request) -> None:
         del self._requests[self._index(request)]

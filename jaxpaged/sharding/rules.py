@@ -51,6 +51,8 @@ def spec_of(axes: Axes) -> PartitionSpec:
     used = [axis for axis in mesh_axes if axis is not None]
     if len(used) != len(set(used)):
         raise ValueError(f"two of the logical axes {axes} map to the same mesh axis: {mesh_axes}")
+    while mesh_axes and mesh_axes[-1] is None:  # the form that jitted functions give their outputs
+        mesh_axes.pop()
     return PartitionSpec(*mesh_axes)
 
 
@@ -67,7 +69,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def check_divides(mesh: Mesh, name: str, shape: Sequence[int], axes: Axes) -> None:
     """Raise ConfigError when a dimension of the array `name` cannot be cut into equal parts on this mesh."""
-    for size, axis, mesh_axis in zip(shape, axes, spec_of(axes), strict=True):
+    for size, axis, mesh_axis in zip(shape, axes, spec_of(axes), strict=False):
         if mesh_axis is not None and size % mesh.shape[mesh_axis]:
             flag = {MODEL: "tensor_parallel_size", DATA: "data_parallel_size"}[mesh_axis]
             raise ConfigError(

@@ -1,12 +1,12 @@
 """Puts checkpoint tensors into the model's leaves: transform, cast, place. One compile for each kind of weight.
 
-Loading and update_weights share the compiled programs, through jit's own cache.
+Loading and update_weights share the compiled programs, which are kept for as long as the process lives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ from jaxpaged.weights.rules import Slice
 from jaxpaged.weights.transforms import Assembly
 
 Leaves = tuple[Array, ...]
+DTypes = tuple[jnp.dtype, ...]
+Shardings = tuple[NamedSharding, ...]
 
 
 def blank(info: ParamInfo, mesh: Mesh) -> Array:
@@ -31,38 +33,31 @@ def blank(info: ParamInfo, mesh: Mesh) -> Array:
 def insert(params: Sequence[ParamInfo], mesh: Mesh, piece: Slice, leaves: Leaves, sources: Sequence[Array]) -> Leaves:
     """The leaves of `piece` (decoder.params[i] for i in piece.leaves) with its layer made from the sources.
 
-    Donates `leaves`; where the leaves have no layers they are made anew, and `leaves` may be empty.
+    Donates `leaves`; where the leaves have no layers they are made anew, and `leaves` is empty.
     """
-    shardings = tuple(sharding_of(mesh, params[leaf].axes) for leaf in piece.leaves)
-    dtypes = tuple(params[leaf].dtype for leaf in piece.leaves)
-    if params[piece.leaves[0]].layers:
-        return _insert_layer(leaves, jnp.int32(piece.index), tuple(sources), piece.assemble, dtypes, shardings)
-    return _make(tuple(sources), piece.assemble, dtypes, shardings)
+    infos = [params[leaf] for leaf in piece.leaves]
+    dtypes, shardings = zip(*((info.dtype, sharding_of(mesh, info.axes)) for info in infos), strict=True)
+    if infos[0].layers:
+        return _insert_program(piece.assemble, dtypes, shardings)(leaves, jnp.int32(piece.index), *sources)
+    return _make_program(piece.assemble, dtypes, shardings)(*sources)
 
 
-@partial(jax.jit, static_argnames=("assemble", "dtypes", "shardings"), donate_argnames="leaves")
-def _insert_layer(
-    leaves: Leaves,
-    index: Int32[Array, ""],
-    sources: Leaves,
-    assemble: Assembly,
-    dtypes: tuple[jnp.dtype, ...],
-    shardings: tuple[NamedSharding, ...],
-) -> Leaves:
-    made = [one.astype(dtype) for one, dtype in zip(assemble(*sources), dtypes, strict=True)]
-    stacked = [lax.dynamic_update_index_in_dim(leaf, one, index, 0) for leaf, one in zip(leaves, made, strict=True)]
-    return _placed(stacked, shardings)
+@cache
+def _insert_program(assemble: Assembly, dtypes: DTypes, shardings: Shardings) -> Callable[..., Leaves]:
+    def insert(leaves: Leaves, index: Int32[Array, ""], *sources: Array) -> Leaves:
+        layers = _cast(assemble(*sources), dtypes)
+        return tuple(lax.dynamic_update_index_in_dim(*each, index, 0) for each in zip(leaves, layers, strict=True))
+
+    return jax.jit(insert, donate_argnums=0, out_shardings=shardings)
 
 
-@partial(jax.jit, static_argnames=("assemble", "dtypes", "shardings"))
-def _make(
-    sources: Leaves, assemble: Assembly, dtypes: tuple[jnp.dtype, ...], shardings: tuple[NamedSharding, ...]
-) -> Leaves:
-    return _placed([one.astype(dtype) for one, dtype in zip(assemble(*sources), dtypes, strict=True)], shardings)
+@cache
+def _make_program(assemble: Assembly, dtypes: DTypes, shardings: Shardings) -> Callable[..., Leaves]:
+    return jax.jit(lambda *sources: _cast(assemble(*sources), dtypes), out_shardings=shardings)
 
 
-def _placed(leaves: Sequence[Array], shardings: Sequence[NamedSharding]) -> Leaves:
-    return tuple(lax.with_sharding_constraint(leaf, sharding) for leaf, sharding in zip(leaves, shardings, strict=True))
+def _cast(arrays: Leaves, dtypes: DTypes) -> Leaves:
+    return tuple(array.astype(dtype) for array, dtype in zip(arrays, dtypes, strict=True))
 
 
 @partial(jax.jit, static_argnames="dtype")

@@ -30,11 +30,13 @@ class CheckpointReader:
     def read(self, names: Sequence[str]) -> dict[str, jax.Array]:
         """Load these tensors in the file's dtype, their first axis over `model` where it divides. Raises WeightError."""
         loaded: dict[str, jax.Array] = {}
-        options = ocp.options.SafetensorsOptions(read_chunk_bytes=CHUNK_BYTES)
+        context = ocp.Context()
+        context.checkpoint_layout = ocp.options.CheckpointLayout.SAFETENSORS
+        context.safetensors.read_chunk_bytes = CHUNK_BYTES
         for file in sorted({self.entries[name].file for name in names}):
             wanted = {name: self.abstract(name) for name in names if self.entries[name].file == file}
             try:
-                with ocp.Context(checkpoint_layout="safetensors", safetensors_options=options):
+                with context:
                     loaded.update(ocp.load(file, wanted))
             except (ValueError, KeyError, OSError) as error:
                 raise WeightError(f"{file} changed or broke while it was read: {error}") from error

@@ -75,12 +75,7 @@ def read_entries(directory: Path) -> dict[str, TensorEntry]:
 
 def read_header(path: Path) -> dict[str, TensorEntry]:
     """The tensors of one safetensors file. Raises WeightError naming the file and the tensor."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(LENGTH_BYTES), "little")
-        if not 2 <= length <= min(MAX_HEADER_BYTES, size - LENGTH_BYTES):
-            raise WeightError(f"{path} is truncated or no safetensors file: {length} header bytes in {size} bytes.")
-        text = file.read(length)
+    text, data_bytes = _header_text(path)
     try:
         header = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -88,8 +83,21 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
     if not isinstance(header, dict):
         raise WeightError(f"{path} has a safetensors header that is not a JSON object; fetch the file again.")
     entries = {name: _entry(path, name, info) for name, info in header.items() if name != "__metadata__"}
-    _check_offsets(path, entries, size - LENGTH_BYTES - length)
+    _check_offsets(path, entries, data_bytes)
     return entries
+
+
+def _header_text(path: Path) -> tuple[bytes, int]:
+    """The header, and how many bytes of data follow it."""
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+            if not 2 <= length <= min(MAX_HEADER_BYTES, size - LENGTH_BYTES):
+                raise WeightError(f"{path} is truncated or no safetensors file: {length} header bytes in {size} bytes.")
+            return file.read(length), size - LENGTH_BYTES - length
+    except OSError as error:
+        raise WeightError(f"{path} cannot be read ({error.strerror}).") from error
 
 
 def _without_index(directory: Path) -> list[Path]:
@@ -157,15 +165,18 @@ def _naturals(values: Any) -> bool:
 
 def _check_offsets(path: Path, entries: Mapping[str, TensorEntry], data_bytes: int) -> None:
     """Tensors fill the data section exactly, without a hole or an overlap."""
+    ordered = sorted(entries.items(), key=lambda item: (item[1].start, item[1].nbytes))
+    for tensor, entry in ordered:
+        if entry.start + entry.nbytes > data_bytes:
+            raise WeightError(
+                f"{path} is truncated: {tensor} ends at byte {entry.start + entry.nbytes} of its data, "
+                f"which has {data_bytes}; fetch the file again."
+            )
     end = 0
-    for tensor, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].nbytes)):
+    for tensor, entry in ordered:
         if entry.start != end:
             what = "overlaps the tensor before it" if entry.start < end else "leaves a hole before it"
             raise WeightError(f"{path}: {tensor} {what} (offset {entry.start}, expected {end}); fetch the file again.")
         end += entry.nbytes
-        if end > data_bytes:
-            raise WeightError(
-                f"{path} is truncated: {tensor} ends at byte {end} of its data, which has {data_bytes}; fetch it again."
-            )
     if end != data_bytes:
         raise WeightError(f"{path} has {data_bytes - end} bytes after its last tensor; fetch the file again.")

@@ -37,13 +37,11 @@ def is_converted(directory: Path) -> bool:
 
 def save_converted(directory: Path, decoder: FunctionalDecoder, leaves: Sequence[Array]) -> None:
     """Write the leaves and, last, what they were prepared for, so that a cut-off write is no checkpoint."""
-    saving = ocp.options.ArrayOptions.Saving(
-        use_ocdbt=False,
-        use_zarr3=True,
-        use_compression=False,
-        storage_options=ocp.options.ArrayOptions.Saving.StorageOptions(chunk_byte_size=CHUNK_BYTES),
-    )
-    with ocp.Context(array_options=ocp.options.ArrayOptions(saving=saving)):
+    context = ocp.Context()
+    saving = context.array.saving
+    saving.use_compression = False
+    saving.storage_options.chunk_byte_size = CHUNK_BYTES
+    with context:
         ocp.save((directory / STORE).resolve(), _by_path(decoder.params, leaves))
     (directory / MANIFEST).write_text(json.dumps(_manifest(decoder), indent=1) + "\n", encoding="utf-8")
 

@@ -51,7 +51,11 @@ class ShardMemory:
 
 
 class FakeDevice:
-    """Executes plans at once; `secrets` are by request id what the device would know from adapter and salt."""
+    """Executes plans at once.
+
+    By request id: `secrets` stand for what adapter and salt would change, `broken` have logits that are not finite, and
+    `stuttering` answer no token at all the next time, though they have computed and written one.
+    """
 
     def __init__(
         self, windows: Sequence[int | None], pages: Sequence[int], page_size: int, rows: int, length: int, shards: int
@@ -60,8 +64,8 @@ class FakeDevice:
         self.page_size = page_size
         self.secrets: dict[str, int] = {}
         self.broken: set[str] = set()
+        self.stuttering: set[str] = set()
         self.looks_back: set[str] = set()
-        self.guesses: dict[str, int] = {}
         self.prompt_positions: list[tuple[str, int, int]] = []
         width = -(-length // page_size)
         self.shards = [
@@ -139,6 +143,10 @@ class FakeDevice:
         for index, row in enumerate(plan.rows.tolist()):
             finite[index] = memory.owners[row] not in self.broken
             if not plan.samples[index]:
+                continue
+            if memory.owners[row] in self.stuttering:
+                self.stuttering.remove(memory.owners[row])
+                memory.history[row, int(plan.starts[index] + plan.counts[index])] = 3
                 continue
             length = int(plan.starts[index] + plan.counts[index]) - drafts[index]
             while True:

@@ -1,4 +1,4 @@
-"""A scheduler, a fake device and an oracle that knows what every request must answer, driven as an engine drives them."""
+"""A scheduler, a fake device and an oracle that knows every answer, driven as an engine drives them."""
 
 from __future__ import annotations
 

@@ -37,18 +37,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         caching=st.sampled_from([True, True, True, False]),
     )
     def start(self, groups, num_pages, budget, depth, shards, policy, caching) -> None:  # type: ignore[no-untyped-def]
-        self.harness = Harness(
-            Setup(
-                groups=groups,
-                num_pages=num_pages,
-                budget=budget,
-                depth=depth,
-                shards=shards,
-                policy=policy,
-                caching=caching,
-                max_model_len=40,
-            )  # fmt: skip
-        )
+        self.harness = Harness(Setup(groups, num_pages, 4, 4, budget, 40, shards, depth, policy, caching=caching))
         self.pins, self.pinned = 0, []
 
     @rule(
@@ -104,6 +93,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         tokens = tracked.expected[done : done + right] + [5] * wrong
         if tokens:
             self.harness.scheduler.guess(tracked.request.request_id, tokens)
+
+    @precondition(lambda self: self.harness.live)
+    @rule(pick=st.randoms(use_true_random=False))
+    def stutter(self, pick) -> None:  # type: ignore[no-untyped-def]
+        self.harness.device.stuttering.add(self._one(pick).request.request_id)
 
     @rule()
     def reset_prefix_cache(self) -> None:

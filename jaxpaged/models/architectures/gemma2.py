@@ -32,7 +32,7 @@ WEIGHTS = WeightRules(
     prefix="model.",
     ignored=(r"rotary_emb\.inv_freq",),
 )
-KEYS = llama.KEYS | {
+KEYS = (llama.KEYS - {"hidden_act"}) | {
     "attention_bias",
     "attn_logit_softcapping",
     "final_logit_softcapping",
@@ -50,6 +50,7 @@ def sandwich_spec(
     *,
     types: tuple[str, ...],
     ropes: Mapping[str, Rope],
+    max_position: int,
     caps: tuple[float | None, float | None],
     qk_norm: Norm | None = None,
 ) -> DecoderSpec:
@@ -78,7 +79,7 @@ def sandwich_spec(
     return DecoderSpec(
         vocab_size=need(config, "vocab_size"),
         hidden_size=hidden,
-        max_position=need(config, "max_position_embeddings"),
+        max_position=max_position,
         embedding=Embedding(hidden, scale=hidden**0.5),
         layers=tuple(map(layer, types)),
         final_norm=norm,
@@ -91,9 +92,10 @@ def spec_from_hf(config: Config) -> DecoderSpec:
     default = tuple("full_attention" if i % 2 else "sliding_attention" for i in range(count))
     rope = rope_of(config, given(config, "head_dim", DEFAULT_HEAD_DIM))
     return sandwich_spec(
-        {**config, "max_position_embeddings": max_position_of(config, rope)},
+        config,
         types=layer_types_of(config, default),
         ropes={"full_attention": rope, "sliding_attention": rope},
+        max_position=max_position_of(config, rope),
         caps=(config.get("attn_logit_softcapping", SCORE_CAP), config.get("final_logit_softcapping", LOGIT_CAP)),
     )
 
@@ -103,5 +105,6 @@ ARCHITECTURE = Architecture(
     spec_from_hf=spec_from_hf,
     weights=WEIGHTS,
     used_keys=KEYS,
+    ignored_keys=frozenset({"hidden_act"}),
     fixed_keys={"use_bidirectional_attention": False},
 )

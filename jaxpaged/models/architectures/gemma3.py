@@ -19,6 +19,7 @@ def spec_from_hf(config: Config) -> DecoderSpec:
         config,
         types=layer_types_of(config, default),
         ropes=_ropes(config),
+        max_position=need(config, "max_position_embeddings"),
         caps=(config.get("attn_logit_softcapping"), config.get("final_logit_softcapping")),
         qk_norm=RMSNorm(given(config, "rms_norm_eps", 1e-6), offset=1.0),
     )
@@ -44,5 +45,6 @@ ARCHITECTURE = Architecture(
     spec_from_hf=spec_from_hf,
     weights=gemma2.WEIGHTS,
     used_keys=gemma2.KEYS | {"_sliding_window_pattern", "rope_local_base_freq", "sliding_window_pattern"},
+    ignored_keys=frozenset({"hidden_act"}),
     fixed_keys={"use_bidirectional_attention": False},
 )

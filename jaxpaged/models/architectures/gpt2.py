@@ -92,5 +92,5 @@ ARCHITECTURE = Architecture(
         }
     ),
     ignored_keys=SUMMARY_KEYS | {"reorder_and_upcast_attn"},
-    fixed_keys={"add_cross_attention": False, "scale_attn_by_inverse_layer_idx": False, "scale_attn_weights": True},
+    fixed_keys={"scale_attn_by_inverse_layer_idx": False, "scale_attn_weights": True},
 )

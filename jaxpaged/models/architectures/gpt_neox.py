@@ -89,5 +89,4 @@ ARCHITECTURE = Architecture(
         "use_parallel_residual",
         "vocab_size",
     },
-    fixed_keys={"is_decoder": False},
 )

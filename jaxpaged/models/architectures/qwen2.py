@@ -15,7 +15,8 @@ DEFAULT_WINDOW, DEFAULT_FULL_LAYERS = 4096, 28
 
 def with_mixers(spec: DecoderSpec, config: Config, mixer: Attention) -> DecoderSpec:
     """The spec with `mixer` in every layer, windowed where the config says so."""
-    window = given(config, "sliding_window", DEFAULT_WINDOW) if given(config, "use_sliding_window", False) else None
+    window = config.get("sliding_window", DEFAULT_WINDOW)
+    window = window if given(config, "use_sliding_window", False) else None
     full = given(config, "max_window_layers", DEFAULT_FULL_LAYERS)
     count = need(config, "num_hidden_layers")
     default = tuple("sliding_attention" if window and i >= full else "full_attention" for i in range(count))

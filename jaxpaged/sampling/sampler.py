@@ -1,0 +1,188 @@
+"""Logits to tokens: vLLM's order of operations, one random number per row, nothing that looks at other rows.
+
+raw log probabilities -> logit stages -> greedy, or temperature -> min-p -> top-k, top-p -> draw
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float32, Int32, UInt32
+
+from jaxpaged.config import LogprobsMode
+from jaxpaged.sampling.inverse_cdf import draw
+from jaxpaged.sampling.logprobs import NamedIds, TokenLogprobs, log_normaliser, token_logprobs
+from jaxpaged.sampling.random import seed_words, uniforms
+from jaxpaged.sampling.rows import first_equal, row_sum
+from jaxpaged.sampling.stages import BUILTIN_STAGES
+from jaxpaged.sampling.stages.stage import LogitStage, StageContext
+from jaxpaged.sampling.thresholds import truncate
+from jaxpaged.sampling.variant import Variant
+from jaxpaged.sampling_params import MAX_LOGPROB_TOKEN_IDS, SamplingParams
+
+__all__ = ["Sampled", "Sampler", "SamplerRows", "StageContext"]
+
+TINY = np.finfo(np.float32).tiny
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, slots=True)
+class SamplerRows:
+    """Device state, one entry per row. Zeros are a greedy row without any option. `stages`: one state per stage."""
+
+    prompt_len: Int32[Array, " n"]
+    seed: UInt32[Array, "n 2"]
+    temperature: Float32[Array, " n"]
+    top_k: Int32[Array, " n"]
+    top_p: Float32[Array, " n"]
+    min_p: Float32[Array, " n"]
+    named: NamedIds
+    stages: tuple[Any, ...]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A token per row. A row that is not `finite` (a NaN, or nothing finite to choose from) has token 0."""
+
+    tokens: Int32[Array, " n"]
+    finite: Bool[Array, " n"]
+    logprobs: TokenLogprobs | None
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Static: `vocab_size` is the unpadded vocabulary, max_logprobs -1 stands for all of it."""
+
+    vocab_size: int
+    max_logprobs: int = 20
+    logprobs_mode: LogprobsMode = "raw_logprobs"
+    stages: tuple[LogitStage, ...] = BUILTIN_STAGES
+
+    def init_rows(self, rows: int) -> SamplerRows:
+        ints, floats = jnp.zeros(rows, jnp.int32), jnp.zeros(rows, jnp.float32)
+        return SamplerRows(
+            prompt_len=ints,
+            seed=jnp.zeros((rows, 2), jnp.uint32),
+            temperature=floats,
+            top_k=ints,
+            top_p=floats,
+            min_p=floats,
+            named=NamedIds(jnp.zeros((rows, MAX_LOGPROB_TOKEN_IDS), jnp.int32), ints),
+            stages=tuple(stage.init(rows) for stage in self.stages),
+        )
+
+    def encode_row(
+        self, params: SamplingParams, prompt_len: int, seed: int, eos_token_ids: Sequence[int] = ()
+    ) -> SamplerRows:
+        """One row in numpy. `seed` (64 bits) is the request's, or a random one where it gave none."""
+        named = params.logprob_token_ids or []
+        ids = np.zeros(MAX_LOGPROB_TOKEN_IDS, np.int32)
+        ids[: len(named)] = named
+        return SamplerRows(
+            prompt_len=np.int32(prompt_len),
+            seed=seed_words(seed),
+            temperature=np.float32(params.temperature),
+            top_k=np.int32(max(params.top_k, 0)),
+            top_p=max(np.float32(params.top_p), TINY),
+            min_p=np.float32(params.min_p),
+            named=NamedIds(ids, np.int32(len(named))),
+            stages=tuple(_encode(stage, params, eos_token_ids) for stage in self.stages),
+        )
+
+    def variant(self, params: SamplingParams) -> Variant:
+        """The smallest variant that serves the request."""
+        if params.num_logprobs is not None or params.prompt_logprobs is not None:
+            return Variant.LOGPROBS
+        if any(stage.wanted(params) for stage in self.stages):
+            return Variant.FULL
+        return Variant.GREEDY if params.greedy else Variant.PLAIN
+
+    def sample(
+        self,
+        logits: Float32[Array, "n v"],
+        rows: SamplerRows,
+        ctx: StageContext,
+        position: Int32[Array, " n"],
+        *,
+        variant: Variant,
+        targets: Int32[Array, " n"] | None = None,
+        use_targets: Bool[Array, " n"] | None = None,
+    ) -> Sampled:
+        """Choose a token per row. `v` may be padded; entries from vocab_size on are -inf.
+
+        Rows with use_targets are not sampled: their token is `targets` (log probabilities of a prompt).
+        """
+        if targets is None or use_targets is None:
+            targets, use_targets = jnp.zeros(len(position), jnp.int32), jnp.zeros(len(position), bool)
+        raw = jax.lax.optimization_barrier(logits)
+        processed = self._apply_stages(raw, rows, ctx) if variant >= Variant.FULL else raw
+        largest = jnp.max(processed, axis=1)
+        # A sum is NaN if any of it is; so the row is read once, and quickly.
+        finite = jnp.isfinite(largest) & ~jnp.isnan(row_sum(processed))
+        tokens = first_equal(processed, largest)
+        weights = None
+        if variant > Variant.GREEDY:
+            weights = _weights(processed, largest, rows)
+            drawn = draw(weights, uniforms(rows.seed, position))
+            tokens = jnp.where(rows.temperature == 0, tokens, drawn)
+        tokens = jnp.where(use_targets, targets, jnp.where(finite, tokens, 0))
+        scores = None
+        if weights is not None and variant == Variant.LOGPROBS:
+            scores = self._logprobs(raw, processed, weights, rows, tokens, use_targets)
+        return Sampled(tokens, finite, scores)
+
+    def _apply_stages(self, logits: Float32[Array, "n v"], rows: SamplerRows, ctx: StageContext) -> Array:
+        for stage, state in zip(self.stages, rows.stages, strict=True):
+            logits = stage.apply(logits, state, ctx)
+        return jax.lax.optimization_barrier(logits)
+
+    def _logprobs(
+        self,
+        raw: Float32[Array, "n v"],
+        processed: Float32[Array, "n v"],
+        weights: Float32[Array, "n v"],
+        rows: SamplerRows,
+        tokens: Int32[Array, " n"],
+        use_targets: Bool[Array, " n"],
+    ) -> TokenLogprobs:
+        logits = raw
+        if self.logprobs_mode.startswith("processed"):
+            scaled = jnp.where(weights > 0, processed / _divisor(rows)[:, None], -jnp.inf)
+            logits = jnp.where(use_targets[:, None], raw, scaled)
+        logits = jax.lax.optimization_barrier(logits)
+        normaliser = log_normaliser(logits)
+        if self.logprobs_mode.endswith("logits"):
+            normaliser = jnp.zeros_like(normaliser)
+        num_top = self.vocab_size if self.max_logprobs == -1 else min(self.max_logprobs, self.vocab_size)
+        return token_logprobs(logits, normaliser, tokens, num_top, rows.named, ~use_targets)
+
+
+def _encode(stage: LogitStage, params: SamplingParams, eos_token_ids: Sequence[int]) -> Any:
+    if stage.wanted(params):
+        return stage.encode(params, eos_token_ids)
+    shapes = jax.eval_shape(lambda: stage.init(1))
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape[1:], leaf.dtype), shapes)
+
+
+def _divisor(rows: SamplerRows) -> Float32[Array, " n"]:
+    return jnp.where(rows.temperature == 0, 1, rows.temperature)
+
+
+def _weights(logits: Float32[Array, "n v"], largest: Float32[Array, " n"], rows: SamplerRows) -> Array:
+    """Probabilities relative to the best token's, 0 for tokens left out. Not for rows without a finite logit."""
+    distance = jnp.where(jnp.isfinite(largest), largest, 0)[:, None]
+    scaled = jax.lax.optimization_barrier((logits - distance) / _divisor(rows)[:, None])
+    weights = jax.lax.optimization_barrier(jnp.exp(scaled))
+    truncated = (rows.top_k > 0) | ((rows.top_p > 0) & (rows.top_p < 1)) | (rows.min_p > 0)
+    return jax.lax.cond(
+        jnp.any(truncated),
+        truncate,
+        lambda logits, weights, *_: weights,
+        *(logits, weights, rows.top_k, rows.top_p, rows.min_p),
+    )

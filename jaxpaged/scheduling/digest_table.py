@@ -1,0 +1,102 @@
+"""A map from page digest to page, as numpy arrays, so that thousands of pages are found, added and removed at once.
+
+Organised as a processor's cache: the digest chooses a set of eight places, and lives in one of them. No chains, no
+tombstones, no rebuilding. Digests are uniformly distributed, and the sets are on average a quarter full; a digest whose
+set is full is not kept, which costs a later hit and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxpaged.errors import InvariantError
+from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray
+
+WAYS = 8
+DIGEST_BYTES = 32
+Digests = NDArray[np.uint64]  # [n, 4]
+
+
+def as_digests(data: bytes | bytearray) -> Digests:
+    """Concatenated digests as uint64 [n, 4], a read-only copy or view."""
+    return np.frombuffer(bytes(data), np.uint64).reshape(-1, DIGEST_BYTES // 8)
+
+
+class _Seen(NamedTuple):
+    """Per digest: its set [n], the pages in it [n, WAYS], and the page that has this digest or 0 [n]."""
+
+    sets: RowArray
+    ways: IntArray
+    pages: IntArray
+
+
+class DigestTable:
+    """Owner of what is known about the content of pages. Page 0 stands for "not found"."""
+
+    def __init__(self, num_pages: int) -> None:
+        num_sets = 1 << max(num_pages // 2, 1).bit_length()
+        self._mask = np.uint64(num_sets - 1)
+        self._sets = np.zeros((num_sets, WAYS), np.int32)
+        self._places = self._sets.reshape(-1)
+        self._place_of = np.zeros(num_pages, np.intp)
+        self._digests: Digests = np.zeros((num_pages, DIGEST_BYTES // 8), np.uint64)
+        self._heads = np.zeros(num_pages, np.uint64)  # the first words, for a quick comparison
+        self.known: BoolArray = np.zeros(num_pages, np.bool_)
+
+    def find(self, digests: Digests) -> IntArray:
+        """The page of each digest, or 0: int32 [n]."""
+        return self._look_up(digests).pages
+
+    def add(self, pages: IntArray, digests: Digests) -> None:
+        """Remember the digests of pages that have none. Where a digest is known already, its first page stays."""
+        while len(pages):
+            seen = self._look_up(digests)
+            places = seen.sets * WAYS + (seen.ways == 0).argmax(axis=1)
+            wanted = (seen.pages == 0) & (self._places[places] == 0)
+            if not wanted.all():
+                pages, digests, places = pages[wanted], digests[wanted], places[wanted]
+            self._places[places] = pages  # of several that want the same place, one gets it
+            won = self._places[places] == pages
+            if won.all():
+                self._settle(pages, digests, places)
+                return
+            self._settle(pages[won], digests[won], places[won])
+            pages, digests = pages[~won], digests[~won]
+
+    def remove(self, pages: IntArray) -> None:
+        """Forget what is known of pages."""
+        self._places[self._place_of[pages]] = 0
+        self.known[pages] = False
+
+    def clear(self) -> None:
+        self._sets[:] = 0
+        self.known[:] = False
+
+    def check(self) -> None:
+        """Raise InvariantError unless places and known pages map both ways and no digest is there twice."""
+        known = self.known.nonzero()[0]
+        if not np.array_equal(np.sort(self._places[self._places > 0]), known):
+            raise InvariantError("digest table: places and known pages differ")
+        if not np.array_equal(self.find(self._digests[known]), known):
+            raise InvariantError("digest table: a page is not found by its digest, or two pages have the same")
+
+    def _settle(self, pages: IntArray, digests: Digests, places: RowArray) -> None:
+        self._place_of[pages] = places
+        self._digests[pages] = digests
+        self._heads[pages] = digests[:, 0]
+        self.known[pages] = True
+
+    def _look_up(self, digests: Digests) -> _Seen:
+        heads = digests[:, 0]
+        sets = (heads & self._mask).astype(np.intp)
+        ways = self._sets.take(sets, axis=0)
+        same = self._heads.take(ways) == heads[:, None]
+        pages = np.zeros(len(heads), np.int32)
+        rows = same.view(np.uint64).reshape(-1).nonzero()[0]  # eight ways are eight bytes
+        if len(rows):
+            candidates = ways[rows, same[rows].argmax(axis=1)]
+            pages[rows] = candidates * (self._digests[candidates] == digests[rows]).all(axis=1)
+        return _Seen(sets, ways, pages)

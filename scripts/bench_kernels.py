@@ -1,0 +1,91 @@
+"""Time the kernels of pallas_kernels as a model runs them: in a scan over layers, with the donated pool in the carry.
+
+    python scripts/bench_kernels.py                          # every case of paged attention
+    python scripts/bench_kernels.py --case decode64 --layers 4 --implementation xla
+
+Prints milliseconds per layer (median, and the fastest), and the bytes of temporary buffers beside the pool.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from pallas_kernels.paged_attention import paged_attention, pool_layout
+from pallas_kernels.paged_attention.specs import BY_NAME, Arrays, Batch, Spec, make
+
+CASES = MappingProxyType(
+    {
+        "decode1": (((219, 1),), 8),
+        "decode1_long": (((2000, 1),), 8),
+        "decode8": (((219, 1),) * 8, 8),
+        "decode64": (((219, 1),) * 64, 64),
+        "decode64_ragged": (tuple((3 + 7 * i, 1) for i in range(64)), 64),
+        "decode256": (((219, 1),) * 256, 256),
+        "prefill512": (((0, 512),), 512),
+        "prefill512_after_1536": (((1536, 512),), 512),
+        "prefill512_prompts": (((0, 161),) * 3 + ((0, 29),), 512),
+        "mixed512": (((219, 1),) * 64 + ((0, 161),) * 2 + ((0, 126),), 512),
+    }
+)
+WIDTH = 256  # of the metadata
+TABLE = 64  # pages of a row of the page table
+
+
+def program(spec: Spec, layers: int, implementation: str | None):
+    """pool, arguments -> (sum of outputs, pool) after attention in `layers` layers."""
+
+    def run(pool, q, k, v, table, kv_lens, cu_q_lens, distribution, options):
+        def layer(carry, index):
+            x, pool = carry
+            result = paged_attention(
+                x, k, v, pool, index, table, kv_lens, cu_q_lens, distribution,
+                score=spec.score, implementation=implementation, **options,
+            )  # fmt: skip
+            return (result.out, result.pool), None
+
+        (x, pool), _ = lax.scan(layer, (q, pool), jnp.arange(layers, dtype=jnp.int32))
+        return x, pool
+
+    return jax.jit(run, donate_argnums=0)
+
+
+def measure(spec: Spec, arrays: Arrays, layers: int, implementation: str | None, repeats: int) -> str:
+    q, k, v, pool, _, *metadata = arrays.args
+    compiled = program(spec, layers, implementation).lower(pool, q, k, v, *metadata, arrays.options).compile()
+    temporary = compiled.memory_analysis().temp_size_in_bytes
+    times = []
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        _, pool = jax.block_until_ready(compiled(pool, q, k, v, *metadata, arrays.options))
+        times.append((time.perf_counter() - start) * 1e3 / layers)
+    times = times[2:]
+    return f"{statistics.median(times):8.3f} ms/layer  best {min(times):8.3f}  temp {temporary / 2**20:7.1f} MiB"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spec", default="smol135", choices=sorted(BY_NAME))
+    parser.add_argument("--case", action="append", choices=sorted(CASES))
+    parser.add_argument("--layers", type=int, default=30)
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--implementation")
+    parser.add_argument("--repeats", type=int, default=15)
+    options = parser.parse_args()
+    spec = BY_NAME[options.spec]
+    print(f"{spec}\n{jax.devices()[0].device_kind}, {options.dtype}, {options.layers} layers, metadata {WIDTH} wide")
+    for case in options.case or CASES:
+        lengths, tokens = CASES[case]
+        batch = Batch(lengths, sequences=WIDTH, tokens=tokens, table_width=TABLE, layers=options.layers, layer=0)
+        arrays = make(spec, batch, pool_layout(jax.default_backend()), jnp.dtype(options.dtype))
+        print(f"{case:24}", measure(spec, arrays, options.layers, options.implementation, options.repeats), flush=True)
+
+
+if __name__ == "__main__":
+    main()

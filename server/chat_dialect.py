@@ -1,0 +1,93 @@
+"""Outputs as /v1/chat/completions shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxpaged import CompletionOutput, RequestOutput
+from server.dialect import Answer, Frame, encode
+from server.logprobs import chat_logprobs, prompt_logprobs
+
+
+class ChatDialect:
+    """One conversation with n answers."""
+
+    def __init__(self, answer: Answer) -> None:
+        params = answer.batch[0].params
+        self._answer = answer
+        self._n = params.n
+        self._top = params.logprobs
+        self._plain = self._top is None and not answer.reply.return_token_ids
+        self._frame = Frame(answer, "chat.completion.chunk")
+        self._prompt_shown = False
+
+    def begin(self) -> bytes:
+        """The role, once for each answer."""
+        role = b'{"index":%d,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}'
+        return b"".join(self._frame.event(role % index) for index in range(self._n))
+
+    def events(self, output: RequestOutput) -> bytes:
+        """One event for each answer that this step brought something to."""
+        self._answer.usage.note(output)
+        event = self._event if self._plain else self._long_event
+        return b"".join([event(completion) for completion in output.outputs])
+
+    def end(self) -> bytes:
+        return self._frame.last()
+
+    def body(self, outputs: list[RequestOutput]) -> dict[str, Any]:
+        (output,) = outputs
+        self._answer.usage.note(output)
+        reply = self._answer.reply
+        body = self._answer.head("chat.completion")
+        body["choices"] = [self._choice(completion) for completion in output.outputs]
+        body["usage"] = self._answer.usage.body()
+        if reply.prompt_logprobs:
+            body["prompt_logprobs"] = prompt_logprobs(output.prompt_logprobs or [])
+        if reply.return_token_ids:
+            body["prompt_token_ids"] = self._answer.batch[0].prompt_token_ids
+        return body
+
+    def _event(self, completion: CompletionOutput) -> bytes:
+        ended = completion.finish_reason
+        if ended is None:
+            return self._frame.event(
+                b'{"index":%d,"delta":{"content":%b},"logprobs":null,"finish_reason":null}'
+                % (completion.index, encode(completion.text))
+            )
+        delta = b'{"content":%b}' % encode(completion.text) if completion.text else b"{}"
+        return self._frame.event(
+            b'{"index":%d,"delta":%b,"logprobs":null,"finish_reason":%b,"stop_reason":%b}'
+            % (completion.index, delta, encode(ended), encode(completion.stop_reason))
+        )
+
+    def _long_event(self, completion: CompletionOutput) -> bytes:
+        choice = {
+            "index": completion.index,
+            "delta": {"content": completion.text},
+            "logprobs": self._logprobs(completion),
+            "finish_reason": completion.finish_reason,
+        }
+        if completion.finish_reason is not None:
+            choice["stop_reason"] = completion.stop_reason
+        if self._answer.reply.return_token_ids:
+            choice["token_ids"] = completion.token_ids
+        return self._frame.event(encode(choice))
+
+    def _choice(self, completion: CompletionOutput) -> dict[str, Any]:
+        choice = {
+            "index": completion.index,
+            "message": {"role": "assistant", "content": completion.text, "refusal": None},
+            "logprobs": self._logprobs(completion),
+            "finish_reason": completion.finish_reason,
+            "stop_reason": completion.stop_reason,
+        }
+        if self._answer.reply.return_token_ids:
+            choice["token_ids"] = completion.token_ids
+        return choice
+
+    def _logprobs(self, completion: CompletionOutput) -> dict[str, list[Any]] | None:
+        if self._top is None:
+            return None
+        top = len(completion.logprobs[0]) if self._top < 0 and completion.logprobs else max(self._top, 0)
+        return chat_logprobs(completion.logprobs or (), as_ids=self._answer.reply.tokens_as_ids, top=top)

@@ -1,0 +1,71 @@
+"""Log probabilities in the shapes of OpenAI's two protocols and of vLLM's prompt_logprobs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from jaxpaged import Logprob
+
+Position = dict[int, Logprob] | None
+LOWEST = -9999.0  # stands for -inf and NaN, which JSON does not have
+
+
+def completion_logprobs(positions: Sequence[Position], offset: int, *, as_ids: bool) -> dict[str, list[Any]]:
+    """/v1/completions: parallel lists. `offset` is where the first token begins in the text, in characters."""
+    lists: dict[str, list[Any]] = {"text_offset": [], "token_logprobs": [], "tokens": [], "top_logprobs": []}
+    for position in positions:
+        lists["text_offset"].append(offset)
+        if position is None:  # nothing predicts a prompt's first token
+            lists["tokens"].append("")
+            lists["token_logprobs"].append(None)
+            lists["top_logprobs"].append(None)
+            continue
+        (token_id, chosen) = next(iter(position.items()))
+        lists["tokens"].append(_spelling(token_id, chosen, as_ids))
+        lists["token_logprobs"].append(finite(chosen.logprob))
+        lists["top_logprobs"].append(
+            {_spelling(i, entry, as_ids): finite(entry.logprob) for i, entry in position.items()}
+        )
+        offset += len(chosen.decoded_token or "")
+    return lists
+
+
+def chat_logprobs(positions: Sequence[Position], *, as_ids: bool, top: int) -> dict[str, list[Any]]:
+    """/v1/chat/completions: one object per token, with its `top` alternatives."""
+    content = []
+    for position in positions:
+        if position is None:
+            continue
+        entries = [_entry(token_id, logprob, as_ids) for token_id, logprob in position.items()]
+        best = sorted(entries, key=lambda entry: -entry["logprob"])[:top]
+        content.append({**entries[0], "top_logprobs": best})
+    return {"content": content}
+
+
+def prompt_logprobs(positions: Sequence[Position]) -> list[dict[str, Any] | None]:
+    """vLLM's prompt_logprobs: for each prompt token, token id -> {logprob, rank, decoded_token}."""
+    return [
+        None
+        if position is None
+        else {
+            str(token_id): {"logprob": finite(entry.logprob), "rank": entry.rank, "decoded_token": entry.decoded_token}
+            for token_id, entry in position.items()
+        }
+        for position in positions
+    ]
+
+
+def finite(logprob: float) -> float:
+    """A number that JSON has."""
+    return logprob if math.isfinite(logprob) else LOWEST
+
+
+def _entry(token_id: int, logprob: Logprob, as_ids: bool) -> dict[str, Any]:
+    token = _spelling(token_id, logprob, as_ids)
+    return {"token": token, "logprob": finite(logprob.logprob), "bytes": list(token.encode("utf-8", "replace"))}
+
+
+def _spelling(token_id: int, logprob: Logprob, as_ids: bool) -> str:
+    return f"token_id:{token_id}" if as_ids else logprob.decoded_token or ""

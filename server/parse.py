@@ -1,0 +1,192 @@
+"""Request bodies to what the engine takes. One parser per dialect; routes never look into a body themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxpaged import RequestOutputKind, SamplingParams
+from jaxpaged.text.chat_template import ChatOptions
+from server.errors import bad_request
+from server.schema import UNSERVED, ChatMessage, ChatRequest, CompletionRequest, Sampling
+
+MAX_PROMPTS = 1024
+MAX_SEQUENCES = 2048
+MAX_STOP_STRINGS = 4
+
+# wire fields that are SamplingParams fields of the same name
+_SAMPLING_FIELDS = (
+    "n max_tokens temperature top_p presence_penalty frequency_penalty seed stop logit_bias top_k min_p "
+    "repetition_penalty stop_token_ids min_tokens ignore_eos bad_words allowed_token_ids prompt_logprobs "
+    "logprob_token_ids include_stop_str_in_output skip_special_tokens spaces_between_special_tokens"
+).split()
+
+Prompt = str | list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How the client wants its answer."""
+
+    stream: bool = False
+    include_usage: bool = False
+    continuous_usage: bool = False
+    echo: bool = False
+    return_token_ids: bool = False
+    tokens_as_ids: bool = False
+    prompt_logprobs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionCall:
+    """A parsed body of /v1/completions."""
+
+    prompts: list[Prompt]
+    params: SamplingParams
+    reply: Reply
+    priority: int
+    cache_salt: str | None
+    truncate: int | None
+    add_special_tokens: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """A parsed body of /v1/chat/completions."""
+
+    messages: list[dict[str, Any]]
+    options: ChatOptions
+    params: SamplingParams
+    reply: Reply
+    priority: int
+    cache_salt: str | None
+    truncate: int | None
+
+
+def parse_completion(body: CompletionRequest, defaults: Mapping[str, Any], *, force_usage: bool) -> CompletionCall:
+    """`defaults` are the model's own sampling settings. Raises ApiError and RequestError, naming the field."""
+    _refuse_unserved(body)
+    prompts = _prompts(body.prompt)
+    echo = bool(body.echo)
+    sampling = _sampling(body, defaults)
+    if body.logprobs is not None:
+        sampling["logprobs"] = body.logprobs
+        if echo and body.prompt_logprobs is None:
+            sampling["prompt_logprobs"] = body.logprobs
+    params = SamplingParams(**sampling)
+    _check_sequences(len(prompts), params.n)
+    return CompletionCall(
+        prompts=prompts,
+        params=params,
+        reply=_reply(body, force_usage, echo=echo),
+        priority=body.priority or 0,
+        cache_salt=body.cache_salt,
+        truncate=_truncation(body),
+        add_special_tokens=body.add_special_tokens is not False,
+    )
+
+
+def parse_chat(body: ChatRequest, defaults: Mapping[str, Any], *, force_usage: bool) -> ChatCall:
+    """`defaults` are the model's own sampling settings. Raises ApiError and RequestError, naming the field."""
+    _refuse_unserved(body)
+    if body.echo:
+        raise bad_request("echo is not served for chats; leave it out.", "echo")
+    sampling = {"max_tokens": None, **_sampling(body, defaults)}
+    if body.max_completion_tokens is not None:
+        sampling["max_tokens"] = body.max_completion_tokens
+    if body.logprobs:
+        sampling["logprobs"] = body.top_logprobs or 0
+    elif body.top_logprobs is not None:
+        raise bad_request("top_logprobs needs logprobs: true.", "top_logprobs")
+    return ChatCall(
+        messages=chat_messages(body.messages),
+        options=_chat_options(body),
+        params=SamplingParams(**sampling),
+        reply=_reply(body, force_usage),
+        priority=body.priority or 0,
+        cache_salt=body.cache_salt,
+        truncate=_truncation(body),
+    )
+
+
+def chat_messages(messages: list[ChatMessage]) -> list[dict[str, Any]]:
+    """Messages as templates take them: fields that were not sent stay absent."""
+    return [message.model_dump(exclude_unset=True) for message in messages]
+
+
+def _chat_options(body: ChatRequest) -> ChatOptions:
+    kwargs = dict(body.chat_template_kwargs or {})
+    if body.reasoning_effort is not None:
+        kwargs.setdefault("reasoning_effort", body.reasoning_effort)
+        kwargs.setdefault("enable_thinking", body.reasoning_effort != "none")
+    options = ChatOptions(
+        add_generation_prompt=body.add_generation_prompt is not False and not body.continue_final_message,
+        continue_final_message=bool(body.continue_final_message),
+        template_kwargs=kwargs or None,
+    )
+    if body.add_generation_prompt and body.continue_final_message:
+        raise bad_request(
+            "add_generation_prompt and continue_final_message exclude each other.", "continue_final_message"
+        )
+    options.validate()
+    return options
+
+
+def _sampling(body: Sampling, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(body.stop, list) and len(body.stop) > MAX_STOP_STRINGS:
+        raise bad_request(f"stop holds {len(body.stop)} strings; at most {MAX_STOP_STRINGS} are taken.", "stop")
+    if body.best_of is not None and body.best_of != (body.n or 1):
+        raise bad_request("best_of is not served; leave it out, or make it equal to n.", "best_of")
+    if body.stream and body.prompt_logprobs is not None:
+        raise bad_request("prompt_logprobs cannot be streamed; set stream to false.", "prompt_logprobs")
+    given = {name: getattr(body, name) for name in _SAMPLING_FIELDS}
+    kind = RequestOutputKind.DELTA if body.stream else RequestOutputKind.FINAL_ONLY
+    explicit = {name: value for name, value in given.items() if value is not None}
+    return {**defaults, **explicit, "output_kind": kind}
+
+
+def _reply(body: Sampling, force_usage: bool, *, echo: bool = False) -> Reply:
+    options = body.stream_options
+    if options is not None and not body.stream:
+        raise bad_request("stream_options needs stream: true.", "stream_options")
+    include_usage = force_usage or bool(options and options.include_usage)
+    return Reply(
+        stream=bool(body.stream),
+        include_usage=include_usage,
+        continuous_usage=include_usage and bool(options and options.continuous_usage_stats),
+        echo=echo,
+        return_token_ids=bool(body.return_token_ids),
+        tokens_as_ids=bool(body.return_tokens_as_token_ids),
+        prompt_logprobs=body.prompt_logprobs is not None,
+    )
+
+
+def _prompts(prompt: str | list[int] | list[str] | list[list[int]]) -> list[Prompt]:
+    if isinstance(prompt, str):
+        return [prompt]
+    if not prompt:
+        raise bad_request("prompt is an empty list; give a text or token ids.", "prompt")
+    if isinstance(prompt[0], int):
+        return [prompt]  # type: ignore[list-item]
+    if len(prompt) > MAX_PROMPTS:
+        raise bad_request(f"prompt holds {len(prompt)} prompts; at most {MAX_PROMPTS} are taken.", "prompt")
+    return prompt  # type: ignore[return-value]
+
+
+def _check_sequences(prompts: int, n: int) -> None:
+    if prompts * n > MAX_SEQUENCES:
+        raise bad_request(f"{prompts} prompts with n={n} are too many; at most {MAX_SEQUENCES} completions.", "n")
+
+
+def _truncation(body: Sampling) -> int | None:
+    truncate = body.truncate_prompt_tokens
+    if truncate is not None and truncate != -1 and truncate < 1:
+        raise bad_request("truncate_prompt_tokens must be positive, or -1 for the context.", "truncate_prompt_tokens")
+    return truncate
+
+
+def _refuse_unserved(body: Sampling) -> None:
+    for name in sorted(body.model_fields_set & UNSERVED.keys()):
+        if getattr(body, name) not in UNSERVED[name]:
+            raise bad_request(f"{name} is not served by this version; leave it out.", name)

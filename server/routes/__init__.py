@@ -1,0 +1,1 @@
+"""The routes, one file per group; each makes a router for a Serving."""

@@ -1,0 +1,53 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+import uuid
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from jaxpaged import TokensPrompt
+from jaxpaged.input_processor import PreparedRequest
+from server.body import read_body
+from server.chat_dialect import ChatDialect
+from server.dialect import Answer
+from server.openapi import takes
+from server.parse import ChatCall, parse_chat
+from server.schema import ChatRequest
+from server.serving import Serving
+from server.streaming import EventStream, answer_at_once
+from server.truncation import truncated
+
+
+def chat_router(serving: Serving) -> APIRouter:
+    router = APIRouter(tags=["OpenAI"])
+    llm, options = serving.llm, serving.options
+
+    @router.post("/v1/chat/completions", openapi_extra=takes(ChatRequest))
+    async def chat_completions(request: Request) -> Response:
+        """Answer a conversation."""
+        body = await read_body(request, ChatRequest, options.max_body_bytes)
+        serving.check_model(body.model)
+        call = parse_chat(body, llm.sampling_defaults, force_usage=options.force_include_usage)
+        prepared = await _prepare(serving, call)
+        answer = Answer(f"chatcmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, [prepared])
+        dialect = ChatDialect(answer)
+        stream = llm.submit([prepared])
+        if call.reply.stream:
+            return EventStream(stream, dialect)
+        return await answer_at_once(stream, dialect, request.receive)
+
+    return router
+
+
+async def _prepare(serving: Serving, call: ChatCall) -> PreparedRequest:
+    llm = serving.llm
+    chat = await llm.render(call.messages, call.options)
+    ids = chat.token_ids
+    if call.truncate is not None:
+        ids = truncated(ids, call.truncate, llm.info.max_model_len, call.params)
+    prompt = TokensPrompt(prompt_token_ids=ids, prompt=chat.prompt)
+    if call.cache_salt is not None:
+        prompt["cache_salt"] = call.cache_salt
+    return await llm.prepare(prompt, call.params, priority=call.priority)

@@ -1,0 +1,70 @@
+"""POST /v1/completions."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from jaxpaged import TokensPrompt
+from jaxpaged.input_processor import PreparedRequest
+from server.body import read_body
+from server.completion_dialect import CompletionDialect
+from server.dialect import Answer
+from server.openapi import takes
+from server.parse import CompletionCall, Prompt, parse_completion
+from server.schema import CompletionRequest
+from server.serving import Serving
+from server.streaming import EventStream, answer_at_once
+from server.truncation import truncated
+
+
+def completions_router(serving: Serving) -> APIRouter:
+    router = APIRouter(tags=["OpenAI"])
+    llm, options = serving.llm, serving.options
+
+    @router.post("/v1/completions", openapi_extra=takes(CompletionRequest))
+    async def completions(request: Request) -> Response:
+        """Complete one prompt or several."""
+        body = await read_body(request, CompletionRequest, options.max_body_bytes)
+        serving.check_model(body.model)
+        call = parse_completion(body, llm.sampling_defaults, force_usage=options.force_include_usage)
+        batch = [await _prepare(serving, call, prompt) for prompt in call.prompts]
+        answer = Answer(f"cmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, batch)
+        dialect = CompletionDialect(answer, _echoes(serving, call, batch))
+        stream = llm.submit(batch)
+        if call.reply.stream:
+            return EventStream(stream, dialect)
+        return await answer_at_once(stream, dialect, request.receive)
+
+    return router
+
+
+async def _prepare(serving: Serving, call: CompletionCall, prompt: Prompt) -> PreparedRequest:
+    llm = serving.llm
+    fields: dict[str, Any] = {} if call.cache_salt is None else {"cache_salt": call.cache_salt}
+    tokenization = {} if call.add_special_tokens else {"add_special_tokens": False}
+    if call.truncate is not None:
+        text = prompt if isinstance(prompt, str) else None
+        ids = prompt if text is None else await llm.encode_text(text, add_special_tokens=call.add_special_tokens)
+        ids = truncated(ids, call.truncate, llm.info.max_model_len, call.params)
+        return await llm.prepare(TokensPrompt(prompt_token_ids=ids, **fields), call.params, priority=call.priority)
+    given = {"prompt": prompt} if isinstance(prompt, str) else {"prompt_token_ids": prompt}
+    return await llm.prepare(
+        {**given, **fields},  # type: ignore[arg-type]
+        call.params,
+        priority=call.priority,
+        tokenization_kwargs=tokenization,
+    )
+
+
+def _echoes(serving: Serving, call: CompletionCall, batch: list[PreparedRequest]) -> list[str]:
+    """The prompts as text, where they are to be echoed."""
+    if not call.reply.echo:
+        return []
+    return [
+        prepared.prompt if prepared.prompt is not None else serving.llm.decode(prepared.prompt_token_ids)
+        for prepared in batch
+    ]

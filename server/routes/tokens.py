@@ -1,0 +1,58 @@
+"""POST /tokenize and /detokenize."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from jaxpaged.text.chat_template import ChatOptions
+from server.body import read_body
+from server.errors import bad_request, json_response
+from server.openapi import takes
+from server.parse import chat_messages
+from server.schema import DetokenizeRequest, TokenizeRequest
+from server.serving import Serving
+
+
+def tokens_router(serving: Serving) -> APIRouter:
+    router = APIRouter(tags=["tokens"])
+    llm, limit = serving.llm, serving.options.max_body_bytes
+
+    @router.post("/tokenize", openapi_extra=takes(TokenizeRequest))
+    async def tokenize(request: Request) -> Response:
+        """The token ids of a prompt or of a conversation."""
+        body = await read_body(request, TokenizeRequest, limit)
+        serving.check_model(body.model)
+        ids = await _token_ids(serving, body)
+        answer: dict[str, Any] = {"count": len(ids), "max_model_len": llm.info.max_model_len, "tokens": ids}
+        answer["token_strs"] = llm.token_strings(ids) if body.return_token_strs else None
+        return json_response(200, answer)
+
+    @router.post("/detokenize", openapi_extra=takes(DetokenizeRequest))
+    async def detokenize(request: Request) -> Response:
+        """The text of token ids."""
+        body = await read_body(request, DetokenizeRequest, limit)
+        serving.check_model(body.model)
+        outside = [token for token in body.tokens if not 0 <= token < llm.info.vocab_size]
+        if outside:
+            raise bad_request(f"Token id {outside[0]} is not in the vocabulary.", "tokens")
+        return json_response(200, {"prompt": llm.decode(body.tokens)})
+
+    return router
+
+
+async def _token_ids(serving: Serving, body: TokenizeRequest) -> list[int]:
+    if (body.prompt is None) == (body.messages is None):
+        raise bad_request("Give either prompt or messages.", "prompt")
+    if body.prompt is not None:
+        return await serving.llm.encode_text(body.prompt, add_special_tokens=body.add_special_tokens is not False)
+    continues = bool(body.continue_final_message)
+    options = ChatOptions(
+        add_generation_prompt=body.add_generation_prompt is not False and not continues,
+        continue_final_message=continues,
+        template_kwargs=body.chat_template_kwargs,
+    )
+    options.validate()
+    return (await serving.llm.render(chat_messages(body.messages or []), options)).token_ids

@@ -1,0 +1,102 @@
+"""New weights into a running model: by the same rules, all or nothing, without a compile and without a second copy."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jaxtyping import Array
+
+from jaxpaged.errors import WeightError
+from jaxpaged.sharding.mesh import make_mesh
+from jaxpaged.weights.loader import load_weights
+from jaxpaged.weights.update import update_weights
+from tests.weights import tiny_llama
+
+MESHES = [(1, 1), (2, 4), (4, 2)]  # data, model
+
+
+@contextmanager
+def compiles() -> Iterator[list[str]]:
+    seen: list[str] = []
+
+    def listen(name: str, _: float, **__: str | int) -> None:
+        if "backend_compile" in name:
+            seen.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def arrays(leaves: tuple[Array, ...]) -> list[np.ndarray]:
+    return [np.array(leaf) for leaf in leaves]
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize(("data", "model"), MESHES)
+def test_update_equals_loading_the_new_checkpoint(tmp_path: Path, data: int, model: int, on_device: bool) -> None:
+    decoder, mesh = tiny_llama.decoder("bfloat16", model), make_mesh(model, data)
+    old, new = (tiny_llama.tensors("bfloat16", seed) for seed in (0, 1))
+    directories = [tiny_llama.write(tmp_path / name, given) for name, given in (("old", old), ("new", new))]
+    leaves, expected = (
+        load_weights(directory, decoder, tiny_llama.RULES, mesh, progress=False) for directory in directories
+    )
+    given = {name: jax.device_put(tensor) for name, tensor in new.items()} if on_device else new
+    with compiles() as seen:
+        updated = update_weights(leaves, given, decoder, tiny_llama.RULES, mesh)
+    assert not seen
+    for info, want, got in zip(decoder.params, expected, updated, strict=True):
+        assert got.sharding == want.sharding
+        np.testing.assert_array_equal(np.asarray(got), np.asarray(want), err_msg=info.path)
+
+
+def test_part_of_the_tensors_in_another_dtype(tmp_path: Path) -> None:
+    decoder, mesh = tiny_llama.decoder(), make_mesh(2)
+    decoder = tiny_llama.decoder(tensor_parallel=2)
+    old, new = tiny_llama.tensors(), tiny_llama.tensors("bfloat16", 1)
+    leaves = load_weights(tiny_llama.write(tmp_path, old), decoder, tiny_llama.RULES, mesh, progress=False)
+    some = {name: new[name] for name in new if "layers.1" in name or name == "model.norm.weight"}
+    updated = update_weights(leaves, some, decoder, tiny_llama.RULES, mesh)
+    mixed = old | {name: tensor.astype(np.float32) for name, tensor in some.items()}
+    expected = tiny_llama.expected_leaves(mixed, 2)
+    for info, got in zip(decoder.params, updated, strict=True):
+        want = expected[info.path]
+        np.testing.assert_array_equal(np.asarray(got)[tuple(map(slice, want.shape))], want, err_msg=info.path)
+
+
+def test_stacked_leaves_keep_their_buffers(tmp_path: Path) -> None:
+    decoder, mesh = tiny_llama.decoder(), make_mesh(1)
+    directory = tiny_llama.write(tmp_path, tiny_llama.tensors())
+    leaves = load_weights(directory, decoder, tiny_llama.RULES, mesh, progress=False)
+    before = [leaf.unsafe_buffer_pointer() for leaf in leaves]
+    updated = update_weights(leaves, tiny_llama.tensors(seed=1), decoder, tiny_llama.RULES, mesh)
+    for info, pointer, leaf in zip(decoder.params, before, updated, strict=True):
+        assert (leaf.unsafe_buffer_pointer() == pointer) or not info.layers
+
+
+def test_refused_updates_change_nothing(tmp_path: Path) -> None:
+    decoder, mesh = tiny_llama.decoder(), make_mesh(1)
+    directory = tiny_llama.write(tmp_path, tiny_llama.tensors())
+    leaves = load_weights(directory, decoder, tiny_llama.RULES, mesh, progress=False)
+    before = arrays(leaves)
+    new = tiny_llama.tensors(seed=1)
+    gate, q = "model.layers.1.mlp.gate_proj.weight", "model.layers.0.self_attn.q_proj.weight"
+    broken = new | {gate: np.where(np.eye(48, 32, dtype=np.bool_), np.float32("nan"), new[gate])}
+    cases = [
+        (broken, f"NaN or infinity in {gate}"),
+        (new | {"stranger": new[gate]}, "unexpected .stranger"),
+        (new | {gate: new[gate].T}, "of another shape"),
+        ({q: new[q]}, r"2 tensors missing \(model\.layers\.0\.self_attn\.k_proj\.weight"),
+        (new | {gate: new[gate].astype(np.int32)}, "not of a float type"),
+    ]
+    for given, message in cases:
+        with pytest.raises(WeightError, match=message):
+            update_weights(leaves, given, decoder, tiny_llama.RULES, mesh)
+        for old, leaf in zip(before, leaves, strict=True):
+            np.testing.assert_array_equal(np.asarray(leaf), old)
+    assert update_weights(leaves, {}, decoder, tiny_llama.RULES, mesh) == leaves
