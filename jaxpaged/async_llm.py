@@ -360,9 +360,9 @@ class AsyncLLM:
         now = self._last_batch = time.monotonic()
         self._stats = batch.stats
         self.metrics.note_step(batch.outputs, batch.stats, now)
-        self._deliver(self._output.process(batch.outputs), now)
         for refusal in batch.refusals:
             self._refuse(refusal)
+        self._deliver(self._output.process(batch.outputs), now)
 
     def _deliver(self, processed: Processed, now: float) -> None:
         if processed.abort and self._dead is None:

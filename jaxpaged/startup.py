@@ -35,7 +35,8 @@ from jaxpaged.models.functional import FunctionalDecoder, build_decoder
 from jaxpaged.models.registry import find_architecture
 from jaxpaged.models.spec import DecoderSpec
 from jaxpaged.request_factory import RequestFactory
-from jaxpaged.sampling.sampler import Sampler, default_stages
+from jaxpaged.sampling.sampler import Sampler
+from jaxpaged.sampling.stages import BUILTIN_STAGES
 from jaxpaged.scheduling.cache_groups import geometries
 from jaxpaged.scheduling.scheduler import Scheduler
 from jaxpaged.sharding.mesh import check_mesh, make_mesh
@@ -189,9 +190,8 @@ class _Builder:
     @cached_property
     def sampler(self) -> Sampler:
         config, vocab = self.config.model, self.decoder.spec.vocab_size
-        stages = (*default_stages(vocab), *self.config.logits_processors)
-        most = vocab if config.max_logprobs == -1 else min(config.max_logprobs, vocab)
-        return Sampler(stages, vocab, most, config.logprobs_mode)
+        stages = (*BUILTIN_STAGES, *self.config.logits_processors)
+        return Sampler(vocab, config.max_logprobs, config.logprobs_mode, stages)
 
     @cached_property
     def buckets(self) -> Buckets:

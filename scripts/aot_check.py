@@ -136,7 +136,7 @@ def backbone(target: Target, tokens: int):
     from jaxpaged.kv.spec import cache_groups
     from jaxpaged.models.functional import build_decoder
     from jaxpaged.models.registry import spec_from_config
-    from jaxpaged.sampling.sampler import Sampler, default_stages
+    from jaxpaged.sampling.sampler import Sampler
     from jaxpaged.sharding.rules import sharding_of
     from pallas_kernels.paged_attention import pool_layout
 
@@ -155,7 +155,7 @@ def backbone(target: Target, tokens: int):
     leaves = tuple(
         jax.ShapeDtypeStruct(info.shape, info.dtype, sharding=sharding_of(mesh, info.axes)) for info in decoder.params
     )
-    functions = StepFunctions(decoder, Sampler(default_stages(spec.vocab_size), spec.vocab_size, 20, "raw_logprobs"), mesh, pool.layout)
+    functions = StepFunctions(decoder, Sampler(spec.vocab_size), mesh, pool.layout)
     programs = ProgramSet(functions, Buckets.for_limits(tokens, 64), limits, leaves, pool.abstract(pages))
     one_layer = 4096 * 4096 * 2 // target.split
     return programs.backbone(tokens), pages[0] * pool.page_bytes(0), one_layer

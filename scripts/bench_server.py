@@ -2,8 +2,8 @@
 
     python scripts/bench_server.py [--streams 256 --tokens 512 --route chat]
 
-It starts `python -m server` with an engine that steps all streams every 8 ms (tests/server/engines.py), opens raw sockets from this
-process, and counts events. Server, engine and client share the machine's cores.
+It starts `python -m server` with an engine that steps all streams every 8 ms (tests/server/engines.py), opens raw
+sockets from this process, and counts events. Server, engine and client share the machine's cores.
 """
 
 from __future__ import annotations

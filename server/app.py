@@ -7,6 +7,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from jaxpaged import AsyncLLM, __version__
 from server.auth import Auth
+from server.boundary import ErrorBoundary
 from server.errors import install_error_handlers
 from server.openapi import install_openapi
 from server.request_id import RequestId
@@ -38,6 +39,7 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
     install_error_handlers(app)
     # the last one added is the outermost
     app.add_middleware(Auth, api_keys=options.api_keys)
+    app.add_middleware(ErrorBoundary)
     app.add_middleware(RequestId)
     if options.allowed_origins:
         app.add_middleware(

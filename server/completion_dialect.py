@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxpaged import CompletionOutput, RequestOutput
 from server.dialect import NULL, Answer, Frame, encode
-from server.logprobs import completion_logprobs, prompt_logprobs
+from server.logprobs import Position, completion_logprobs, prompt_logprobs
 
 
 class CompletionDialect:
@@ -20,8 +20,8 @@ class CompletionDialect:
         self._plain = not (self._logprobs or answer.reply.echo or answer.reply.return_token_ids)
         self._positions = answer.positions()
         self._frame = Frame(answer, "text_completion")
-        self._lengths: dict[int, int] = {}  # choice -> characters shown so far
-        self._echoed: dict[str, Any] = {}  # request id -> its prompt's log probabilities
+        self._offsets: dict[int, int] = {}  # choice -> characters of its tokens so far
+        self._echoed: dict[str, list[Position]] = {}  # request id -> its prompt's log probabilities
 
     def begin(self) -> bytes:
         return b""
@@ -66,34 +66,32 @@ class CompletionDialect:
 
     def _choice(self, output: RequestOutput, completion: CompletionOutput, index: int) -> dict[str, Any]:
         """The long form. The first one of a choice begins with the echo."""
-        begins = index not in self._lengths
-        shown = self._lengths.get(index, 0)
+        begins = index not in self._offsets
+        self._offsets.setdefault(index, 0)
         prompt = self._positions[output.request_id]
-        echo = self._echoes[prompt] if begins and self._echoes else ""
-        choice: dict[str, Any] = {"index": index, "text": echo + completion.text, "logprobs": None}
+        echo = self._echoes[prompt] if begins and self._echoes else None
+        choice: dict[str, Any] = {"index": index, "text": (echo or "") + completion.text, "logprobs": None}
         if self._logprobs:
-            positions = list(completion.logprobs or ())
-            if begins and self._echoes:
-                positions = [*self._echoed.get(output.request_id, ()), *positions]
-            choice["logprobs"] = completion_logprobs(positions, shown, as_ids=self._answer.reply.tokens_as_ids)
-            if begins and self._echoes:
-                self._name_first_token(choice["logprobs"], prompt, echo)
+            choice["logprobs"] = self._lists(output.request_id, completion, index, echo)
         choice["finish_reason"] = completion.finish_reason
         choice["stop_reason"] = completion.stop_reason
         if self._answer.reply.return_token_ids:
             choice["token_ids"] = completion.token_ids
             choice["prompt_token_ids"] = self._answer.batch[prompt].prompt_token_ids if begins else None
-        self._lengths[index] = shown + len(choice["text"])
         return choice
 
-    def _name_first_token(self, lists: dict[str, list[Any]], prompt: int, echo: str) -> None:
-        """Nothing predicts a prompt's first token, but it has a text: what the others leave of the echo."""
-        if not lists["tokens"] or lists["token_logprobs"][0] is not None:
-            return
-        if self._answer.reply.tokens_as_ids:
-            lists["tokens"][0] = f"token_id:{self._answer.batch[prompt].prompt_token_ids[0]}"
-            return
-        others = len(self._answer.batch[prompt].prompt_token_ids) - 1
-        length = len(echo) - sum(len(token) for token in lists["tokens"][1 : 1 + others])
-        lists["tokens"][0] = echo[: max(0, length)]
-        lists["text_offset"][1:] = [offset + max(0, length) for offset in lists["text_offset"][1:]]
+    def _lists(
+        self, request_id: str, completion: CompletionOutput, index: int, echo: str | None
+    ) -> dict[str, list[Any]]:
+        positions: list[Position] = list(completion.logprobs or ())
+        first = (0, "")
+        if echo is not None:
+            scored = self._echoed.get(request_id, [])
+            # the first token's text is what the others leave of the echo
+            others = sum(len(next(iter(position.values())).decoded_token or "") for position in scored if position)
+            prompt = self._answer.batch[self._positions[request_id]]
+            first = (prompt.prompt_token_ids[0], echo[: max(0, len(echo) - others)])
+            positions = [*scored, *positions]
+        as_ids = self._answer.reply.tokens_as_ids
+        lists, self._offsets[index] = completion_logprobs(positions, self._offsets[index], as_ids=as_ids, first=first)
+        return lists

@@ -6,7 +6,6 @@ the client and a traceback in the log.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,7 +34,6 @@ _MESSAGES = {
     404: "There is no such route here; see /docs for those that exist.",
     405: "This route does not take this method; see /docs.",
 }
-log = logging.getLogger("jaxpaged.server")
 
 
 class ApiError(Exception):
@@ -101,12 +99,12 @@ def error_response(error: Exception) -> Response:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Route every exception of `app` through error_response()."""
+    """Route the exceptions that we raise on purpose through error_response(); boundary.py has the others."""
 
     async def handle(request: Request, error: Exception) -> Response:
         return error_response(error)
 
-    for kind in (ApiError, JaxPagedError, HTTPException, RequestValidationError, ValidationError, Exception):
+    for kind in (ApiError, JaxPagedError, HTTPException, RequestValidationError, ValidationError):
         app.add_exception_handler(kind, handle)
 
 

@@ -12,24 +12,30 @@ Position = dict[int, Logprob] | None
 LOWEST = -9999.0  # stands for -inf and NaN, which JSON does not have
 
 
-def completion_logprobs(positions: Sequence[Position], offset: int, *, as_ids: bool) -> dict[str, list[Any]]:
-    """/v1/completions: parallel lists. `offset` is where the first token begins in the text, in characters."""
+def completion_logprobs(
+    positions: Sequence[Position], offset: int, *, as_ids: bool, first: tuple[int, str] = (0, "")
+) -> tuple[dict[str, list[Any]], int]:
+    """/v1/completions: parallel lists, and the offset of what follows.
+
+    `offset` is where the first token begins in the text of all tokens, in characters. `first` is the id and text of a
+    prompt's first token, which nothing predicts (its position is None).
+    """
     lists: dict[str, list[Any]] = {"text_offset": [], "token_logprobs": [], "tokens": [], "top_logprobs": []}
     for position in positions:
         lists["text_offset"].append(offset)
-        if position is None:  # nothing predicts a prompt's first token
-            lists["tokens"].append("")
+        if position is None:
+            chosen = Logprob(0.0, decoded_token=first[1])
+            lists["tokens"].append(_spelling(first[0], chosen, as_ids))
             lists["token_logprobs"].append(None)
             lists["top_logprobs"].append(None)
-            continue
-        (token_id, chosen) = next(iter(position.items()))
-        lists["tokens"].append(_spelling(token_id, chosen, as_ids))
-        lists["token_logprobs"].append(finite(chosen.logprob))
-        lists["top_logprobs"].append(
-            {_spelling(i, entry, as_ids): finite(entry.logprob) for i, entry in position.items()}
-        )
+        else:
+            token_id, chosen = next(iter(position.items()))
+            lists["tokens"].append(_spelling(token_id, chosen, as_ids))
+            lists["token_logprobs"].append(finite(chosen.logprob))
+            best = {_spelling(other, entry, as_ids): finite(entry.logprob) for other, entry in position.items()}
+            lists["top_logprobs"].append(best)
         offset += len(chosen.decoded_token or "")
-    return lists
+    return lists, offset
 
 
 def chat_logprobs(positions: Sequence[Position], *, as_ids: bool, top: int) -> dict[str, list[Any]]:

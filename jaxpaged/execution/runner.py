@@ -113,7 +113,9 @@ class Runner:
                 self.embeds.admit(index, admission)
 
     def _pack_admission(self, admission: Admission, out: np.ndarray) -> None:
-        row = self.sampler.encode_row(admission.params, admission.prompt_len, admission.seed)
+        row = self.sampler.encode_row(
+            admission.params, admission.prompt_len, admission.seed, admission.eos_token_ids
+        )
         self.admission.pack(admission.row, admission.pages, row, out)
 
     def _remember(self, shards: int, shard: int, admission: Admission) -> None:

@@ -143,6 +143,7 @@ def _admissions(shard: Shard, draft: StepDraft, chosen: RowArray) -> tuple[Admis
         zip(*pages, strict=True),
         [_known_tokens(rows, request) for request in requests],
         [request.prompt_embeds for request in requests],
+        [request.eos_token_ids for request in requests],
     )
     return tuple(map(Admission._make, zip(*columns, strict=True)))
 

@@ -44,6 +44,7 @@ class Admission(NamedTuple):
     pages: tuple[IntArray, ...]
     known_tokens: IntArray
     prompt_embeds: NDArray[Any] | None = None
+    eos_token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

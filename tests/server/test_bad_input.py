@@ -1,0 +1,309 @@
+"""What a request can get wrong: each answer is a 4xx in one shape that names the field, and others are left alone.
+
+The numbers are the rows of the reliability table that these routes go through.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import httpx
+import pytest
+
+from server.serving import ServerOptions
+from tests.fake_engine import FakeEngine
+from tests.server.harness import MODEL, client
+
+pytestmark = pytest.mark.anyio
+CHAT = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
+COMPLETION = {"prompt": "hello world", "max_tokens": 2}
+BIG = 10**400
+INSIDE = re.compile(r"0x[0-9a-f]{6,}|/home|/work|site-packages|Traceback|\.py")
+
+# fields that both dialects refuse: (what, param named in the error)
+SAMPLING = [
+    ({"temperature": "0.5"}, "temperature"),
+    ({"temperature": True}, "temperature"),
+    ({"temperature": -1}, "temperature"),
+    ({"temperature": 2.1}, "temperature"),
+    ({"max_tokens": 1.5}, "max_tokens"),
+    ({"max_tokens": True}, "max_tokens"),
+    ({"max_tokens": "3"}, "max_tokens"),
+    ({"max_tokens": 0}, "max_tokens"),
+    ({"max_tokens": -1}, "max_tokens"),
+    ({"max_tokens": 2**31}, "max_tokens"),
+    ({"max_tokens": 2**63}, "max_tokens"),
+    ({"seed": 2**63}, "seed"),
+    ({"seed": -(2**63) - 1}, "seed"),
+    ({"seed": BIG}, "seed"),
+    ({"top_k": 2**64}, "top_k"),
+    ({"top_k": -2}, "top_k"),
+    ({"top_p": 0}, "top_p"),
+    ({"top_p": -1}, "top_p"),
+    ({"top_p": 1.01}, "top_p"),
+    ({"min_p": -1}, "min_p"),
+    ({"min_p": 2}, "min_p"),
+    ({"repetition_penalty": 0}, "repetition_penalty"),
+    ({"presence_penalty": 2.1}, "presence_penalty"),
+    ({"frequency_penalty": -2.1}, "frequency_penalty"),
+    ({"n": 0}, "n"),
+    ({"n": -1}, "n"),
+    ({"n": 129}, "n"),
+    ({"n": 2**31}, "n"),
+    ({"n": 2, "temperature": 0}, "n"),
+    ({"best_of": 10**6}, "best_of"),
+    ({"stop": [f"stop {i}" for i in range(10_000)]}, "stop"),
+    ({"stop": ""}, "stop"),
+    ({"stop": ["a", 3]}, "stop"),
+    ({"bad_words": ["a"] * 3 + [f"w{i}" for i in range(10**5)]}, "bad_words"),
+    ({"logit_bias": {str(i): 1.0 for i in range(2000)}}, "logit_bias"),
+    ({"logit_bias": {"x": 1.0}}, "logit_bias"),
+    ({"logit_bias": {"1": "2"}}, "logit_bias"),
+    ({"logit_bias": {"512": 1.0}}, "logit_bias"),
+    ({"logit_bias": {"-1": 1.0}}, "logit_bias"),
+    ({"allowed_token_ids": []}, "allowed_token_ids"),
+    ({"allowed_token_ids": list(range(10**5))}, "allowed_token_ids"),
+    ({"allowed_token_ids": [512]}, "allowed_token_ids"),
+    ({"stop_token_ids": [512], "min_tokens": 2}, "stop_token_ids"),
+    ({"stop_token_ids": [-1]}, "stop_token_ids"),
+    ({"stop_token_ids": [True]}, "stop_token_ids"),
+    ({"min_tokens": 3}, "min_tokens"),
+    ({"min_tokens": 10**6, "max_tokens": None}, "min_tokens"),
+    ({"prompt_logprobs": -2}, "prompt_logprobs"),
+    ({"prompt_logprobs": 21}, "prompt_logprobs"),
+    ({"prompt_logprobs": 1, "stream": True}, "prompt_logprobs"),
+    ({"logprob_token_ids": list(range(129))}, "logprob_token_ids"),
+    ({"stream_options": {"include_usage": True}}, "stream_options"),
+    ({"stream": "yes"}, "stream"),
+    ({"cache_salt": ""}, "cache_salt"),
+    ({"cache_salt": "x" * 10**6}, "cache_salt"),
+    ({"priority": 1}, "priority"),
+    ({"priority": 2**63}, "priority"),
+    ({"truncate_prompt_tokens": 0}, "truncate_prompt_tokens"),
+    ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"structured_outputs": {"json": {}}}, "structured_outputs"),
+    ({"use_beam_search": True}, "use_beam_search"),
+    ({"prompt_embeds": "AAAA"}, "prompt_embeds"),
+    ({"kv_transfer_params": {}}, "kv_transfer_params"),
+    ({"model": "../../etc"}, "model"),
+]
+COMPLETIONS = [
+    ({"prompt": None}, "prompt"),
+    ({"prompt": []}, "prompt"),
+    ({"prompt": [[]]}, "prompt"),
+    ({"prompt": ""}, "prompt"),
+    ({"prompt": ["a", 1]}, "prompt"),
+    ({"prompt": ["a"] * 100_000}, "prompt"),
+    ({"prompt": ["a"] * 1000, "n": 100}, "n"),
+    ({"prompt": [-1]}, "prompt"),
+    ({"prompt": [512]}, "prompt"),
+    ({"prompt": [2**31]}, "prompt"),
+    ({"prompt": [2**32 + 5]}, "prompt"),
+    ({"prompt": [1.5]}, "prompt"),
+    ({"prompt": [True]}, "prompt"),
+    ({"prompt": [5] * 256}, "prompt"),
+    ({"prompt": "hello " * 10_000}, "prompt"),
+    ({"logprobs": -2}, "logprobs"),
+    ({"logprobs": 21}, "logprobs"),
+    ({"logprobs": True}, "logprobs"),
+    ({"suffix": "end"}, "suffix"),
+]
+CHATS = [
+    ({"messages": []}, "messages"),
+    ({"messages": None}, "messages"),
+    ({"messages": [{"content": "no role"}]}, "messages.0.role"),
+    ({"messages": [{"role": "user", "content": 3}]}, "messages.0.content"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages"),
+    ({"messages": [{"role": "user", "content": "a"}] * 100_000}, "messages"),
+    ({"top_logprobs": 2}, "top_logprobs"),
+    ({"logprobs": 1}, "logprobs"),
+    ({"logprobs": True, "top_logprobs": 21}, "logprobs"),
+    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+    ({"tool_choice": "required"}, "tool_choice"),
+    ({"chat_template": "{{ ''.__class__ }}"}, "chat_template"),
+    ({"chat_template_kwargs": {"tokenize": True}}, "chat_template_kwargs"),
+    ({"chat_template_kwargs": {"chat_template": "x"}}, "chat_template_kwargs"),
+    ({"add_generation_prompt": True, "continue_final_message": True}, "continue_final_message"),
+    ({"echo": True}, "echo"),
+    ({"reasoning_effort": "huge"}, "reasoning_effort"),
+]
+
+
+def assert_error(response: httpx.Response, status: int, param: str | None = None) -> dict:
+    assert response.status_code == status, response.text[:500]
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"]
+    assert len(response.content) < 4096
+    assert not INSIDE.search(response.text), response.text
+    if param is not None:
+        assert (error["param"] or "").split(".")[0] == param.split(".")[0], error
+    return error
+
+
+async def assert_alive(http: httpx.AsyncClient, engine: FakeEngine) -> None:
+    """Nothing is left behind, and the next request is served."""
+    assert not engine.has_work()
+    assert (await http.get("/health")).status_code == 200
+    response = await http.post("/v1/completions", json=COMPLETION)
+    assert response.json()["choices"][0]["text"] == "hello world"
+
+
+async def assert_refused(path: str, base: dict, cases: list[tuple[dict, str]]) -> None:
+    engine = FakeEngine()
+    async with client(engine) as http:
+        for change, param in cases:
+            body = {name: value for name, value in {**base, **change}.items() if name != "drop"}
+            began = time.monotonic()
+            response = await http.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
+            assert_error(response, 404 if param == "model" else 400, param)
+            assert time.monotonic() - began < 2
+        await assert_alive(http, engine)
+
+
+async def test_completions_refuse() -> None:
+    await assert_refused("/v1/completions", COMPLETION, SAMPLING + COMPLETIONS)
+
+
+async def test_chats_refuse() -> None:
+    await assert_refused("/v1/chat/completions", CHAT, SAMPLING + CHATS)
+
+
+async def test_what_sits_on_the_edge_is_served() -> None:
+    fine = [
+        {"temperature": 1e-320},
+        {"repetition_penalty": 1e38},
+        {"seed": 2**63 - 1},
+        {"seed": None, "logprobs": None, "stop": None},
+        {"n": 1, "best_of": 1},
+        {"response_format": {"type": "text"}},
+        {"model": MODEL},
+        {"prompt": [5] * 255, "max_tokens": 100},
+        {"prompt": "a\x00b"},
+        {"prompt": "👩‍👧 \u202e"},
+        {"min_tokens": 5, "max_tokens": None},
+    ]
+    async with client() as http:
+        for change in fine:
+            response = await http.post("/v1/completions", json={**COMPLETION, **change})
+            assert response.status_code == 200, (change, response.text)
+        body = {**COMPLETION, "prompt": [5] * 255, "max_tokens": 100}
+        choice = (await http.post("/v1/completions", json=body)).json()["choices"][0]
+        assert choice["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"prompt": "a", "temperature": NaN}',
+        b'{"prompt": "a", "temperature": Infinity}',
+        b'{"prompt": "a", "temperature": 1e400}',
+        b'{"prompt": "a", "top_p": -Infinity}',
+        b'{"prompt": ' + b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"prompt": "a"} trailing',
+        b'\xef\xbb\xbf{"prompt": "a"}',
+        b'{"prompt": "\xff"}',
+        b'{"prompt": "\\ud800"}',
+        b"",
+        b"[1]",
+        b'"text"',
+        b"null",
+        b"{",
+    ],
+)
+async def test_bodies_that_are_not_what_json_is(content: bytes) -> None:
+    engine = FakeEngine()
+    async with client(engine) as http:
+        for path in ("/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize"):
+            assert_error(await http.post(path, content=content, headers={"content-type": "application/json"}), 400)
+        await assert_alive(http, engine)
+
+
+async def test_odd_but_harmless_json_is_taken() -> None:
+    """A key of 1 MB, the same key twice."""
+    async with client() as http:
+        content = b'{"prompt": "hello", "prompt": "hello world", "max_tokens": 2, "' + b"k" * 10**6 + b'": 1}'
+        response = await http.post("/v1/completions", content=content, headers={"content-type": "application/json"})
+        assert response.json()["choices"][0]["text"] == "hello world"
+
+
+async def test_bodies_of_another_kind() -> None:
+    async with client() as http:
+        for headers in (
+            {"content-type": "text/plain"},
+            {"content-type": "multipart/form-data"},
+            {},
+            {"content-type": "application/json", "content-encoding": "gzip"},
+        ):
+            response = await http.post("/v1/completions", content=b'{"prompt": "a"}', headers=headers)
+            assert_error(response, 415)
+
+
+async def test_large_bodies_are_not_read_to_their_end() -> None:
+    sent = 0
+
+    async def endless():
+        nonlocal sent
+        for _ in range(1000):
+            sent += 10_000
+            yield b" " * 10_000
+
+    async with client(options=ServerOptions(max_body_bytes=50_000)) as http:
+        headers = {"content-type": "application/json"}
+        assert_error(await http.post("/v1/completions", content=b" " * 60_000, headers=headers), 413)
+        assert_error(await http.post("/v1/completions", content=endless(), headers=headers), 413)
+    assert sent < 100_000
+
+
+async def test_routes_and_methods_that_do_not_exist() -> None:
+    async with client() as http:
+        assert_error(await http.get("/nope"), 404)
+        assert_error(await http.get("//v1/models"), 404)
+        assert_error(await http.get("/V1/models"), 404)
+        assert_error(await http.post("/v1/completions/", json=COMPLETION), 404)
+        assert_error(await http.get("/v1/completions"), 405)
+        assert_error(await http.delete("/v1/models"), 405)
+        assert_error(await http.get("/v1/models/../../etc/passwd"), 404)
+
+
+async def test_tokens_refuse() -> None:
+    async with client() as http:
+        for body, param in (
+            ({}, "prompt"),
+            ({"prompt": 3}, "prompt"),
+            ({"prompt": "a", "messages": CHAT["messages"]}, "prompt"),
+            ({"messages": []}, "messages"),
+            ({"messages": CHAT["messages"], "chat_template_kwargs": {"tokenize": True}}, "chat_template_kwargs"),
+        ):
+            assert_error(await http.post("/tokenize", json=body), 400, param)
+        for body in (
+            {},
+            {"tokens": ["a"]},
+            {"tokens": [-1]},
+            {"tokens": [512]},
+            {"tokens": [2**32 + 5]},
+            {"tokens": [True]},
+        ):
+            assert_error(await http.post("/detokenize", json=body), 400, "tokens")
+
+
+async def test_the_context_error_has_openais_code() -> None:
+    async with client() as http:
+        error = assert_error(await http.post("/v1/completions", json={"prompt": [5] * 300}), 400, "prompt")
+        assert error["code"] == "context_length_exceeded"
+        error = assert_error(await http.post("/v1/completions", json={"prompt": "a", "model": "gpt-5"}), 404)
+        assert error["code"] == "model_not_found"
+
+
+async def test_request_ids_are_echoed_only_when_harmless() -> None:
+    async with client() as http:
+        assert (await http.get("/version", headers={"x-request-id": "my-id_1.2"})).headers[
+            "x-request-id"
+        ] == "my-id_1.2"
+        for bad in ("", "a b", "a" * 10**4, "*", "é".encode()):
+            given = (await http.get("/version", headers={"x-request-id": bad})).headers["x-request-id"]
+            assert re.fullmatch("[0-9a-f]{32}", given)
+        assert "x-request-id" in (await http.get("/nope")).headers
