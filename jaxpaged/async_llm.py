@@ -262,6 +262,9 @@ class AsyncLLM:
         if self._sequences + count > self._capacity:
             self.metrics.rejected += 1
             raise QueueFullError("The server's queue is full; try again later.")
+        for prepared in batch:
+            if prepared.request_id in self._in_flight:
+                raise RequestError(f"A request with the id {prepared.request_id!r} is in flight.", "request_id")
         self._receive_batches()
         if not self._in_flight:
             self._last_batch = time.monotonic()

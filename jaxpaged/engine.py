@@ -187,7 +187,7 @@ class Engine:
                 token_lists = [row[:n] for row, n in zip(shard.tokens.tolist(), shard.num_tokens.tolist(), strict=True)]
             for request_id, tokens in zip(shard.request_ids, token_lists, strict=True):
                 outputs.append(EngineOutput(request_id, tokens))
-            for position, request in shard.finished:
+            for position, request in zip(shard.ended.tolist(), shard.finished, strict=True):
                 self._finish(outputs[start + position], request)
         for output in outputs:
             self._logprobs.attach(output)

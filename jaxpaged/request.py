@@ -17,7 +17,6 @@ EMPTY_TOKENS: NDArray[np.int32] = np.zeros(0, np.int32)
 class RequestStatus(IntEnum):
     """Where a request is. PREEMPTED waits like WAITING, but keeps the tokens that it has generated."""
 
-    NEW = 0
     WAITING = 1
     RUNNING = 2
     PREEMPTED = 3
@@ -49,24 +48,34 @@ class Request:
     seed: int = 0
     events: list[tuple[str, float]] = field(default_factory=list)
 
-    status: RequestStatus = RequestStatus.NEW
     finish_reason: str | None = None
     stop_reason: int | str | None = None
+    num_cached_tokens: int = 0
+    num_preemptions: int = 0
+    # Where it runs; row 0 is nowhere.
     shard: int = 0
     row: int = 0
     rank: tuple[int, float, int] = (0, 0.0, 0)
-    # The prompt, and what was generated before the last preemption. While RUNNING the scheduler's rows know the rest.
+    # The prompt, and what was generated before the last preemption. While it runs the scheduler's rows know the rest.
     tokens: NDArray[np.int32] = field(default_factory=lambda: EMPTY_TOKENS)
-    prompt_heads: bool = False
-    page_need: tuple[int, ...] = ()
+    # Ready-made for admission: the fixed columns of its row, tokens that end it beside the first, pages per group.
     row_words: NDArray[np.int32] = field(default_factory=lambda: EMPTY_TOKENS)
-    stop_ids: NDArray[np.int32] = field(default_factory=lambda: EMPTY_TOKENS)
+    more_stop_ids: list[int] = field(default_factory=list)
+    page_need: tuple[int, ...] = ()
+    prompt_heads: bool = False
+    # Digests of the full pages of `tokens`, the parent of the first, and how many a prefix hit may use.
     prefix_key: bytes = b""
-    page_digests: bytearray = field(default_factory=bytearray)
-    lookup: bytes = b""
-    num_cached_tokens: int = 0
-    num_preemptions: int = 0
+    page_digests: bytes = b""
+    usable_pages: int = 0
 
     @property
     def prompt_len(self) -> int:
         return len(self.prompt_token_ids)
+
+    @property
+    def status(self) -> RequestStatus:
+        if self.finish_reason is not None:
+            return RequestStatus.FINISHED
+        if self.row:
+            return RequestStatus.RUNNING
+        return RequestStatus.PREEMPTED if self.num_preemptions else RequestStatus.WAITING

@@ -70,7 +70,7 @@ def time_case(args: argparse.Namespace, variant: Variant, params: SamplingParams
         np.put_along_axis(logits, rng.integers(0, args.vocab, (args.rows, 20)), 18.0 + rng.random((args.rows, 20)), 1)
     sampler = Sampler(args.vocab)
     encoded = [sampler.encode_row(params, args.history // 2, row) for row in range(args.rows)]
-    rows = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *encoded)
+    rows = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *encoded)
     length = jnp.full(args.rows, args.history, jnp.int32)
     history = jnp.asarray(rng.integers(0, args.vocab, (args.rows, args.history)), jnp.int32)
     ctx = StageContext(history, length, length // 2)

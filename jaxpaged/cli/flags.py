@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -133,9 +133,7 @@ def environment_name(flag: str) -> str:
     return PREFIX + flag.lstrip("-").replace("-", "_").upper()
 
 
-def from_environment(
-    parser: argparse.ArgumentParser, flags: Sequence[str] | None = None, environ: Mapping[str, str] | None = None
-) -> list[str]:
+def from_environment(parser: argparse.ArgumentParser, environ: Mapping[str, str] | None = None) -> list[str]:
     """The arguments that JAXPAGED_* variables stand for, for the flags of `parser`; put them before the real ones.
 
     A variable that no flag of the parser has is ignored: it may belong to another command.
@@ -144,7 +142,7 @@ def from_environment(
     arguments = []
     for flag, action in _long_flags(parser):
         value = environ.get(environment_name(flag))
-        if value is None or (flags is not None and flag not in flags):
+        if value is None:
             continue
         if action.nargs != 0:
             arguments.append(f"{flag}={value}")

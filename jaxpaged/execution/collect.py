@@ -64,7 +64,7 @@ class LogprobCollector:
             return
         for shard_index, (shard, commit) in enumerate(zip(plan.shards, committed.shards, strict=True)):
             heads = np.cumsum(shard.samples) - 1
-            done = {finished.request.request_id: finished.request for finished in commit.finished}
+            done = {request.request_id: request for request in commit.finished}
             for request_id, index, kept in zip(commit.request_ids, commit.index, commit.num_tokens, strict=True):
                 request = requests.get(request_id) or done.get(request_id)
                 wanted = None if request is None else request.params.num_logprobs

@@ -145,7 +145,8 @@ class Runner:
         return heads
 
     def _head(self, plan: StepPlan, heads: HeadInput, wanted: int) -> Sampled:
-        variant = Variant(max(shard.variant for shard in plan.shards))
+        scored = any(len(shard.prompt_logprob_rows) for shard in plan.shards)
+        variant = Variant.LOGPROBS if scored else Variant(max(shard.variant for shard in plan.shards))
         sizes = self.buckets.heads if variant in COMMON_VARIANTS else self.buckets.rare_heads
         program = self.programs["head", variant, choose(sizes, wanted)]
         self.rows, sampled = program(self.leaves, self.rows, self.sampler_rows, heads)

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from jaxpaged.layers.linear import linear
-from jaxpaged.layers.norms import Norm
+from jaxpaged.layers.norms import Norm, normed
 from jaxpaged.layers.param import bias_of, param, weight_of
 from jaxpaged.models.spec import DecoderSpec
 
@@ -53,7 +53,7 @@ class TokenEmbedding(nnx.Module):
         if self.positions is not None and self.part.positions is not None:
             rows = positions + self.part.positions.offset
             x = x + self.positions.get_value().at[rows].get(mode="clip")
-        return x if self.norm is None else self.norm(x)
+        return normed(self.norm, x)
 
 
 class Head(nnx.Module):

@@ -35,6 +35,11 @@ def _affine(x: Array, weight: Array, bias: Array | None = None) -> Array:
     return scaled if bias is None else scaled + bias.reshape(*lead, -1)
 
 
+def normed(norm: Norm | None, x: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
+    """A norm that a part may lack: then the rows pass."""
+    return x if norm is None else norm(x)
+
+
 class Norm(nnx.Module):
     """A norm over the last axis, with its parameters."""
 

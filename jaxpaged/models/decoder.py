@@ -17,7 +17,7 @@ from jaxpaged.layers.attention import Attend, Attention
 from jaxpaged.layers.context import TokenContext, token_context
 from jaxpaged.layers.embedding import Head, TokenEmbedding
 from jaxpaged.layers.mlp import MLP, GatedMLP
-from jaxpaged.layers.norms import Norm
+from jaxpaged.layers.norms import Norm, normed
 from jaxpaged.models import spec as parts
 from jaxpaged.models.runs import Run, find_runs
 from jaxpaged.models.spec import DecoderSpec, LayerSpec, Rope
@@ -66,17 +66,15 @@ class Block(nnx.Module):
         scale = jnp.asarray(self.layer.branch_scale, x.dtype)
         mixed = self.mixer.combine(attended, tokens)
         match self.layer.residual:
-            case parts.PreNorm():
-                x = x + mixed * scale
-                return x + self.ffn(self.ffn_norm(x), tokens) * scale
+            case parts.PreNorm() | parts.SandwichNorm():
+                x = x + normed(self.mixer_norm_after, mixed) * scale
+                fed = self.ffn(normed(self.ffn_norm, x), tokens)
+                return x + normed(self.ffn_norm_after, fed) * scale
             case parts.PostNorm():
                 x = self.mixer_norm(x + mixed * scale)
-                return self.ffn_norm(x + self.ffn(x, tokens) * scale)
-            case parts.SandwichNorm():
-                x = x + self.mixer_norm_after(mixed) * scale
-                return x + self.ffn_norm_after(self.ffn(self.ffn_norm(x), tokens)) * scale
+                return normed(self.ffn_norm, x + self.ffn(x, tokens) * scale)
             case parts.Parallel():
-                rows = self.mixer_norm(x) if self.ffn_norm is None else self.ffn_norm(x)
+                rows = normed(self.ffn_norm or self.mixer_norm, x)
                 return x + (mixed + self.ffn(rows, tokens)) * scale
 
 
@@ -90,7 +88,7 @@ class Decoder(nnx.Module):
 
     def __init__(self, spec: DecoderSpec, *, tensor_parallel: int, dtype: DTypeLike, stacked: bool = True) -> None:
         self.spec = spec
-        self.places = cache_places(spec)
+        self.places = cache_places(spec, tensor_parallel)
         self.embedding = TokenEmbedding(spec, tensor_parallel, dtype)
 
         def block(layer: LayerSpec) -> Block:
@@ -130,7 +128,7 @@ class Decoder(nnx.Module):
         for run, period in zip(find_runs(self.spec.layers), self.runs, strict=True):
             groups, indices = self._cache_places(run)
             x, state = loop(_Period(tokens, attend, groups), x, state, list(period), indices)
-        return (x if self.final_norm is None else self.final_norm(x)), state
+        return normed(self.final_norm, x), state
 
     def logits(self, hidden: Float[Array, "n e"]) -> Float32[Array, "n v"]:
         return self.head(hidden, self.embedding.table.get_value())
@@ -142,11 +140,11 @@ class Decoder(nnx.Module):
         return groups, tuple(jnp.asarray([index for _, index in place], jnp.int32) for place in places)
 
 
-def cache_places(spec: DecoderSpec) -> tuple[tuple[int, int], ...]:
+def cache_places(spec: DecoderSpec, tensor_parallel: int) -> tuple[tuple[int, int], ...]:
     """Per decoder layer its cache group and its place among the group's layers."""
     places = {
         layer: (group, index)
-        for group, cache in enumerate(cache_groups(spec.layer_caches()))
+        for group, cache in enumerate(cache_groups(spec.layer_caches(tensor_parallel)))
         for index, layer in enumerate(cache.layers)
     }
     return tuple(places[layer] for layer in range(len(spec.layers)))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +29,7 @@ from jaxpaged.quant.qarray import QArray
 from jaxpaged.quant.schemes import SchemeRules, scheme_of
 
 Leaves = tuple[Array, ...]
+Path = tuple[Any, ...]  # of a parameter in the module tree: names and places in lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class FunctionalDecoder:
     params: tuple[ParamInfo, ...]
     weights: tuple[Weight, ...]
     _graph: nnx.GraphDef[Decoder]
-    _variables: tuple[tuple[tuple[str | int, ...], nnx.Param], ...]
+    _variables: tuple[tuple[Path, nnx.Param], ...]
 
     def layer_caches(self) -> tuple[LayerCacheSpec, ...]:
         """What each layer keeps per token, with the KV heads as they are stored."""
@@ -130,41 +132,37 @@ def build_decoder(
     graph, state = nnx.split(abstract)
     variables = tuple((path, variable) for path, variable in nnx.to_flat_state(state))
     params: list[ParamInfo] = []
-    weights = tuple(_declare(spec, path, variable, scheme or (), params, stacked) for path, variable in variables)
+    weights: list[Weight] = []
+    for path, variable in variables:
+        layers, within = _layers_of(spec, path, stacked)
+        target = ".".join(map(str, ("layers.{i}", *within) if layers else path))
+        quantized = variable.get_metadata()["inputs"] > 0 and scheme_of(target, scheme or ()) is not None
+        leaves = _leaves_of(".".join(map(str, path)), variable, layers if stacked else (), quantized)
+        shape, inputs = variable.get_value().shape, variable.get_metadata()["inputs"]
+        places = tuple(range(len(params), len(params) + len(leaves)))
+        weights.append(Weight(target, shape, jnp.dtype(dtype), inputs, layers, stacked and bool(layers), places))
+        params += leaves
     return FunctionalDecoder(
-        spec, jnp.dtype(dtype), tensor_parallel, layer_loop, tuple(params), weights, graph, variables
+        spec, jnp.dtype(dtype), tensor_parallel, layer_loop, tuple(params), tuple(weights), graph, variables
     )
 
 
-def _declare(
-    spec: DecoderSpec,
-    path: tuple[str | int, ...],
-    variable: nnx.Param,
-    rules: SchemeRules,
-    params: list[ParamInfo],
-    stacked: bool,
-) -> Weight:
-    """Append one parameter's leaves to `params`: stacked over its layers, quantized by the first rule that fits."""
+def _leaves_of(path: str, variable: nnx.Param, stack: tuple[int, ...], quantized: bool) -> list[ParamInfo]:
+    """One leaf, or values and scale; with a layer axis where layers are stacked."""
     one, metadata = variable.get_value(), variable.get_metadata()
-    shape, axes, inputs = one.shape, metadata["axes"], metadata["inputs"]
-    layers, within = _layers_of(spec, path, stacked)
-    target = ".".join(["layers.{i}", *map(str, within)] if layers else map(str, path))
-    stack = layers if stacked else ()
-    name, lead, lead_axes = ".".join(map(str, path)), (len(stack),) * bool(stack), ("layer",) * bool(stack)
-    first = len(params)
-    if inputs and scheme_of(target, rules) is not None:
-        outputs = slice(len(shape) - inputs)
-        params.append(ParamInfo(f"{name}.values", lead + shape, jnp.dtype(jnp.int8), lead_axes + axes, stack))
-        scale = lead + shape[outputs], jnp.dtype(jnp.float32), lead_axes + axes[outputs]
-        params.append(ParamInfo(f"{name}.scale", *scale, stack))
-    else:
-        params.append(ParamInfo(name, lead + shape, jnp.dtype(one.dtype), lead_axes + axes, stack))
-    return Weight(target, shape, jnp.dtype(one.dtype), inputs, layers, bool(stack), tuple(range(first, len(params))))
+    shape, axes = one.shape, metadata["axes"]
+    if stack:
+        shape, axes = (len(stack), *shape), ("layer", *axes)
+    if not quantized:
+        return [ParamInfo(path, shape, jnp.dtype(one.dtype), axes, stack)]
+    outputs = slice(len(shape) - metadata["inputs"])
+    return [
+        ParamInfo(f"{path}.values", shape, jnp.dtype(jnp.int8), axes, stack),
+        ParamInfo(f"{path}.scale", shape[outputs], jnp.dtype(jnp.float32), axes[outputs], stack),
+    ]
 
 
-def _layers_of(
-    spec: DecoderSpec, path: tuple[str | int, ...], stacked: bool
-) -> tuple[tuple[int, ...], tuple[str | int, ...]]:
+def _layers_of(spec: DecoderSpec, path: Path, stacked: bool) -> tuple[tuple[int, ...], Path]:
     """The decoder layers that a parameter of the module tree belongs to, and its path within a layer."""
     if path[0] != "runs":
         return (), path

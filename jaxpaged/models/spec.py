@@ -5,7 +5,7 @@ Token ids -> Embedding -> layers (a mixer and a feed-forward part, wired by a re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from jaxtyping import Array, Float32, Int32
@@ -208,9 +208,8 @@ class Head:
 class DecoderSpec:
     """A whole decoder-only model.
 
-    `max_position` is the length it is served at: put max_model_len here with dataclasses.replace. It bounds the
-    positions and decides the frequencies of dynamic and long rope, once for all requests, so that a key never depends
-    on the length of its request and may be shared.
+    `max_position` is the length it is served at. It bounds the positions and decides the frequencies of dynamic and
+    long rope, once for all requests, so that a key never depends on the length of its request and may be shared.
     """
 
     vocab_size: int
@@ -221,9 +220,20 @@ class DecoderSpec:
     final_norm: Norm | None
     head: Head
 
+    def served_at(self, max_position: int) -> DecoderSpec:
+        """The same model for at most so many tokens, without the windows that would never bind."""
+        layers = tuple(_without_idle_window(layer, max_position) for layer in self.layers)
+        return replace(self, max_position=max_position, layers=layers)
+
     def layer_caches(self, tensor_parallel: int = 1) -> tuple[LayerCacheSpec, ...]:
         """What each layer keeps per token. KV heads as they are stored, repeated or padded for the devices."""
         return tuple(_layer_cache(layer.mixer, tensor_parallel) for layer in self.layers)
+
+
+def _without_idle_window(layer: LayerSpec, max_position: int) -> LayerSpec:
+    if layer.mixer.window is None or layer.mixer.window < max_position:
+        return layer
+    return replace(layer, mixer=replace(layer.mixer, window=None))
 
 
 def _layer_cache(mixer: Attention, tensor_parallel: int) -> LayerCacheSpec:

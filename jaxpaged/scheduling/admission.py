@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import sub
 
 import numpy as np
 
 from jaxpaged.request import Request
-from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray, ragged_range
+from jaxpaged.scheduling.arrays import IntArray, RowArray
 from jaxpaged.scheduling.prefix_cache import PrefixHit
 from jaxpaged.scheduling.running import StepDraft
 from jaxpaged.scheduling.shard import Shard
@@ -28,42 +29,24 @@ def admit(shard: Shard, draft: StepDraft, requests: list[Request], hits: list[Pr
     """
     free = len(shard.rows.free)
     requests, hits = requests[:free], hits[:free]
-    if not requests:
-        return 0
-    cached = np.array([hit.num_pages for hit in hits], np.int32)
-    counts = _first_chunks(shard, draft, requests, hits, cached)
+    counts = _first_chunks(shard, draft, requests, hits)
     taken = len(counts)
     if taken:
-        _occupy(shard, draft, requests[:taken], hits[:taken], cached[:taken], counts, now)
+        _occupy(shard, draft, requests[:taken], hits[:taken], np.array(counts, np.int32), now)
     return taken
 
 
-def _first_chunks(
-    shard: Shard, draft: StepDraft, requests: list[Request], hits: list[PrefixHit], cached: IntArray
-) -> IntArray:
+def _first_chunks(shard: Shard, draft: StepDraft, requests: list[Request], hits: list[PrefixHit]) -> list[int]:
     """The tokens that each of the first requests computes in this step, up to the first that does not fit."""
-    behind = np.array([len(request.tokens) for request in requests], np.int32) - cached * shard.page_size
-    every_token = np.array([request.prompt_heads for request in requests], np.bool_)
-    heads = np.where(every_token, behind, 1)
-    tokens_left = draft.budget - behind.cumsum() + behind
-    heads_left = draft.heads - heads.cumsum() + heads
-    fits = (tokens_left > 0) & (heads_left > 0) & _pages_suffice(shard, draft, requests, hits, cached)
-    taken = len(fits) if fits.all() else int(fits.argmin())
-    counts = np.minimum(behind, tokens_left)
-    counts = np.where(every_token, np.minimum(counts, heads_left), counts)[:taken].astype(np.int32)
-    draft.budget -= int(counts.sum())
-    draft.heads -= int(np.where(every_token[:taken], counts, counts == behind[:taken]).sum())
+    left, counts, size = _unreserved_pages(shard, draft), [], shard.page_size
+    for request, hit in zip(requests, hits, strict=True):
+        cached = hit.num_pages
+        needs = _pages_beside(shard, draft, request, hit) if cached else request.page_need
+        left = list(map(sub, left, needs))
+        if min(left) < 0 or draft.budget < 1 or draft.heads < 1:
+            break
+        counts.append(draft.take_chunk(len(request.tokens) - cached * size, request.prompt_heads))
     return counts
-
-
-def _pages_suffice(
-    shard: Shard, draft: StepDraft, requests: list[Request], hits: list[PrefixHit], cached: IntArray
-) -> BoolArray:
-    """Whether every group has pages for each request and those before it: bool [n]."""
-    needs = np.array([request.page_need for request in requests], np.int32)
-    for index in cached.nonzero()[0].tolist():
-        needs[index] = _pages_beside(shard, draft, requests[index], hits[index])
-    return (needs.cumsum(axis=0) <= _unreserved_pages(shard, draft)).all(axis=1)
 
 
 def _pages_beside(shard: Shard, draft: StepDraft, request: Request, hit: PrefixHit) -> list[int]:
@@ -95,12 +78,12 @@ def _occupy(
     draft: StepDraft,
     requests: list[Request],
     hits: list[PrefixHit],
-    cached_pages: IntArray,
     counts: IntArray,
     now: float,
 ) -> None:
     """Put requests into rows, with their cached pages and new ones for their first chunks."""
     rows, size = shard.rows, shard.page_size
+    cached_pages = np.array([hit.num_pages for hit in hits], np.int32)
     cached = cached_pages * size
     taken = rows.occupy(requests, cached, shard.index, now)
     if cached_pages.any():
@@ -108,9 +91,9 @@ def _occupy(
     rows.published[taken] = cached_pages
     end = (cached + counts + (size - 1)) // size
     fresh = end - cached_pages
-    where = taken.repeat(fresh), ragged_range(cached_pages, fresh)
+    entries = rows.table_index(taken, cached_pages, fresh)
     for table, end_page, allocator in zip(rows.tables, rows.end_page, shard.allocators, strict=True):
-        table[where] = allocator.allocate(len(where[0]))
+        table.reshape(-1)[entries] = allocator.allocate(len(entries))
         end_page[taken] = end
     if shard.hasher is not None:
         shard.stats.prefix_queries += sum([len(request.tokens) for request in requests])
@@ -126,7 +109,7 @@ def _share_cached(shard: Shard, taken: RowArray, requests: list[Request], hits: 
         counts = np.array([len(hit.pages[group]) for hit in hits], np.int32)
         pages = np.concatenate([hit.pages[group] for hit in hits])
         allocator.acquire(pages)
-        rows.tables[group][taken.repeat(counts), ragged_range(first, counts)] = pages
+        rows.tables[group].reshape(-1)[rows.table_index(taken, first, counts)] = pages
         rows.first_page[group][taken] = first
     for request, hit in zip(requests, hits, strict=True):
         if not request.num_preemptions:

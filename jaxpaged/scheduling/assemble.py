@@ -94,15 +94,13 @@ def _guessed(draft: StepDraft, chosen: RowArray) -> IntArray:
 
 def _tokens(rows: Rows, chosen: RowArray, starts: IntArray, host_counts: IntArray, num_decodes: int) -> IntArray:
     """The tokens that the host gives, in the order of the rows."""
-    given = host_counts[:num_decodes].nonzero()[0]
-    singles = rows.history[chosen[given], starts[given]]
+    given, history = host_counts[:num_decodes].nonzero()[0], rows.history.reshape(-1)
+    singles = history[rows.history_index(chosen[given], starts[given])]
     if num_decodes == len(chosen):
         return singles
-    history = rows.history
-    chunks = zip(
-        chosen[num_decodes:].tolist(), starts[num_decodes:].tolist(), host_counts[num_decodes:].tolist(), strict=True
-    )
-    return np.concatenate([singles, *[history[row, start : start + count] for row, start, count in chunks]])
+    begin = rows.history_index(chosen[num_decodes:], starts[num_decodes:])
+    end = begin + host_counts[num_decodes:]
+    return np.concatenate([singles, *[history[a:b] for a, b in zip(begin.tolist(), end.tolist(), strict=True)]])
 
 
 def _prompt_logprob_rows(rows: Rows, chosen: RowArray, starts: IntArray, counts: IntArray) -> IntArray:
@@ -134,23 +132,22 @@ def _admissions(shard: Shard, draft: StepDraft, chosen: RowArray) -> tuple[Admis
         ends = end[where]
         lines = table[where, : int(ends.max())]
         pages.append([line[:end] for line, end in zip(lines, ends.tolist(), strict=True)])
-    columns = (
-        admitted,
-        [request.request_id for request in requests],
-        [request.params for request in requests],
-        [len(request.prompt_token_ids) for request in requests],
-        [request.seed for request in requests],
-        zip(*pages, strict=True),
-        [_known_tokens(rows, request) for request in requests],
-        [request.prompt_embeds for request in requests],
-        [request.eos_token_ids for request in requests],
-    )
-    return tuple(map(Admission._make, zip(*columns, strict=True)))
+    return tuple(map(_admission, requests, zip(*pages, strict=True), rows.computed[where].tolist()))
 
 
-def _known_tokens(rows: Rows, request: Request) -> IntArray:
+def _admission(request: Request, pages: tuple[IntArray, ...], computed: int) -> Admission:
+    known = NO_INTS
     if request.prompt_heads:
-        return request.tokens
-    if request.variant >= LOOKS_BACK:
-        return request.tokens[: rows.computed[request.row]]
-    return NO_INTS
+        known = request.tokens
+    elif computed and request.variant >= LOOKS_BACK:
+        known = request.tokens[:computed]
+    return Admission(
+        request.row,
+        request.request_id,
+        request.params,
+        len(request.prompt_token_ids),
+        request.seed,
+        pages,
+        known,
+        request.prompt_embeds,
+    )

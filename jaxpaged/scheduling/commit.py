@@ -8,20 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxpaged.errors import InvariantError
-from jaxpaged.request import Request, RequestStatus
-from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray, ragged_range
+from jaxpaged.request import Request
+from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray
 from jaxpaged.scheduling.assemble import Flight
-from jaxpaged.scheduling.digest_table import DIGEST_BYTES, as_digests
 from jaxpaged.scheduling.plan import ShardResult
+from jaxpaged.scheduling.publish import publish_full_pages
 from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.shard import Shard
-
-
-class Finished(NamedTuple):
-    """A request that ended; `position` counts in ShardCommit.index. The reasons are in the request."""
-
-    position: int
-    request: Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +24,7 @@ class ShardCommit:
     live: bool [n], False where the result was dropped because the request had left or been set back meanwhile.
     index: [m] the sequences that were sampled or failed; for these request_ids [m], tokens int32 [m, k] and how many of
     them to keep, num_tokens int32 [m] (0 for a failed one).
+    ended: [e] which of the m ended, finished [e] their requests, which know why.
     """
 
     live: BoolArray
@@ -38,7 +32,8 @@ class ShardCommit:
     request_ids: list[str]
     tokens: IntArray
     num_tokens: IntArray
-    finished: tuple[Finished, ...]
+    ended: RowArray
+    finished: list[Request]
     preempted: list[Request]
 
 
@@ -62,33 +57,32 @@ def commit_shard(shard: Shard, flight: Flight, result: ShardResult, now: float) 
     _check_shape(flight, result)
     rows = shard.rows
     live = rows.epoch == flight.epochs
-    failed = np.zeros_like(live)
+    sampled, failed = flight.sampled & live, np.zeros(len(live), np.bool_)
     if not result.finite.all():
         failed[flight.rows[~result.finite]] = True
         failed &= live
-    good = live & ~failed
-    partial = good[flight.chunk_rows]
-    rows.computed[flight.chunk_rows[partial]] = flight.chunk_ends[partial]
-
-    answered = flight.sampled & good
-    outcome = _append(rows, flight, result, answered, now)
+        sampled &= ~failed
+    _advance_chunks(rows, flight, live & ~failed)
+    outcome = _append(rows, flight, result, sampled, now)
     if shard.hasher is not None:
-        _publish(shard, answered)
-    here = live[flight.rows]
-    index = (answered | failed)[flight.rows].nonzero()[0]
+        publish_full_pages(shard, shard.hasher, sampled)
+
+    index = (sampled | failed)[flight.rows].nonzero()[0]
     where, tokens = flight.rows[index], result.tokens[index]
     leaving = outcome.ended | failed
+    ended = leaving[where].nonzero()[0]
     report = ShardCommit(
-        live=here,
+        live=live[flight.rows],
         index=index,
         request_ids=rows.ids[where].tolist(),
         tokens=tokens,
         num_tokens=outcome.taken[where],
-        finished=_finish(rows, where, tokens, outcome, failed, now),
-        preempted=_set_back(shard, flight, answered & ~leaving, outcome, now),
+        ended=ended,
+        finished=_finish(rows, where[ended], tokens[ended], outcome, failed, now) if len(ended) else [],
+        preempted=_set_back(shard, flight, sampled & ~leaving, outcome, now),
     )
-    if report.finished:
-        shard.vacate(leaving.nonzero()[0])
+    if len(ended):
+        shard.vacate(where[ended])
     return report
 
 
@@ -102,83 +96,55 @@ def _check_shape(flight: Flight, result: ShardResult) -> None:
         raise InvariantError("a result counts more tokens than it holds")
 
 
-def _append(rows: Rows, flight: Flight, result: ShardResult, answered: BoolArray, now: float) -> _Outcome:
+def _advance_chunks(rows: Rows, flight: Flight, good: BoolArray) -> None:
+    """Rows that were not sampled have computed a part of their tokens."""
+    if len(flight.chunk_rows):
+        advanced = good[flight.chunk_rows]
+        rows.computed[flight.chunk_rows[advanced]] = flight.chunk_ends[advanced]
+
+
+def _append(rows: Rows, flight: Flight, result: ShardResult, sampled: BoolArray, now: float) -> _Outcome:
     """Write sampled tokens into the history, column after column, up to the first that ends its request."""
-    before = rows.num_tokens.copy()
-    counts, token = np.zeros_like(before), np.zeros_like(before)
+    size = len(sampled)
+    before, counts, token = rows.num_tokens.copy(), np.zeros(size, np.int32), np.zeros(size, np.int32)
+    stopped, ended = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
     counts[flight.rows] = result.num_tokens
-    going = answered & (counts > 0)
-    stopped, ended = np.zeros_like(going), np.zeros_like(going)
+    history = rows.history.reshape(-1)
     event = ("first_token", now)
-    for request in rows.requests[going & (before == rows.prompt_len)].tolist():
+    for request in rows.requests[sampled & (before == rows.prompt_len) & (counts > 0)].tolist():
         request.events.append(event)
     for column in range(result.tokens.shape[1]):
-        if column:
-            going &= (counts > column) & ~ended
+        going = sampled & (counts > column) & ~ended
         token[flight.rows] = result.tokens[:, column]
         where = going.nonzero()[0]
-        rows.history[where, rows.num_tokens[where]] = token[where]
+        history[rows.history_index(where, rows.num_tokens[where])] = token[where]
         rows.num_tokens += going
-        stops = going & (rows.stops == token).any(axis=0) & (rows.num_tokens >= rows.stop_from)
+        stops = rows.stop == token
+        if len(rows.more_stops):
+            stops |= (rows.more_stops == token).any(axis=0)
+        stops &= going & (rows.num_tokens >= rows.stop_from)
         stopped |= stops
         ended |= stops | (going & (rows.num_tokens >= rows.limit))
-    np.copyto(rows.computed, rows.num_tokens - 1, where=answered)
+    np.copyto(rows.computed, rows.num_tokens - 1, where=sampled)
     return _Outcome(rows.num_tokens - before, stopped, ended)
-
-
-def _publish(shard: Shard, answered: BoolArray) -> None:
-    """Hash the pages that have become full and offer them to the prefix cache.
-
-    Only rows whose latest logits were finite come here, so nothing that a failing step computed is ever found.
-    """
-    rows, hasher = shard.rows, shard.hasher
-    full = rows.computed // shard.page_size
-    grown = (answered & (full > rows.published)).nonzero()[0]
-    if not len(grown) or hasher is None:
-        return
-    first, last = rows.published[grown], full[grown]
-    parts = []
-    lines = zip(grown.tolist(), rows.requests[grown].tolist(), first.tolist(), last.tolist(), strict=True)
-    for row, request, begin, end in lines:
-        if len(request.page_digests) < end * DIGEST_BYTES:
-            hasher.extend(request, rows.history[row], end)
-        parts.append(request.page_digests[begin * DIGEST_BYTES : end * DIGEST_BYTES])
-    rows.published[grown] = last
-    digests = as_digests(b"".join(parts))
-    entries = grown.repeat(last - first), ragged_range(first, last - first)
-    for table, allocator in zip(rows.tables, shard.allocators, strict=True):
-        pages = table[entries]
-        held = pages.nonzero()[0]  # the others are behind a window already
-        allocator.publish(pages[held], digests[held])
 
 
 def _finish(
     rows: Rows, where: RowArray, tokens: IntArray, outcome: _Outcome, failed: BoolArray, now: float
-) -> tuple[Finished, ...]:
-    """Mark the requests that end, and say why: stop, length, or error for logits that were not finite."""
-    leaving = (outcome.ended | failed)[where].nonzero()[0]
-    if not len(leaving):
-        return ()
-    ending = where[leaving]
-    last = tokens[leaving, outcome.taken[ending] - 1]
-    finished = []
-    done, event = RequestStatus.FINISHED, ("finished", now)
-    for position, request, token, stopped, broken in zip(
-        leaving.tolist(),
-        rows.requests[ending].tolist(),
-        last.tolist(),
-        outcome.stopped[ending].tolist(),
-        failed[ending].tolist(),
-        strict=True,
-    ):
-        if stopped:
-            is_eos = token in request.eos_token_ids and not request.params.ignore_eos
-            request.stop_reason = None if is_eos else token
-        request.status = done
-        request.finish_reason = "stop" if stopped else "error" if broken else "length"
+) -> list[Request]:
+    """Say why the requests in these rows end: stop, length, or error for logits that were not finite."""
+    requests: list[Request] = rows.requests[where].tolist()
+    last = tokens[np.arange(len(where)), outcome.taken[where] - 1].tolist()
+    stopped, broken, event = outcome.stopped[where].tolist(), failed[where].tolist(), ("finished", now)
+    for request, token, by_token, by_error in zip(requests, last, stopped, broken, strict=True):
+        if by_token:
+            request.finish_reason = "stop"
+            if request.params.ignore_eos or token not in request.eos_token_ids:
+                request.stop_reason = token
+        else:
+            request.finish_reason = "error" if by_error else "length"
         request.events.append(event)
-        finished.append(Finished(position, request))
-    return tuple(finished)
+    return requests
 
 
 def _set_back(shard: Shard, flight: Flight, staying: BoolArray, outcome: _Outcome, now: float) -> list[Request]:
@@ -191,7 +157,9 @@ def _set_back(shard: Shard, flight: Flight, staying: BoolArray, outcome: _Outcom
     if len(flight.guessed):
         guessed = flight.rows[flight.guessed > 0]
         unexpected[guessed] = staying[guessed]
-    where = unexpected.nonzero()[0]
+    where: RowArray = unexpected.nonzero()[0]
+    if not len(where):
+        return []
     rows.planned_tokens[where] = rows.num_tokens[where]
     rows.planned_computed[where] = rows.computed[where]
     rows.epoch[where] += 1

@@ -13,7 +13,7 @@ from jaxpaged.request import Request
 from jaxpaged.scheduling.arrays import IntArray
 from jaxpaged.scheduling.cache_groups import PageGeometry
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
-from jaxpaged.scheduling.rows import LIMIT, NO_TOKEN
+from jaxpaged.scheduling.rows import LIMIT, NO_TOKEN, PROMPT_HEADS
 
 
 class Intake:
@@ -46,13 +46,13 @@ class Intake:
             raise RequestError(f"the prompt holds {tokens.min()}, which is no token id.", "prompt")
         self._rank_and_limit(request, tokens)
 
-    def accept_fork(self, parent: Request, child: Request, tokens: IntArray) -> None:
+    def accept_fork(self, parent: Request, child: Request, tokens: IntArray, page_digests: bytes) -> None:
         """The same for a child that continues its parent's tokens; what the parent hashed is not hashed again."""
         child.prompt_token_ids = parent.prompt_token_ids
         child.cache_salt, child.content_hashes = parent.cache_salt, parent.content_hashes
         child.adapter, child.adapter_version = parent.adapter, parent.adapter_version
         child.prompt_embeds = parent.prompt_embeds
-        child.prefix_key, child.page_digests = parent.prefix_key, parent.page_digests.copy()
+        child.prefix_key, child.page_digests = parent.prefix_key, page_digests
         self._rank_and_limit(child, tokens)
 
     def set_back(self, request: Request, tokens: IntArray) -> None:
@@ -63,7 +63,7 @@ class Intake:
         chunk = self._config.max_num_batched_tokens
         request.page_need = tuple(geometry.most_pages(needed, chunk) for geometry in self._geometry)
         request.prompt_heads = request.params.prompt_logprobs is not None and len(tokens) == request.prompt_len
-        request.row_words[-1] = request.prompt_heads
+        request.row_words[PROMPT_HEADS] = request.prompt_heads
         if self._hasher is not None:
             self._hasher.prepare(request)
 
@@ -72,9 +72,10 @@ class Intake:
         arrival = next(self._arrivals)
         by_priority = self._config.policy == "priority"
         request.rank = (request.priority, request.arrival, arrival) if by_priority else (0, 0.0, arrival)
-        words = (request.prompt_len, limit, request.prompt_len + request.params.min_tokens, request.variant, 0)
+        stop, *request.more_stop_ids = _stop_ids(request) or [NO_TOKEN]
+        earliest, content = request.prompt_len + request.params.min_tokens, bool(request.content_hashes)
+        words = (request.prompt_len, limit, earliest, request.variant, 0, content, stop)
         request.row_words = np.array(words, np.int32)  # in the order of the columns in rows.py
-        request.stop_ids = _stop_ids(request)
         self.set_back(request, tokens)
 
     def _limit(self, request: Request, known: int) -> int:
@@ -106,9 +107,7 @@ class Intake:
                 )
 
 
-def _stop_ids(request: Request) -> IntArray:
-    ids = set(request.params.stop_token_ids or ())
-    if not request.params.ignore_eos:
-        ids.update(request.eos_token_ids)
-    ids.discard(NO_TOKEN)
-    return np.array(sorted(ids), np.int32)
+def _stop_ids(request: Request) -> list[int]:
+    """The tokens that end a request, those that end it for every request first."""
+    eos = () if request.params.ignore_eos else request.eos_token_ids
+    return list(dict.fromkeys((*eos, *(request.params.stop_token_ids or ()))))

@@ -17,7 +17,7 @@ Refinements of the agreed fields:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -33,8 +33,8 @@ def _no_ints() -> IntArray:
     return np.zeros(0, np.int32)
 
 
-class Admission(NamedTuple):
-    """A device row to initialise before the step. A NamedTuple because hundreds may be made in one step."""
+class Admission(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A device row to initialise before the step. A Struct because hundreds may be made in one step."""
 
     row: int
     request_id: str

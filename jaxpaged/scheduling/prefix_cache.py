@@ -42,46 +42,39 @@ class PrefixHasher:
             digest.update(b"%s %d\n%s" % (tag, len(value), value))
         return digest.digest()
 
-    def extend(self, request: Request, tokens: IntArray, pages: int) -> None:
-        """Append to request.page_digests until `pages` are there; `tokens` are the request's, from position 0."""
-        size, digests = self.page_size, request.page_digests
-        first = len(digests) // DIGEST_BYTES
-        parent = bytes(digests[-DIGEST_BYTES:]) if first else request.prefix_key
-        data = tokens[first * size : pages * size].tobytes()
-        width = 4 * size
-        for page in range(first, pages):
-            hasher = self._page_hash.copy()
-            begin = (page - first) * width
-            hasher.update(parent + data[begin : begin + width])
-            if request.content_hashes:
-                hasher.update(self._content(request, page))
-            parent = hasher.digest()
-            digests += parent
+    def page(self, parent_and_tokens: bytes, content: bytes = b"") -> bytes:
+        """The digest of one page, from its parent's digest followed by its tokens as int32."""
+        hasher = self._page_hash.copy()
+        hasher.update(parent_and_tokens)
+        if content:
+            hasher.update(content)
+        return hasher.digest()
 
-    def prepare(self, request: Request) -> None:
-        """Bring the digests up to the known tokens, and lay out those that admission will look up.
-
-        At least one token is left to compute, and a prompt whose log probabilities are wanted skips nothing.
-        """
-        tokens, size = request.tokens, self.page_size
-        request.prefix_key = request.prefix_key or self.key(request)
-        self.extend(request, tokens, len(tokens) // size)
-        usable = 0 if request.prompt_heads else (len(tokens) - 1) // size
-        request.lookup = bytes(request.page_digests[: usable * DIGEST_BYTES])
-
-    def rehash(self, request: Request) -> None:
-        """Forget digests made for other weights and make those of the known tokens again."""
-        request.page_digests.clear()
-        request.prefix_key = b""
-        self.prepare(request)
-
-    def _content(self, request: Request, page: int) -> bytes:
+    def content(self, request: Request, page: int) -> bytes:
+        """What starts in a page beside its tokens."""
         first, last = page * self.page_size, (page + 1) * self.page_size
         return b"".join(
             b"content %d %d\n%s" % (position, len(digest), digest)
             for position, digest in request.content_hashes
             if first <= position < last
         )
+
+    def prepare(self, request: Request) -> None:
+        """Bring the request's digests up to its known tokens, and say how many a prefix hit may use.
+
+        At least one token is left to compute, and a prompt whose log probabilities are wanted skips nothing.
+        """
+        size, tokens = self.page_size, request.tokens
+        request.prefix_key = request.prefix_key or self.key(request)
+        digests = [request.page_digests]
+        parent = request.page_digests[-DIGEST_BYTES:] or request.prefix_key
+        data, width = tokens.tobytes(), 4 * size
+        for page in range(len(request.page_digests) // DIGEST_BYTES, len(tokens) // size):
+            content = self.content(request, page) if request.content_hashes else b""
+            parent = self.page(parent + data[page * width : (page + 1) * width], content)
+            digests.append(parent)
+        request.page_digests = b"".join(digests)
+        request.usable_pages = 0 if request.prompt_heads else (len(tokens) - 1) // size
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +99,16 @@ class PrefixCache:
 
     def match(self, requests: Sequence[Request]) -> list[PrefixHit]:
         """What each request can skip."""
-        lookups = [request.lookup for request in requests]
-        digests = as_digests(b"".join(lookups))
+        digests = as_digests(b"".join([request.page_digests for request in requests]))
         found = [allocator.find(digests) for allocator in self._allocators]
         hits = [self.miss] * len(requests)
         if any(pages.any() for pages in found):
             end = 0
-            for index, lookup in enumerate(lookups):
-                begin, end = end, end + len(lookup) // DIGEST_BYTES
+            for index, request in enumerate(requests):
+                begin, end = end, end + len(request.page_digests) // DIGEST_BYTES
                 # With full attention, nothing is usable without the first page.
-                if begin < end and (found[0][begin] or not self._any_full):
-                    hits[index] = self._hit([line[begin:end] for line in found])
+                if request.usable_pages and (found[0][begin] or not self._any_full):
+                    hits[index] = self._hit([pages[begin : begin + request.usable_pages] for pages in found])
         return hits
 
     def _hit(self, found: list[IntArray]) -> PrefixHit:

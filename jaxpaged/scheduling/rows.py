@@ -15,37 +15,42 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxpaged.request import Request, RequestStatus
+from jaxpaged.request import Request
 from jaxpaged.scheduling.arrays import IntArray, RowArray, ragged_range
+from jaxpaged.scheduling.digest_table import DIGEST_BYTES, Digests, as_digests
 
-# Order of Request.row_words, the columns that are fixed at admission.
-PROMPT_LEN, LIMIT, STOP_FROM, VARIANT, PROMPT_HEADS, NUM_WORDS = range(6)
+# Order of Request.row_words, the columns that are fixed at admission. STOP is the first of the tokens that end a row.
+PROMPT_LEN, LIMIT, STOP_FROM, VARIANT, PROMPT_HEADS, HAS_CONTENT, STOP, NUM_WORDS = range(8)
 NO_TOKEN = np.iinfo(np.int32).max
+NUM_COUNTERS = 6
 
 
 class Rows:
     """Owner of the row ids 1..max_num_seqs and of all that changes from step to step about running requests.
 
     limit: the most tokens (prompt and output) a request may have. stop_from: the first num_tokens at which it may stop.
-    published: leading pages that the prefix cache was offered. first_page, end_page [g][row]: the live part of the page
-    table [g][row, P]; outside it the table holds the null page. stops [K, row]: tokens that end it, then NO_TOKEN.
+    stop, more_stops [K, row]: tokens that end it, NO_TOKEN where there are fewer. first_page, end_page [g][row]: the
+    live part of the page table [g][row, P]; outside it the table holds the null page.
+    digests [row, 1 + page]: what names the content of the first `hashed` pages, after the parent of the first page;
+    `published` of them the prefix cache was offered.
     """
 
     def __init__(self, max_num_seqs: int, max_model_len: int, page_size: int, num_groups: int) -> None:
         size, pages = max_num_seqs + 1, -(-max_model_len // page_size)
-        self._columns = np.zeros((NUM_WORDS + 5 + 2 * num_groups, size), np.int32)
+        self._columns = np.zeros((NUM_WORDS + NUM_COUNTERS + 2 * num_groups, size), np.int32)
         self._words = self._columns[:NUM_WORDS]
-        self.prompt_len, self.limit = self._words[PROMPT_LEN], self._words[LIMIT]
-        self.stop_from, self.variant = self._words[STOP_FROM], self._words[VARIANT]
-        self.prompt_heads = self._words[PROMPT_HEADS]
-        more = self._columns[NUM_WORDS:]
-        self.num_tokens, self.computed, self.planned_tokens, self.planned_computed, self.published = more[:5]
-        self.first_page, self.end_page = tuple(more[5 : 5 + num_groups]), tuple(more[5 + num_groups :])
+        self.prompt_len, self.limit, self.stop_from, self.variant = self._words[: VARIANT + 1]
+        self.prompt_heads, self.has_content, self.stop = self._words[PROMPT_HEADS:]
+        counters, table_ends = self._columns[NUM_WORDS : NUM_WORDS + NUM_COUNTERS], self._columns[-2 * num_groups :]
+        self.num_tokens, self.computed, self.planned_tokens, self.planned_computed = counters[:4]
+        self.hashed, self.published = counters[4:]
+        self.first_page, self.end_page = tuple(table_ends[:num_groups]), tuple(table_ends[num_groups:])
         self.epoch = np.zeros(size, np.int32)
         self.active = np.zeros(size, np.bool_)
-        self.stops = np.full((1, size), NO_TOKEN, np.int32)
+        self.more_stops = np.zeros((0, size), np.int32)
         self.history = np.zeros((size, max_model_len), np.int32)
         self.tables = tuple(np.zeros((size, pages), np.int32) for _ in range(num_groups))
+        self.digests: Digests = np.zeros((size, 1 + pages, DIGEST_BYTES // 8), np.uint64)
         self.requests: NDArray[np.object_] = np.full(size, None, dtype=object)
         self.ids: NDArray[np.object_] = np.full(size, None, dtype=object)
         self.free = list(range(max_num_seqs, 0, -1))
@@ -59,46 +64,72 @@ class Rows:
         request: Request = self.requests[row]
         return request
 
+    def history_index(self, rows: RowArray, positions: IntArray) -> RowArray:
+        """Where in the flat history the tokens stand; one index is five times faster than a pair."""
+        return rows * self.history.shape[1] + positions
+
+    def table_index(self, rows: RowArray, first: IntArray, counts: IntArray) -> RowArray:
+        """Where in a flat page table entries first, first+1, ... of each row stand: [sum(counts)]."""
+        return ragged_range(rows * self.tables[0].shape[1] + first, counts)
+
+    def digest_index(self, rows: RowArray, first: IntArray, counts: IntArray) -> RowArray:
+        """Where in the flat digests those of pages first, first+1, ... of each row stand: [sum(counts)]."""
+        return ragged_range(rows * self.digests.shape[1] + first + 1, counts)
+
     def occupy(self, requests: list[Request], cached: IntArray, shard: int, now: float) -> RowArray:
         """Give each request a free row, `cached` [n] of its tokens being computed already. Returns the rows [n]."""
         count = len(requests)
         taken = self.free[: -count - 1 : -1]
         del self.free[-count:]
         rows = np.array(taken, np.intp)
-        running, event, history = RequestStatus.RUNNING, ("scheduled", now), self.history.reshape(-1)
-        width = self.history.shape[1]
-        lengths = []
-        for row, request in zip(taken, requests, strict=True):
-            tokens = request.tokens
-            length = len(tokens)
-            lengths.append(length)
-            history[row * width : row * width + length] = tokens
+        event, history, width = ("scheduled", now), self.history.reshape(-1), self.history.shape[1]
+        lengths = [len(request.tokens) for request in requests]
+        for row, request, length in zip(taken, requests, lengths, strict=True):
+            history[row * width : row * width + length] = request.tokens
             request.row = row
             request.shard = shard
-            request.status = running
             request.events.append(event)
-        self._set_stops(rows, [request.stop_ids for request in requests])
+            if request.more_stop_ids:
+                self._set_more_stops(row, request.more_stop_ids)
         self.requests[rows] = requests
         self.ids[rows] = [request.request_id for request in requests]
         self.active[rows] = True
         self._words[:, rows] = np.concatenate([request.row_words for request in requests]).reshape(count, NUM_WORDS).T
         self.num_tokens[rows] = self.planned_tokens[rows] = lengths
         self.computed[rows] = self.planned_computed[rows] = cached
+        if requests[0].prefix_key:
+            self._set_digests(rows, requests)
         return rows
 
     def vacate(self, rows: RowArray) -> None:
         """Free the rows; their pages have been released before."""
         self._columns[:, rows] = 0
-        self.stops[:, rows] = NO_TOKEN
+        if len(self.more_stops):
+            self.more_stops[:, rows] = NO_TOKEN
         self.active[rows] = False
         self.epoch[rows] += 1
         self.requests[rows] = self.ids[rows] = None
-        self.free.extend(rows.tolist()[::-1])
+        self.free += rows.tolist()[::-1]
 
-    def _set_stops(self, rows: RowArray, stops: list[IntArray]) -> None:
-        counts = np.array([len(ids) for ids in stops], np.int32)
-        missing = int(counts.max()) - len(self.stops)
+    def tokens(self, row: int) -> IntArray:
+        """A copy of a row's known tokens."""
+        known: IntArray = self.history[row, : self.num_tokens[row]].copy()
+        return known
+
+    def page_digests(self, row: int) -> bytes:
+        """The digests of a row's hashed pages."""
+        return self.digests[row, 1 : 1 + self.hashed[row]].tobytes()
+
+    def _set_digests(self, rows: RowArray, requests: list[Request]) -> None:
+        digests = as_digests(b"".join([request.page_digests for request in requests]))
+        hashed = np.array([len(request.page_digests) for request in requests], np.int32) // DIGEST_BYTES
+        flat = self.digests.reshape(-1, DIGEST_BYTES // 8)
+        flat[self.digest_index(rows, np.zeros_like(hashed), hashed)] = digests
+        self.digests[rows, 0] = as_digests(b"".join([request.prefix_key for request in requests]))
+        self.hashed[rows] = hashed
+
+    def _set_more_stops(self, row: int, ids: list[int]) -> None:
+        missing = len(ids) - len(self.more_stops)
         if missing > 0:
-            self.stops = np.pad(self.stops, ((0, missing), (0, 0)), constant_values=NO_TOKEN)
-        if counts.any():
-            self.stops[ragged_range(np.zeros_like(counts), counts), rows.repeat(counts)] = np.concatenate(stops)
+            self.more_stops = np.pad(self.more_stops, ((0, missing), (0, 0)), constant_values=NO_TOKEN)
+        self.more_stops[: len(ids), row] = ids

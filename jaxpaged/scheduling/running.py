@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxpaged.request import Request
-from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray, ragged_range
+from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray
 from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.shard import Shard
 
@@ -135,11 +135,11 @@ def _release_passed_pages(shard: Shard) -> None:
         if geometry.window is None:
             continue
         first = np.maximum(rows.planned_computed - (geometry.window - 1), 0) // geometry.page_size
-        old, table = rows.first_page[group], rows.tables[group]
+        old, table = rows.first_page[group], rows.tables[group].reshape(-1)
         moved = (first > old).nonzero()[0]
         if len(moved):
             counts = first[moved] - old[moved]
-            entries = moved.repeat(counts), ragged_range(old[moved], counts)
+            entries = rows.table_index(moved, old[moved], counts)
             shard.allocators[group].release(table[entries])
             table[entries] = 0
             old[moved] = first[moved]
@@ -193,12 +193,12 @@ def _grow(shard: Shard, draft: StepDraft, group: int, growth: _Growth) -> None:
     pages = allocator.allocate(int(growth.counts.sum()))
     writes = np.empty((len(pages) + len(changed), 3), np.int32)
     if len(pages):
-        where = growth.rows.repeat(growth.counts)
-        columns = ragged_range(end[growth.rows], growth.counts)
-        table[where, columns] = pages
+        entries = shard.rows.table_index(growth.rows, end[growth.rows], growth.counts)
+        table.reshape(-1)[entries] = pages
         end[growth.rows] += growth.counts
         new = writes[: len(pages)]
-        new[:, 0], new[:, 1], new[:, 2] = where, columns, pages
+        new[:, 0], new[:, 1] = np.divmod(entries, table.shape[1])
+        new[:, 2] = pages
     if changed:
         writes[len(pages) :] = changed
     draft.page_writes.append(writes)

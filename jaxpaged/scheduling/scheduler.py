@@ -18,7 +18,7 @@ import numpy as np
 from jaxpaged.config import SchedulerConfig
 from jaxpaged.errors import InvariantError, RequestError
 from jaxpaged.kv.spec import CacheGroup
-from jaxpaged.request import Request, RequestStatus
+from jaxpaged.request import Request
 from jaxpaged.scheduling.admission import admit, find_hits
 from jaxpaged.scheduling.assemble import Flight, assemble
 from jaxpaged.scheduling.cache_groups import geometries
@@ -96,10 +96,11 @@ class Scheduler:
         if child.request_id in self.requests:
             raise RequestError(f"a request with id {child.request_id!r} is running already.", "request_id")
         shard = self.shards[parent.shard]
-        running = parent.status is RequestStatus.RUNNING
-        tokens = shard.rows.history[parent.row, : shard.rows.num_tokens[parent.row]] if running else parent.tokens
-        self._intake.accept_fork(parent, child, tokens.copy())
-        if running and not child.prompt_heads and shard.can_fork(parent.row):
+        if parent.row:
+            self._intake.accept_fork(parent, child, shard.rows.tokens(parent.row), shard.rows.page_digests(parent.row))
+        else:
+            self._intake.accept_fork(parent, child, parent.tokens, parent.page_digests)
+        if parent.row and not child.prompt_heads and shard.can_fork(parent.row):
             self.requests[child.request_id] = child
             child.shard = parent.shard
             child.events.append(("queued", self._clock()))
@@ -117,18 +118,17 @@ class Scheduler:
         request = self.requests.pop(request_id, None)
         if request is None:
             return
-        if request.status is RequestStatus.RUNNING:
+        if request.row:
             self.shards[request.shard].vacate(np.array([request.row], np.intp))
         else:
             self.queue.remove(request)
-        request.status = RequestStatus.FINISHED
         request.finish_reason, request.stop_reason = reason, stop_reason
         request.events.append(("finished", self._clock()))
 
     def guess(self, request_id: str, tokens: Sequence[int]) -> None:
         """Propose the next tokens of a running request; its next step verifies them if nothing of it is in flight."""
         request = self._live(request_id)
-        if request.status is RequestStatus.RUNNING:
+        if request.row:
             self.shards[request.shard].guesses[request.row] = np.array(tokens, np.int32)
 
     # --- steps ---
@@ -167,8 +167,8 @@ class Scheduler:
             for shard, flight, part in zip(self.shards, flights, result.shards, strict=True)
         )
         for commit in commits:
-            for finished in commit.finished:
-                del self.requests[finished.request.request_id]
+            for request in commit.finished:
+                del self.requests[request.request_id]
             self._put_back(commit.preempted)
         return Committed(commits)
 
@@ -182,12 +182,13 @@ class Scheduler:
         for shard in self.shards:
             shard.forget_prefixes()
         for request in self.requests.values():
-            self.hasher.rehash(request)
+            request.prefix_key = request.page_digests = b""
+            self.hasher.prepare(request)
 
     def hold(self, name: str, request_id: str) -> None:
         """Keep the full pages of a running request alive, whatever becomes of it, until release_hold(name)."""
         request = self._live(request_id)
-        if request.status is not RequestStatus.RUNNING:
+        if not request.row:
             raise RequestError(f"request {request_id!r} is not running, it holds no pages.", "request_id")
         self.shards[request.shard].hold(name, request.row)
         self._holds[name] = request.shard
@@ -233,7 +234,6 @@ class Scheduler:
 
     def _enqueue(self, request: Request) -> None:
         self.queue.add(request)
-        request.status = RequestStatus.WAITING
         request.events.append(("queued", self._clock()))
         self.requests[request.request_id] = request
 

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxpaged.errors import InvariantError
-from jaxpaged.request import Request, RequestStatus
+from jaxpaged.request import Request
 from jaxpaged.scheduling.arrays import IntArray, RowArray
 from jaxpaged.scheduling.cache_groups import PageGeometry
-from jaxpaged.scheduling.digest_table import DIGEST_BYTES
 from jaxpaged.scheduling.pages import PageAllocator
 from jaxpaged.scheduling.prefix_cache import PrefixCache, PrefixHasher
 from jaxpaged.scheduling.rows import Rows
@@ -61,12 +60,12 @@ class Shard:
     def preempt(self, row: int, now: float) -> Request:
         """Take a request off its row; it keeps what it has generated and will be computed again from its tokens."""
         request = self.rows.request(row)
-        request.tokens = self.rows.history[row, : self.rows.num_tokens[row]].copy()
-        request.status = RequestStatus.PREEMPTED
+        request.tokens, request.page_digests = self.rows.tokens(row), self.rows.page_digests(row)
         request.num_preemptions += 1
         request.events.append(("preempted", now))
         self.stats.preemptions += 1
         self.vacate(np.array([row], np.intp))
+        request.row = 0
         return request
 
     def sees_all(self, row: int) -> bool:
@@ -110,6 +109,7 @@ class Shard:
         for allocator in self.allocators:
             allocator.forget_all()
         self.rows.published[self.rows.active] = np.iinfo(np.int32).max
+        self.rows.hashed[:] = 0
 
     def sample_page_use(self) -> None:
         """Add the pages in use now, as the plans in flight will fill them, to the statistics."""
@@ -147,10 +147,7 @@ class Shard:
             or (rows.planned_tokens[active] < rows.num_tokens[active]).any(),
             "more is computed than known": (rows.computed[active] > rows.num_tokens[active]).any(),
             "a request is longer than its limit": (rows.num_tokens[active] >= rows.limit[active]).any(),
-            "a request holds more digests than full pages": any(
-                len(rows.request(row).page_digests) // DIGEST_BYTES > rows.num_tokens[row] // self.page_size
-                for row in occupied
-            ),
+            "more pages are hashed than known": (rows.hashed > rows.num_tokens // self.page_size).any(),
         }
         wrong = [problem for problem, found in problems.items() if found]
         if wrong:

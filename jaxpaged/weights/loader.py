@@ -48,9 +48,9 @@ def load_weights(
         case "dummy":
             return dummy_leaves(decoder.params, mesh, seed)
         case "orbax":
-            return load_converted(directory, decoder, mesh)
+            return load_converted(directory, decoder, mesh, progress=progress)
         case "auto" if is_converted(directory):
-            return load_converted(directory, decoder, mesh)
+            return load_converted(directory, decoder, mesh, progress=progress)
         case _:
             return load_safetensors(directory, decoder, rules, mesh, progress=progress)
 

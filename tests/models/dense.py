@@ -36,4 +36,6 @@ def logits_of(decoder: FunctionalDecoder, leaves: Leaves, tokens: jax.Array) -> 
 
 
 def run(decoder: FunctionalDecoder, leaves: Leaves, tokens: np.ndarray) -> np.ndarray:
-    return np.asarray(jax.jit(partial(logits_of, decoder))(leaves, jnp.asarray(tokens, jnp.int32)))
+    # These programs run once: compile them quickly rather than well.
+    program = jax.jit(partial(logits_of, decoder), compiler_options={"xla_backend_optimization_level": 0})
+    return np.asarray(program(leaves, jnp.asarray(tokens, jnp.int32)))

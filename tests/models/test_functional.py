@@ -43,6 +43,14 @@ def test_layer_caches_follow_windows_and_stored_heads() -> None:
     assert decoder.layer_caches() == (local, local, full, local)
 
 
+def test_a_window_that_never_binds_is_no_window() -> None:
+    spec = spec_from_config(CASE["gemma3"].config)
+    short = spec.served_at(WINDOW)
+    assert short.max_position == WINDOW
+    assert set(short.layer_caches()) == {FullAttentionSpec(2, 16)}
+    assert spec.served_at(WINDOW + 1).layers == spec.layers
+
+
 def test_attention_is_told_group_and_place_of_each_layer() -> None:
     decoder, leaves = load("gemma3", layer_loop="unroll")
     seen: list[tuple[int, int | None]] = []

@@ -176,7 +176,7 @@ class Harness:
                 tracked = self.tracked[name]
                 tracked.tokens += tokens[:count]
                 assert tracked.tokens == tracked.expected[: len(tracked.tokens)], name
-            for position, request in commit.finished:
+            for position, request in zip(commit.ended.tolist(), commit.finished, strict=True):
                 assert commit.request_ids[position] == request.request_id
                 self._check_end(self.tracked[request.request_id])
         return committed

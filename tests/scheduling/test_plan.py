@@ -42,6 +42,10 @@ def _assert_same(ours: object, theirs: object) -> None:
         assert isinstance(theirs, np.ndarray)
         assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
         assert (ours == theirs).all()
+    elif isinstance(ours, Admission):
+        assert isinstance(theirs, Admission)
+        for name in Admission.__struct_fields__:
+            _assert_same(getattr(ours, name), getattr(theirs, name))
     elif isinstance(ours, tuple):
         assert isinstance(theirs, tuple)
         for a, b in zip(ours, theirs, strict=True):

@@ -41,8 +41,16 @@ def test_files_and_meshes(tmp_path: Path, data: int, model: int, shards: int) ->
         assert leaf.sharding == sharding_of(mesh, info.axes)
 
 
-@pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"])
-@pytest.mark.parametrize("served", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("stored", "served"),
+    [
+        ("bfloat16", "bfloat16"),
+        ("float32", "bfloat16"),
+        ("float16", "float32"),
+        ("float8_e4m3fn", "bfloat16"),
+        ("float8_e5m2", "float32"),
+    ],
+)
 def test_dtypes(tmp_path: Path, stored: str, served: str) -> None:
     given = tiny_llama.tensors(stored)
     decoder = tiny_llama.decoder(served, 2)

@@ -52,8 +52,12 @@ KEYS = ROPE_KEYS | {
 
 
 def spec_from_hf(config: Config) -> DecoderSpec:
-    hidden, dim = need(config, "hidden_size"), head_dim_of(config)
-    heads = need(config, "num_attention_heads")
+    return llama_spec(config, head_dim_of(config))
+
+
+def llama_spec(config: Config, dim: int) -> DecoderSpec:
+    """`dim`: of a head."""
+    hidden, heads = need(config, "hidden_size"), need(config, "num_attention_heads")
     norm = RMSNorm(given(config, "rms_norm_eps", 1e-6))
     rope = rope_of(config, dim)
     bias = given(config, "attention_bias", False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import ChainMap
 
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import llama, qwen2
@@ -14,7 +13,7 @@ DEFAULT_HEAD_DIM = 128
 
 
 def spec_from_hf(config: Config) -> DecoderSpec:
-    spec = llama.spec_from_hf(ChainMap({"head_dim": given(config, "head_dim", DEFAULT_HEAD_DIM)}, config))
+    spec = llama.llama_spec(config, given(config, "head_dim", DEFAULT_HEAD_DIM))
     norm = RMSNorm(given(config, "rms_norm_eps", 1e-6))
     return qwen2.with_mixers(spec, config, dataclasses.replace(spec.layers[0].mixer, qk_norm=norm))
 

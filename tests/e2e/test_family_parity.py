@@ -1,0 +1,47 @@
+"""Every family through the whole engine (pages of 16, chunks of 16, two batch mates) against transformers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxpaged import LLM, RequestOutput, SamplingParams
+from tests.models.cases import CASES, NEW_TOKENS, Case, write_checkpoint
+from tests.models.test_parity import TOLERANCE
+
+MATES = ([3, 5, 8, 13, 21], list(range(40, 110)))
+
+
+def all_logits(output: RequestOutput, vocab: int) -> np.ndarray:
+    """[prompt + generated - 1, vocab]: row i was computed from tokens 0..i."""
+    rows = [*output.prompt_logprobs[1:], *output.outputs[0].logprobs]
+    return np.array([[row[token].logprob for token in range(vocab)] for row in rows], np.float32)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_engine_gives_the_logits_and_tokens_of_transformers(case: Case, tmp_path: Path) -> None:
+    golden = write_checkpoint(case, tmp_path)
+    vocab = golden.logits.shape[1]
+    llm = LLM(
+        str(tmp_path),
+        dtype="float32",
+        skip_tokenizer_init=True,
+        block_size=16,
+        max_num_batched_tokens=16,
+        max_num_seqs=4,
+        max_logprobs=-1,
+        logprobs_mode="raw_logits",
+        kv_cache_memory_bytes=16 << 20,
+    )
+    scored = SamplingParams(
+        temperature=0, max_tokens=NEW_TOKENS, ignore_eos=True, logprobs=-1, prompt_logprobs=-1, detokenize=False
+    )
+    plain = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, ignore_eos=True, detokenize=False)
+    prompts = [{"prompt_token_ids": ids} for ids in (golden.prompt, *MATES)]
+    output, *_ = llm.generate(prompts, [scored, plain, plain], use_tqdm=False)
+
+    assert list(output.outputs[0].token_ids) == golden.continuation
+    logits = all_logits(output, vocab)
+    inside = golden.positions < len(logits)
+    error = np.abs(logits[golden.positions[inside]] - golden.logits[inside]).max()
+    assert error <= TOLERANCE * np.abs(golden.logits).max()
