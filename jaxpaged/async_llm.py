@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from jaxpaged.input_processor import InputProcessor, PreparedRequest
 from jaxpaged.messages import EngineInfo, EngineStats
 from jaxpaged.metrics import EngineMetrics
 from jaxpaged.output_processor import OutputProcessor, Processed
+from jaxpaged.output_stream import OutputStream
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
 from jaxpaged.text.chat_template import ChatOptions, Message, RenderedChat, render_chat
@@ -29,61 +31,10 @@ from jaxpaged.weights.hub import resolve_model, resolve_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+log = logging.getLogger("jaxpaged")
 LONGEST_INLINE = 4096  # characters that are tokenized on the event loop: about a millisecond
 DEFAULT_STEP_TIMEOUT = 60.0
-
-
-class OutputStream:
-    """The outputs of one or several requests, handed over in bundles: whatever has come since the last take().
-
-    Closing it before its end aborts what still runs. One consumer.
-    """
-
-    __slots__ = ("_abort", "_error", "_outputs", "_unfinished", "_waiter")
-
-    def __init__(self, request_ids: Sequence[str], abort: Callable[[Sequence[str]], None]) -> None:
-        self._unfinished = set(request_ids)
-        self._abort = abort
-        self._outputs: list[RequestOutput] = []
-        self._error: JaxPagedError | None = None
-        self._waiter: asyncio.Future[None] | None = None
-
-    def put(self, output: RequestOutput) -> None:
-        """Called by AsyncLLM only, as is fail()."""
-        self._outputs.append(output)
-        if output.finished:
-            self._unfinished.discard(output.request_id)
-        self._wake()
-
-    def fail(self, error: JaxPagedError) -> None:
-        """End the stream: what has come is still given out, then take() raises `error`."""
-        self._error = self._error or error
-        left, self._unfinished = self._unfinished, set()
-        self._abort(sorted(left))
-        self._wake()
-
-    async def take(self) -> list[RequestOutput]:
-        """At least one output, waiting for it; an empty list at the end. Raises what ended the stream early."""
-        while not self._outputs:
-            if self._error is not None:
-                raise self._error
-            if not self._unfinished:
-                return []
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        outputs, self._outputs = self._outputs, []
-        return outputs
-
-    def close(self) -> None:
-        """Abort what still runs; a take() that waits returns an empty list."""
-        left, self._unfinished = self._unfinished, set()
-        if left:
-            self._abort(sorted(left))
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+BATCHES_A_TURN = 4  # batches of a backlog that go out in one write per stream
 
 
 @dataclass(slots=True)
@@ -321,6 +272,7 @@ class AsyncLLM:
         """End the engine process. Requests in flight end with EngineDeadError."""
         if self._receiving is not None:
             self._receiving.cancel()
+        self._accepting = False
         self._die(EngineDeadError("The engine has been shut down."))
         self._tokenizing.shutdown(wait=False, cancel_futures=True)
         self._client.close()
@@ -355,7 +307,9 @@ class AsyncLLM:
     async def _receive(self) -> None:
         try:
             while True:
-                self._take(await self._client.receive())
+                for _ in range(BATCHES_A_TURN):
+                    self._take(await self._client.receive())
+                await asyncio.sleep(0)  # a receive() that has something does not yield by itself
         except EngineDeadError as error:
             self._die(error)
 
@@ -412,6 +366,8 @@ class AsyncLLM:
         if self._dead is not None:
             return
         self._dead = error
+        if self._accepting:
+            log.error("%s", error)
         for stream in {id(entry.stream): entry.stream for entry in self._in_flight.values()}.values():
             stream.fail(error)
 

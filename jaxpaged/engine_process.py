@@ -7,6 +7,7 @@ ends when its parent does: the parent holds the other end of its standard input.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -154,22 +155,23 @@ def run(link: Link, engine_class: str) -> int:
     return 0
 
 
-def end_with_parent() -> None:
+def end_with_parent(directory: Path) -> None:
     """End this process as soon as its standard input, which only the parent holds, is closed."""
 
     def watch() -> None:
         while os.read(sys.stdin.fileno(), 1):
             pass
+        shutil.rmtree(directory, ignore_errors=True)
         os._exit(1)  # the main thread may be inside a long compilation
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def main() -> int:
-    directory, engine_class = sys.argv[1:]
+    directory, engine_class = Path(sys.argv[1]), sys.argv[2]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    end_with_parent()
-    link = Link(Path(directory))
+    end_with_parent(directory)
+    link = Link(directory)
     try:
         return run(link, engine_class)
     finally:

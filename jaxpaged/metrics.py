@@ -44,7 +44,8 @@ class Histogram:
 
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative counts by upper bound, as the text format has them."""
-        running, pairs = 0, []
+        running = 0
+        pairs: list[tuple[str, float]] = []
         for bound, count in zip([*map(float, self.bounds), float("inf")], self.counts, strict=True):
             running += count
             pairs.append(("+Inf" if bound == float("inf") else str(bound), running))

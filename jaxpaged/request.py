@@ -63,8 +63,7 @@ class Request:
     more_stop_ids: list[int] = field(default_factory=list)
     page_need: tuple[int, ...] = ()
     prompt_heads: bool = False
-    # Digests of the full pages of `tokens`, the parent of the first, and how many a prefix hit may use.
-    prefix_key: bytes = b""
+    # The parent of the first page, then the digests of the full pages of `tokens`; and how many a hit may use of these.
     page_digests: bytes = b""
     usable_pages: int = 0
 

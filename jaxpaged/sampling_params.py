@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from functools import wraps
 from numbers import Integral, Real
@@ -107,7 +107,7 @@ def _suggest_keywords[T](cls: type[T]) -> type[T]:
 
 
 @_suggest_keywords
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class SamplingParams:
     """vLLM's sampling parameters; its documentation holds for every field.
 
@@ -161,6 +161,13 @@ class SamplingParams:
         self._check_lists()
         self._normalise()
         self._check_together()
+
+    def __repr__(self) -> str:
+        """Only what differs from the defaults: 36 fields would bury it."""
+        plain = SamplingParams()
+        values = ((field.name, getattr(self, field.name), getattr(plain, field.name)) for field in fields(self))
+        shown = (f"{name}={value!r}" for name, value, default in values if value != default)
+        return f"SamplingParams({', '.join(shown)})"
 
     @classmethod
     def from_optional(cls, **given: Any) -> SamplingParams:

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from jaxpaged.models.architecture import Architecture
 from jaxpaged.models.functional import FunctionalDecoder, build_decoder
 from jaxpaged.models.registry import find_architecture
 from jaxpaged.models.spec import DecoderSpec
+from jaxpaged.quant.schemes import SCHEMES
 from jaxpaged.request_factory import RequestFactory
 from jaxpaged.sampling.sampler import Sampler
 from jaxpaged.sampling.stages import BUILTIN_STAGES
@@ -156,12 +157,14 @@ def _decoder(config: EngineConfig, model: _Model, mesh: Mesh) -> FunctionalDecod
     tensor_parallel = mesh.shape["model"]
     loop = config.compile.layer_loop
     platform = mesh.devices.flat[0].platform
-    spec = replace(model.spec, max_position=model.limit)
+    spec = model.spec.served_at(model.limit)
+    quantization = config.model.quantization
     return build_decoder(
         spec,
         dtype=model.dtype,
         tensor_parallel=tensor_parallel,
         layer_loop=LAYER_LOOP[platform] if loop == "auto" else loop,
+        scheme=SCHEMES[quantization] if quantization else None,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 from fastapi import Request
 from pydantic import BaseModel
@@ -10,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from server.errors import ApiError, bad_request
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
+BODY_SECONDS = 60.0
 
 
 async def read_body[Body: BaseModel](request: Request, model: type[Body], limit: int) -> Body:
@@ -41,11 +44,14 @@ async def _read(request: Request, limit: int) -> bytes:
         raise _too_large(limit)
     chunks, size = [], 0
     try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(limit)
-            chunks.append(chunk)
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise _too_large(limit)
+                chunks.append(chunk)
+    except TimeoutError as error:
+        raise ApiError(408, "The body took too long to arrive.", headers={"Connection": "close"}) from error
     except ClientDisconnect as error:
         raise bad_request("The connection closed before the body was complete.") from error
     return b"".join(chunks)

@@ -86,7 +86,7 @@ class CompletionDialect:
         positions: list[Position] = list(completion.logprobs or ())
         first = (0, "")
         if echo is not None:
-            scored = self._echoed.get(request_id, [])
+            scored = self._echoed.get(request_id) or [None]  # a prompt of one token has nothing to score
             # the first token's text is what the others leave of the echo
             others = sum(len(next(iter(position.values())).decoded_token or "") for position in scored if position)
             prompt = self._answer.batch[self._positions[request_id]]

@@ -20,13 +20,9 @@ from jaxpaged.errors import ConfigError, EngineDeadError, JaxPagedError, QueueFu
 
 RETRY_AFTER_SECONDS = 1
 _TYPES = {
-    400: "invalid_request_error",
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
-    405: "invalid_request_error",
-    413: "invalid_request_error",
-    415: "invalid_request_error",
     500: "internal_error",
     503: "service_unavailable",
 }

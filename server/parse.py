@@ -168,7 +168,7 @@ def _prompts(prompt: str | list[int] | list[str] | list[list[int]]) -> list[Prom
     if not prompt:
         raise bad_request("prompt is an empty list; give a text or token ids.", "prompt")
     if isinstance(prompt[0], int):
-        return [prompt]  # type: ignore[list-item]
+        return [prompt]
     if len(prompt) > MAX_PROMPTS:
         raise bad_request(f"prompt holds {len(prompt)} prompts; at most {MAX_PROMPTS} are taken.", "prompt")
     return prompt  # type: ignore[return-value]

@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from jaxpaged import AsyncLLM
+from server.http_protocol import BoundedHttp
 from server.serving import ServerOptions
 
 CLOSE_SECONDS = 2  # for connections that are open without a request
@@ -53,7 +54,7 @@ def uvicorn_config(app: ASGIApp, args: argparse.Namespace) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHttp,
         ws="none",
         lifespan="off",
         log_level=args.uvicorn_log_level,

@@ -197,14 +197,11 @@ def _add_field(group: argparse._ArgumentGroup, item: Field[Any], kind: Any) -> N
     elif get_origin(kind) is Literal:
         group.add_argument(*names, choices=get_args(kind), **keywords)
     else:
-        group.add_argument(*names, type=_CONVERTERS[get_origin(kind) or kind], **keywords, **_metavar(item.name))
+        keywords["metavar"] = item.name.rsplit("_", 1)[-1].upper()
+        group.add_argument(*names, type=_CONVERTERS[get_origin(kind) or kind], **keywords)
 
 
 _CONVERTERS: dict[Any, Callable[[str], Any]] = {int: integer, float: float, str: str, Mapping: json_object}
-
-
-def _metavar(name: str) -> dict[str, str]:
-    return {"metavar": name.rsplit("_", 1)[-1].upper()}
 
 
 def _without_none(kind: Any) -> Any:

@@ -10,12 +10,12 @@ SMALLEST = 8  # one-row bf16 products are 14x slower than padded ones on a CPU, 
 
 
 def ladder(largest: int, smallest: int = SMALLEST) -> tuple[int, ...]:
-    """Powers of two and the sizes half way between them, up to and including `largest`."""
+    """Powers of two up to and including `largest`, and the sizes half way between them where decoding steps lie."""
     sizes, size = [], smallest
     while size < largest:
         sizes.append(size)
         middle = size + size // 2
-        if middle < largest and size >= 4 * SMALLEST:
+        if middle < largest and 4 * SMALLEST <= size < 16 * SMALLEST:
             sizes.append(middle)
         size *= 2
     return (*sizes, largest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,8 +11,8 @@ import numpy as np
 from jaxpaged.messages import EngineOutput, TokenLogprobs
 from jaxpaged.request import Request
 from jaxpaged.sampling.sampler import Sampled
-from jaxpaged.scheduling.plan import ShardResult, StepPlan, StepResult
-from jaxpaged.scheduling.commit import Committed
+from jaxpaged.scheduling.commit import Committed, ShardCommit
+from jaxpaged.scheduling.plan import ShardPlan, ShardResult, StepPlan, StepResult
 from jaxpaged.scheduling.scheduler import Scheduler
 
 
@@ -64,19 +64,38 @@ class LogprobCollector:
             return
         for shard_index, (shard, commit) in enumerate(zip(plan.shards, committed.shards, strict=True)):
             heads = np.cumsum(shard.samples) - 1
-            done = {request.request_id: request for request in commit.finished}
             for request_id, index, kept in zip(commit.request_ids, commit.index, commit.num_tokens, strict=True):
-                request = requests.get(request_id) or done.get(request_id)
+                request = requests.get(request_id)
                 wanted = None if request is None else request.params.num_logprobs
                 if wanted is not None and kept:
                     where = shard_index, int(heads[index])
                     self._sampled[request_id] = [_entry(sampled, where, wanted)]
-            first = int(np.count_nonzero(shard.samples))
-            for offset, request_id in enumerate(owners[shard_index]):
-                request = requests.get(request_id) or done.get(request_id)
-                if request is not None and request.params.prompt_logprobs is not None:
-                    entry = _entry(sampled, (shard_index, first + offset), request.params.prompt_logprobs)
-                    self._prompts.setdefault(request_id, []).append(entry)
+            self._collect_prompts(sampled, shard_index, shard, commit, owners[shard_index], requests)
+
+    def _collect_prompts(
+        self,
+        sampled: Sampled,
+        shard_index: int,
+        shard: ShardPlan,
+        commit: ShardCommit,
+        owners: Sequence[str],
+        requests: Mapping[str, Request],
+    ) -> None:
+        """A prompt's positions come in order; position 0 begins it anew for a request that was preempted in the middle."""
+        first = int(np.count_nonzero(shard.samples))
+        ends = np.cumsum(shard.counts)
+        tokens = shard.prompt_logprob_rows[:, 0]
+        sequences = np.searchsorted(ends, tokens, side="right")
+        positions = shard.starts[sequences] + tokens - (ends - shard.counts)[sequences]
+        lines = zip(owners, positions.tolist(), commit.live[sequences].tolist(), strict=True)
+        for offset, (request_id, position, live) in enumerate(lines):
+            request = requests.get(request_id)
+            if not live or request is None or request.params.prompt_logprobs is None:
+                continue
+            if position == 0:
+                self._prompts[request_id] = []
+            entry = _entry(sampled, (shard_index, first + offset), request.params.prompt_logprobs)
+            self._prompts[request_id].append(entry)
 
     def attach(self, output: EngineOutput) -> None:
         """Put what was gathered on the outputs of this step; prompt positions go with the first sampled token."""

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Int32
 from numpy.typing import NDArray
 
@@ -23,10 +23,9 @@ from jaxpaged.errors import InvariantError
 from jaxpaged.kv.spec import CacheGroup
 from jaxpaged.sharding.mesh import DATA
 from jaxpaged.sharding.rules import sharding_of
-from pallas_kernels.paged_attention import PoolLayout
+from pallas_kernels.paged_attention import PoolLayout, read_pages, write_pages
 
 BATCH = 64  # pages that one call of a program takes; more are done in several calls
-DATA_SPEC = PartitionSpec(DATA)
 IntArray = NDArray[np.int32]
 
 
@@ -82,10 +81,7 @@ class KVPool:
     @classmethod
     def allocate(cls, geometry: PoolGeometry, num_pages: Sequence[int]) -> KVPool:
         """Zeroed pools of `num_pages[group]` pages in each data shard."""
-        abstract = geometry.abstract(num_pages)
-        shardings = tuple(geometry.sharding for _ in abstract)
-        make = jax.jit(lambda: tuple(jnp.zeros(pool.shape, pool.dtype) for pool in abstract), out_shardings=shardings)
-        return cls(make(), geometry)
+        return cls(_allocate_program(geometry, tuple(num_pages))(), geometry)
 
     def with_arrays(self, arrays: tuple[Array, ...]) -> KVPool:
         """The pool after a program that donated and returned its arrays."""
@@ -96,19 +92,17 @@ class KVPool:
         return self.arrays[group].shape[self.geometry.page_axis] // self.geometry.mesh.shape[DATA]
 
     def warm_up(self) -> KVPool:
-        """Compile every program of this file, on null pages only. Donates the pool."""
-        pool = self
-        null = np.zeros(1, np.int32)
-        for group in range(len(self.arrays)):
-            pool = pool.copy(group, [np.zeros((1, 2), np.int32)] * self.geometry.mesh.shape[DATA])
-            pool = pool.write(group, null, pool.read(group, null))
-        return pool
+        """Compile what copy, read and write need, so that nothing is compiled later; changes nothing."""
+        for array in self.arrays:
+            for program in (_copy_program, _read_program, _write_program):
+                program(self.geometry, array.shape)
+        return self
 
     def copy(self, group: int, copies: Sequence[Int32[np.ndarray, "k 2"]]) -> KVPool:
         """Copy pages, in order: `copies[shard]` holds rows (from, to) of that data shard. Donates the pool."""
         for pairs in copies:
             self._check(group, pairs)
-        array, program = self.arrays[group], _copy_program(self.geometry)
+        array, program = self.arrays[group], _copy_program(self.geometry, self.arrays[group].shape)
         for start in range(0, max(map(len, copies)), BATCH):
             parts = [pairs[start : start + BATCH] for pairs in copies]
             counts = np.array([len(part) for part in parts], np.int32)
@@ -121,7 +115,9 @@ class KVPool:
         parts = []
         for start in range(0, max(1, len(pages)), BATCH):
             part = pages[start : start + BATCH]
-            content = _read_program(self.geometry)(self.arrays[group], self._one_shard(part, shard))
+            content = _read_program(self.geometry, self.arrays[group].shape)(
+                self.arrays[group], self._one_shard(part, shard)
+            )
             parts.append(self._take(np.asarray(content), shard * BATCH, len(part)))
         return np.concatenate(parts, axis=self.geometry.page_axis)
 
@@ -134,7 +130,7 @@ class KVPool:
             whole = np.zeros(geometry.shape(group, BATCH), array.dtype)
             self._take(whole, shard * BATCH, len(part))[...] = self._take(content, start, len(part))
             placed = jax.device_put(whole, geometry.sharding)
-            array = _write_program(geometry)(array, self._one_shard(part, shard), placed)
+            array = _write_program(geometry, array.shape)(array, self._one_shard(part, shard), placed)
         return self._with(group, array)
 
     def _with(self, group: int, array: Array) -> KVPool:
@@ -170,9 +166,17 @@ def _padded(parts: Sequence[IntArray], tail: tuple[int, ...] = ()) -> IntArray:
 
 
 @cache
-def _copy_program(geometry: PoolGeometry) -> Callable[[Array, Array, Array], Array]:
+def _allocate_program(geometry: PoolGeometry, num_pages: tuple[int, ...]) -> Callable[[], tuple[Array, ...]]:
+    abstract = geometry.abstract(num_pages)
+    shardings = tuple(pool.sharding for pool in abstract)
+    return jax.jit(lambda: tuple(jnp.zeros(pool.shape, pool.dtype) for pool in abstract), out_shardings=shardings)
+
+
+@cache
+def _copy_program(geometry: PoolGeometry, shape: tuple[int, ...]) -> Callable[[Array, Array, Array], Array]:
     axis = geometry.page_axis
 
+    # A loop over the pairs that there are: a copy by index arrays would move BATCH pages for one pair.
     def local(pool: Array, pairs: Int32[Array, "1 b 2"], counts: Int32[Array, "1"]) -> Array:
         def one(i: Array, pool: Array) -> Array:
             page = lax.dynamic_slice_in_dim(pool, pairs[0, i, 0], 1, axis)
@@ -180,35 +184,44 @@ def _copy_program(geometry: PoolGeometry) -> Callable[[Array, Array, Array], Arr
 
         return lax.fori_loop(0, counts[0], one, pool)
 
-    return _per_shard_program(geometry, local, (DATA_SPEC, DATA_SPEC), donate=True)
+    return _compiled(geometry, shape, local, (_ids(geometry, BATCH, 2), _ids(geometry)), donate=True)
 
 
 @cache
-def _read_program(geometry: PoolGeometry) -> Callable[[Array, Array], Array]:
+def _read_program(geometry: PoolGeometry, shape: tuple[int, ...]) -> Callable[[Array, Array], Array]:
     def local(pool: Array, pages: Int32[Array, "1 b"]) -> Array:
-        return jnp.take(pool, pages[0], axis=geometry.page_axis, mode="clip")
+        return read_pages(pool, pages[0], geometry.layout)
 
-    return _per_shard_program(geometry, local, (DATA_SPEC,), donate=False)
+    return _compiled(geometry, shape, local, (_ids(geometry, BATCH),), donate=False)
 
 
 @cache
-def _write_program(geometry: PoolGeometry) -> Callable[[Array, Array, Array], Array]:
-    axis = geometry.page_axis
-
+def _write_program(geometry: PoolGeometry, shape: tuple[int, ...]) -> Callable[[Array, Array, Array], Array]:
     def local(pool: Array, pages: Int32[Array, "1 b"], content: Array) -> Array:
-        def one(i: Array, pool: Array) -> Array:
-            page = lax.dynamic_slice_in_dim(content, i, 1, axis)
-            return lax.dynamic_update_slice_in_dim(pool, page, pages[0, i], axis)
+        return write_pages(pool, pages[0], content, geometry.layout)
 
-        return lax.fori_loop(0, BATCH, one, pool)
+    pages = list(shape)
+    pages[geometry.page_axis] = BATCH * geometry.mesh.shape[DATA]
+    content = jax.ShapeDtypeStruct(tuple(pages), geometry.dtype, sharding=geometry.sharding)
+    return _compiled(geometry, shape, local, (_ids(geometry, BATCH), content), donate=True)
 
-    return _per_shard_program(geometry, local, (DATA_SPEC, geometry.sharding.spec), donate=True)
+
+def _ids(geometry: PoolGeometry, *tail: int) -> jax.ShapeDtypeStruct:
+    """Integers for each data shard."""
+    shape = (geometry.mesh.shape[DATA], *tail)
+    return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=sharding_of(geometry.mesh, ("shard",)))
 
 
-def _per_shard_program(
-    geometry: PoolGeometry, local: Callable[..., Array], specs: tuple[PartitionSpec, ...], *, donate: bool
+def _compiled(
+    geometry: PoolGeometry,
+    shape: tuple[int, ...],
+    local: Callable[..., Array],
+    arguments: tuple[jax.ShapeDtypeStruct, ...],
+    *,
+    donate: bool,
 ) -> Callable[..., Array]:
-    # Under shard_map no value is ever summed across devices, so every bit of a page survives.
-    pool = geometry.sharding.spec
-    mapped = jax.shard_map(local, mesh=geometry.mesh, in_specs=(pool, *specs), out_specs=pool, check_vma=False)
-    return jax.jit(mapped, donate_argnums=(0,) if donate else ())
+    """`local` on the pages and heads of each device. No value is summed across devices, so every bit survives."""
+    pool = jax.ShapeDtypeStruct(shape, geometry.dtype, sharding=geometry.sharding)
+    specs = tuple(argument.sharding.spec for argument in (pool, *arguments))
+    mapped = jax.shard_map(local, mesh=geometry.mesh, in_specs=specs, out_specs=specs[0], check_vma=False)
+    return jax.jit(mapped, donate_argnums=(0,) if donate else ()).lower(pool, *arguments).compile()

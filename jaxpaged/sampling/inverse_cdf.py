@@ -1,7 +1,7 @@
 """Draw a token from weights with one uniform number: the first token at which the running sum passes it.
 
-Two levels, so that the running sum is over 128 columns and then over one column, never over the vocabulary. Tokens
-are therefore met column by column; any fixed order draws from the same distribution.
+The running sum is over 128 columns, then within one column, never over the vocabulary. Tokens are therefore met column
+by column; any fixed order draws from the same distribution.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int32
 
-from jaxpaged.sampling.rows import LANES, at, column_sums, columns, first_true, prefix_sum
+from jaxpaged.sampling.rows import LANES, at, column_sums, columns, first_true, prefix_sum, row_sum
 
 
 def draw(weights: Float32[Array, "n v"], uniform: Float32[Array, " n"]) -> Int32[Array, " n"]:
     """A token with a weight above 0, chosen in proportion to the weights (>= 0, any scale)."""
-    sums = column_sums(weights)
-    total = prefix_sum(sums)[:, -1]
-    lane, rest = _first_past(sums, jax.lax.optimization_barrier(uniform * total))
+    return _walk(weights, jax.lax.optimization_barrier(uniform * row_sum(weights)))
+
+
+def _walk(weights: Float32[Array, "n v"], target: Float32[Array, " n"]) -> Int32[Array, " n"]:
+    if weights.shape[1] <= LANES:
+        return _first_past(weights, target)[0]
+    lane, rest = _first_past(column_sums(weights), target)
     column = jnp.take_along_axis(columns(weights), lane[:, None, None], axis=2)[:, :, 0]
-    place, _ = _first_past(column, rest)
-    return place * LANES + lane
+    return _walk(column, rest) * LANES + lane
 
 
 def _first_past(

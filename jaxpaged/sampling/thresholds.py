@@ -18,6 +18,7 @@ from jaxpaged.sampling.rows import at, count, first_true, prefix_sum, row_sum
 from jaxpaged.sampling.top_k import Top, top_k
 
 CANDIDATES = 64
+GROUP = 8
 EVERY_INDEX = jnp.iinfo(jnp.int32).max
 
 
@@ -61,32 +62,44 @@ def _no_cut(rows: int) -> Cut:
 
 
 def _top_k_cut(logits: Float32[Array, "n v"], best: Top, k: Int32[Array, " n"]) -> Cut:
-    rows, vocab = logits.shape
-    k = jnp.where((k <= 0) | (k > vocab), vocab, k)
-    last = jnp.minimum(k, best.values.shape[1]) - 1
-    among_best = Cut(at(best.values, last), at(best.indices, last))
-    search = (k > best.values.shape[1]) & (k < vocab)
+    width, vocab = best.values.shape[1], logits.shape[1]
+    used = (k > 0) & (k < vocab)
+    last = jnp.clip(k - 1, 0, width - 1)
+    cut = Cut(at(best.values, last), at(best.indices, last)).where(used, _no_cut(len(k)))
+    return _search(used & (k > width), cut, _search_top_k, (logits, k, best.values[:, -1]))
+
+
+def _search_top_k(logits: Float32[Array, "n v"], k: Int32[Array, " n"], high: Float32[Array, " n"]) -> Cut:
+    """The k-th largest logit, known to be at most `high`."""
 
     def enough(value: Float32[Array, " n"]) -> tuple[Array, Array]:
         above = count(logits >= value[:, None])
         return above >= k, above == k
 
-    low = jnp.full(rows, -jnp.inf, jnp.float32)
-    value = _largest_value(low, best.values[:, -1], enough, search)
-    searched = _cut_ties(logits, value, k - count(logits > value[:, None]), search)
-    return among_best.where(k <= best.values.shape[1], searched.where(search, _no_cut(rows)))
+    low = jnp.min(jnp.where(logits == -jnp.inf, jnp.inf, logits), axis=1)
+    value = _largest_value(low, high, enough)
+    return _cut_ties(logits, value, k - count(logits > value[:, None]))
 
 
 def _top_p_cut(weights: Float32[Array, "n v"], best: Top, top_p: Float32[Array, " n"]) -> Cut:
-    rows, vocab = weights.shape
     used = (top_p > 0) & (top_p < 1)
     total = row_sum(weights)
     wanted = jax.lax.optimization_barrier(top_p * total)
     best_weights = jnp.take_along_axis(weights, best.indices, axis=1)
     reached = prefix_sum(best_weights) >= wanted[:, None]
     last = jnp.minimum(first_true(reached), reached.shape[1] - 1)
-    among_best = Cut(at(best_weights, last), at(best.indices, last))
-    search = used & ~reached[:, -1]
+    cut = Cut(at(best_weights, last), at(best.indices, last)).where(used, _no_cut(len(top_p)))
+    return _search(used & ~reached[:, -1], cut, _search_top_p, (weights, wanted, total, best_weights[:, -1]))
+
+
+def _search_top_p(
+    weights: Float32[Array, "n v"],
+    wanted: Float32[Array, " n"],
+    total: Float32[Array, " n"],
+    high: Float32[Array, " n"],
+) -> Cut:
+    """The largest weight, known to be at most `high`, such that it and the heavier ones sum to `wanted`."""
+    vocab = weights.shape[1]
 
     def enough(value: Float32[Array, " n"]) -> tuple[Array, Array]:
         mass = row_sum(jnp.where(weights >= value[:, None], weights, 0))
@@ -94,40 +107,51 @@ def _top_p_cut(weights: Float32[Array, "n v"], best: Top, top_p: Float32[Array, 
 
     # Tokens lighter than this cannot together make up what may be left out.
     low = jnp.maximum(total - wanted, 0) * (0.5 / vocab)
-    value = _largest_value(low, best_weights[:, -1], enough, search)
+    value = _largest_value(low, high, enough)
     heavier = row_sum(jnp.where(weights > value[:, None], weights, 0))
     equals = jnp.ceil(jnp.maximum(wanted - heavier, 0) / jnp.maximum(value, jnp.finfo(jnp.float32).tiny))
-    needed = jnp.clip(equals, 1, vocab).astype(jnp.int32)
-    searched = _cut_ties(weights, value, needed, search)
-    return among_best.where(used & reached[:, -1], searched.where(search, _no_cut(rows)))
+    return _cut_ties(weights, value, jnp.clip(equals, 1, vocab).astype(jnp.int32))
 
 
-def _cut_ties(
-    x: Float32[Array, "n v"], value: Float32[Array, " n"], needed: Int32[Array, " n"], rows: Bool[Array, " n"]
-) -> Cut:
-    """The cut at `value` that keeps the first `needed` of the entries equal to it; in other rows anything."""
+def _search(rows: Bool[Array, " n"], cut: Cut, search: Callable[..., Cut], operands: tuple[Array, ...]) -> Cut:
+    """`cut` with the rows that are True replaced by search(*operands) of those rows.
+
+    Few rows need a search, so they are gathered and searched GROUP at a time.
+    """
+    size = min(GROUP, len(rows))
+    order = jnp.argsort(~rows, stable=True)
+
+    def one_group(group: Array, cut: Cut) -> Cut:
+        index = jax.lax.dynamic_slice_in_dim(order, group * size, size)
+        found = search(*(operand[index] for operand in operands))
+        found = found.where(rows[index], Cut(cut.value[index], cut.last[index]))
+        return Cut(cut.value.at[index].set(found.value), cut.last.at[index].set(found.last))
+
+    groups = (jnp.sum(rows.astype(jnp.int32), dtype=jnp.int32) + (size - 1)) // size
+    return jax.lax.fori_loop(0, groups, one_group, cut)
+
+
+def _cut_ties(x: Float32[Array, "n v"], value: Float32[Array, " n"], needed: Int32[Array, " n"]) -> Cut:
+    """The cut at `value` that keeps the first `needed` of the entries equal to it."""
     equal = x == value[:, None]
     index = jax.lax.broadcasted_iota(jnp.int32, x.shape, 1)
 
     def too_few(end: Int32[Array, " n"]) -> tuple[Array, Array]:
         return count(equal & (index < end[:, None])) < needed, jnp.zeros(end.shape, bool)
 
-    search = rows & (count(equal) > needed)
-    low, high = jnp.zeros_like(needed), jnp.full_like(needed, x.shape[1])
-    last = _bisect(low, jnp.where(search, high, low + 1), too_few)
-    return Cut(value, jnp.where(search, last, EVERY_INDEX))
+    some = count(equal) > needed
+    last = _bisect(jnp.zeros_like(needed), jnp.where(some, x.shape[1], 1).astype(jnp.int32), too_few)
+    return Cut(value, jnp.where(some, last, EVERY_INDEX))
 
 
 def _largest_value(
     low: Float32[Array, " n"],
     high: Float32[Array, " n"],
     holds: Callable[[Float32[Array, " n"]], tuple[Array, Array]],
-    rows: Bool[Array, " n"],
 ) -> Float32[Array, " n"]:
     """_bisect() over floats: the largest in [low, high] for which holds(), by their order-preserving integers."""
-    bits = jnp.minimum(_to_ordered(low), _to_ordered(high))
-    end = jnp.where(rows, _to_ordered(high), bits) + 1
-    return _from_ordered(_bisect(bits, end, lambda middle: holds(_from_ordered(middle))))
+    start, end = _to_ordered(jnp.minimum(low, high)), _to_ordered(high) + 1
+    return _from_ordered(_bisect(start, end, lambda middle: holds(_from_ordered(middle))))
 
 
 def _bisect(

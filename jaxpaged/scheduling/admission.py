@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import sub
 
 import numpy as np
 
@@ -29,7 +28,7 @@ def admit(shard: Shard, draft: StepDraft, requests: list[Request], hits: list[Pr
     """
     free = len(shard.rows.free)
     requests, hits = requests[:free], hits[:free]
-    counts = _first_chunks(shard, draft, requests, hits)
+    counts = _first_chunks(shard, draft, requests, hits) if requests else []
     taken = len(counts)
     if taken:
         _occupy(shard, draft, requests[:taken], hits[:taken], np.array(counts, np.int32), now)
@@ -38,14 +37,19 @@ def admit(shard: Shard, draft: StepDraft, requests: list[Request], hits: list[Pr
 
 def _first_chunks(shard: Shard, draft: StepDraft, requests: list[Request], hits: list[PrefixHit]) -> list[int]:
     """The tokens that each of the first requests computes in this step, up to the first that does not fit."""
-    left, counts, size = _unreserved_pages(shard, draft), [], shard.page_size
-    for request, hit in zip(requests, hits, strict=True):
-        cached = hit.num_pages
-        needs = _pages_beside(shard, draft, request, hit) if cached else request.page_need
-        left = list(map(sub, left, needs))
-        if min(left) < 0 or draft.budget < 1 or draft.heads < 1:
+    needs = np.array([request.page_need for request in requests], np.int32)
+    behind = [len(request.tokens) for request in requests]
+    for index, hit in enumerate(hits):
+        if hit.num_pages:
+            needs[index] = _pages_beside(shard, draft, requests[index], hit)
+            behind[index] -= hit.num_pages * shard.page_size
+    fits = (needs.cumsum(axis=0) <= _unreserved_pages(shard, draft)).all(axis=1)
+    counts: list[int] = []
+    for tokens, request in zip(behind[: len(fits) if fits.all() else int(fits.argmin())], requests, strict=False):
+        count = draft.take_chunk(tokens, request.prompt_heads)
+        if not count:
             break
-        counts.append(draft.take_chunk(len(request.tokens) - cached * size, request.prompt_heads))
+        counts.append(count)
     return counts
 
 
@@ -61,9 +65,10 @@ def _pages_beside(shard: Shard, draft: StepDraft, request: Request, hit: PrefixH
 
 
 def _unreserved_pages(shard: Shard, draft: StepDraft) -> list[int]:
-    """Available pages per group, less those that rows in the middle of their prompts will need."""
+    """Available pages per group, less what this step takes and what rows in the middle of their prompts will need."""
     rows = shard.rows
-    left = [allocator.available for allocator in shard.allocators]
+    pairs = zip(shard.allocators, draft.growths, strict=True)
+    left = [allocator.available - growth.num_pages for allocator, growth in pairs]
     behind = np.array(draft.catching_up + draft.admitted, np.intp)
     if len(behind):
         wanted = (rows.planned_tokens[behind] + (shard.page_size - 1)) // shard.page_size
@@ -81,7 +86,7 @@ def _occupy(
     counts: IntArray,
     now: float,
 ) -> None:
-    """Put requests into rows, with their cached pages and new ones for their first chunks."""
+    """Put requests into rows, with their cached pages; grow() adds new ones for their first chunks."""
     rows, size = shard.rows, shard.page_size
     cached_pages = np.array([hit.num_pages for hit in hits], np.int32)
     cached = cached_pages * size
@@ -91,10 +96,12 @@ def _occupy(
     rows.published[taken] = cached_pages
     end = (cached + counts + (size - 1)) // size
     fresh = end - cached_pages
-    entries = rows.table_index(taken, cached_pages, fresh)
-    for table, end_page, allocator in zip(rows.tables, rows.end_page, shard.allocators, strict=True):
-        table.reshape(-1)[entries] = allocator.allocate(len(entries))
-        end_page[taken] = end
+    total = int(fresh.sum())
+    for end_page, growth in zip(rows.end_page, draft.growths, strict=True):
+        end_page[taken] = cached_pages
+        growth.rows.append(taken)
+        growth.counts.append(fresh)
+        growth.num_pages += total
     if shard.hasher is not None:
         shard.stats.prefix_queries += sum([len(request.tokens) for request in requests])
         shard.stats.prefix_hits += int(cached.sum())

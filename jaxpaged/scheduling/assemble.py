@@ -150,4 +150,5 @@ def _admission(request: Request, pages: tuple[IntArray, ...], computed: int) -> 
         pages,
         known,
         request.prompt_embeds,
+        request.eos_token_ids,
     )

@@ -1,8 +1,8 @@
 """A map from page digest to page, as numpy arrays, so that thousands of pages are found, added and removed at once.
 
 Organised as a processor's cache: the digest chooses a set of eight places, and lives in one of them. No chains, no
-tombstones, no rebuilding. Digests are uniformly distributed, and the sets are on average a quarter full; a digest whose
-set is full is not kept, which costs a later hit and nothing else.
+tombstones, no rebuilding. Digests are uniformly distributed, and there are more sets than pages; a digest whose set is
+full is not kept, which costs a later hit and nothing else.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class DigestTable:
     """Owner of what is known about the content of pages. Page 0 stands for "not found"."""
 
     def __init__(self, num_pages: int) -> None:
-        num_sets = 1 << max(num_pages // 2, 1).bit_length()
+        num_sets = 1 << num_pages.bit_length()
         self._mask = np.uint64(num_sets - 1)
         self._sets = np.zeros((num_sets, WAYS), np.int32)
         self._places = self._sets.reshape(-1)

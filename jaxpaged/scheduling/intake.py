@@ -52,7 +52,7 @@ class Intake:
         child.cache_salt, child.content_hashes = parent.cache_salt, parent.content_hashes
         child.adapter, child.adapter_version = parent.adapter, parent.adapter_version
         child.prompt_embeds = parent.prompt_embeds
-        child.prefix_key, child.page_digests = parent.prefix_key, page_digests
+        child.page_digests = page_digests
         self._rank_and_limit(child, tokens)
 
     def set_back(self, request: Request, tokens: IntArray) -> None:

@@ -65,11 +65,10 @@ class PrefixHasher:
         At least one token is left to compute, and a prompt whose log probabilities are wanted skips nothing.
         """
         size, tokens = self.page_size, request.tokens
-        request.prefix_key = request.prefix_key or self.key(request)
-        digests = [request.page_digests]
-        parent = request.page_digests[-DIGEST_BYTES:] or request.prefix_key
+        digests = [request.page_digests or self.key(request)]
+        parent = digests[0][-DIGEST_BYTES:]
         data, width = tokens.tobytes(), 4 * size
-        for page in range(len(request.page_digests) // DIGEST_BYTES, len(tokens) // size):
+        for page in range(len(digests[0]) // DIGEST_BYTES - 1, len(tokens) // size):
             content = self.content(request, page) if request.content_hashes else b""
             parent = self.page(parent + data[page * width : (page + 1) * width], content)
             digests.append(parent)
@@ -105,7 +104,7 @@ class PrefixCache:
         if any(pages.any() for pages in found):
             end = 0
             for index, request in enumerate(requests):
-                begin, end = end, end + len(request.page_digests) // DIGEST_BYTES
+                begin, end = end + 1, end + len(request.page_digests) // DIGEST_BYTES
                 # With full attention, nothing is usable without the first page.
                 if request.usable_pages and (found[0][begin] or not self._any_full):
                     hits[index] = self._hit([pages[begin : begin + request.usable_pages] for pages in found])

@@ -24,8 +24,8 @@ def publish_full_pages(shard: Shard, hasher: PrefixHasher, sampled: BoolArray) -
     first, last = rows.published[grown], full[grown]
     _hash_pages(rows, hasher, grown, last)
     counts = last - first
-    digests = rows.digests.reshape(-1, DIGEST_BYTES // 8)[rows.digest_index(grown, first, counts)]
     entries = rows.table_index(grown, first, counts)
+    digests = rows.digests.reshape(-1, DIGEST_BYTES // 8)[entries + 1]
     for table, allocator in zip(rows.tables, shard.allocators, strict=True):
         pages = table.reshape(-1)[entries]
         if pages.all():

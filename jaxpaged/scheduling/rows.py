@@ -32,11 +32,11 @@ class Rows:
     stop, more_stops [K, row]: tokens that end it, NO_TOKEN where there are fewer. first_page, end_page [g][row]: the
     live part of the page table [g][row, P]; outside it the table holds the null page.
     digests [row, 1 + page]: what names the content of the first `hashed` pages, after the parent of the first page;
-    `published` of them the prefix cache was offered.
+    `published` of them the prefix cache was offered. Tables are one wider than they need be, as wide as the digests.
     """
 
     def __init__(self, max_num_seqs: int, max_model_len: int, page_size: int, num_groups: int) -> None:
-        size, pages = max_num_seqs + 1, -(-max_model_len // page_size)
+        size, width = max_num_seqs + 1, -(-max_model_len // page_size) + 1
         self._columns = np.zeros((NUM_WORDS + NUM_COUNTERS + 2 * num_groups, size), np.int32)
         self._words = self._columns[:NUM_WORDS]
         self.prompt_len, self.limit, self.stop_from, self.variant = self._words[: VARIANT + 1]
@@ -49,8 +49,8 @@ class Rows:
         self.active = np.zeros(size, np.bool_)
         self.more_stops = np.zeros((0, size), np.int32)
         self.history = np.zeros((size, max_model_len), np.int32)
-        self.tables = tuple(np.zeros((size, pages), np.int32) for _ in range(num_groups))
-        self.digests: Digests = np.zeros((size, 1 + pages, DIGEST_BYTES // 8), np.uint64)
+        self.tables = tuple(np.zeros((size, width), np.int32) for _ in range(num_groups))
+        self.digests: Digests = np.zeros((size, width, DIGEST_BYTES // 8), np.uint64)
         self.requests: NDArray[np.object_] = np.full(size, None, dtype=object)
         self.ids: NDArray[np.object_] = np.full(size, None, dtype=object)
         self.free = list(range(max_num_seqs, 0, -1))
@@ -69,12 +69,11 @@ class Rows:
         return rows * self.history.shape[1] + positions
 
     def table_index(self, rows: RowArray, first: IntArray, counts: IntArray) -> RowArray:
-        """Where in a flat page table entries first, first+1, ... of each row stand: [sum(counts)]."""
-        return ragged_range(rows * self.tables[0].shape[1] + first, counts)
+        """Where in a flat page table entries first, first+1, ... of each row stand: [sum(counts)].
 
-    def digest_index(self, rows: RowArray, first: IntArray, counts: IntArray) -> RowArray:
-        """Where in the flat digests those of pages first, first+1, ... of each row stand: [sum(counts)]."""
-        return ragged_range(rows * self.digests.shape[1] + first + 1, counts)
+        Their digests stand one place further in the flat digests.
+        """
+        return ragged_range(rows * self.digests.shape[1] + first, counts)
 
     def occupy(self, requests: list[Request], cached: IntArray, shard: int, now: float) -> RowArray:
         """Give each request a free row, `cached` [n] of its tokens being computed already. Returns the rows [n]."""
@@ -97,7 +96,7 @@ class Rows:
         self._words[:, rows] = np.concatenate([request.row_words for request in requests]).reshape(count, NUM_WORDS).T
         self.num_tokens[rows] = self.planned_tokens[rows] = lengths
         self.computed[rows] = self.planned_computed[rows] = cached
-        if requests[0].prefix_key:
+        if requests[0].page_digests:
             self._set_digests(rows, requests)
         return rows
 
@@ -117,16 +116,15 @@ class Rows:
         return known
 
     def page_digests(self, row: int) -> bytes:
-        """The digests of a row's hashed pages."""
-        return self.digests[row, 1 : 1 + self.hashed[row]].tobytes()
+        """The parent of a row's first page and the digests of its hashed pages; empty where there are none."""
+        return self.digests[row, : 1 + self.hashed[row]].tobytes() if self.hashed[row] else b""
 
     def _set_digests(self, rows: RowArray, requests: list[Request]) -> None:
-        digests = as_digests(b"".join([request.page_digests for request in requests]))
-        hashed = np.array([len(request.page_digests) for request in requests], np.int32) // DIGEST_BYTES
+        digests = [request.page_digests for request in requests]
+        counts = np.array(list(map(len, digests)), np.int32) // DIGEST_BYTES
         flat = self.digests.reshape(-1, DIGEST_BYTES // 8)
-        flat[self.digest_index(rows, np.zeros_like(hashed), hashed)] = digests
-        self.digests[rows, 0] = as_digests(b"".join([request.prefix_key for request in requests]))
-        self.hashed[rows] = hashed
+        flat[ragged_range(rows * self.digests.shape[1], counts)] = as_digests(b"".join(digests))
+        self.hashed[rows] = counts - 1
 
     def _set_more_stops(self, row: int, ids: list[int]) -> None:
         missing = len(ids) - len(self.more_stops)

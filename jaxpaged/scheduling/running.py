@@ -7,14 +7,29 @@ so a long prompt delays them by no more than the chunk it shares a step with.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
 from jaxpaged.request import Request
-from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray
+from jaxpaged.scheduling.arrays import NO_INTS, NO_ROWS, BoolArray, IntArray, RowArray
+from jaxpaged.scheduling.pages import PageAllocator
 from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.shard import Shard
+
+
+@dataclass(slots=True)
+class Growth:
+    """Pages that rows of a step lack in one cache group: `counts` of them, part for part with `rows`.
+
+    copies: (row, table index) where a row would write to a page that it shares. num_pages: what all that takes.
+    num_told: how many of the lacking pages page_writes must tell, the first; admissions tell those of their rows.
+    """
+
+    rows: list[RowArray]
+    counts: list[IntArray]
+    copies: list[tuple[int, int]]
+    num_pages: int
+    num_told: int
 
 
 @dataclass(slots=True)
@@ -29,10 +44,11 @@ class StepDraft:
     heads: int
     decoding: BoolArray
     catching_up: list[int]
-    chunk_rows: RowArray = field(default_factory=lambda: np.zeros(0, np.intp))
-    chunk_counts: IntArray = field(default_factory=lambda: np.zeros(0, np.int32))
+    chunk_rows: RowArray = field(default_factory=lambda: NO_ROWS)
+    chunk_counts: IntArray = field(default_factory=lambda: NO_INTS)
     admitted: list[int] = field(default_factory=list)
     guesses: dict[int, int] = field(default_factory=dict)
+    growths: list[Growth] = field(default_factory=list)
     page_writes: list[IntArray] = field(default_factory=list)
     page_copies: list[list[tuple[int, int]]] = field(default_factory=list)
     preempted: list[Request] = field(default_factory=list)
@@ -69,20 +85,8 @@ class StepDraft:
         self.chunk_rows, self.chunk_counts = self.chunk_rows[kept], self.chunk_counts[kept]
 
 
-class _Growth(NamedTuple):
-    """Rows of a step that lack pages in one cache group, and how many; and table entries to copy before writing."""
-
-    rows: RowArray
-    counts: IntArray
-    copies: list[tuple[int, int]]
-
-    @property
-    def num_pages(self) -> int:
-        return int(self.counts.sum()) + len(self.copies)
-
-
 def draft_running(shard: Shard, budget: int, heads: int, now: float) -> StepDraft:
-    """Choose tokens for all running rows and give them their pages, preempting the lowest-ranked where they run out."""
+    """Choose tokens for all running rows, preempting the last in rank where there are not pages enough for all."""
     rows = shard.rows
     # A row whose planned tokens reach the limit has all that it may generate in flight.
     behind = (rows.planned_tokens - rows.planned_computed) * (rows.planned_tokens < rows.limit)
@@ -94,9 +98,27 @@ def draft_running(shard: Shard, budget: int, heads: int, now: float) -> StepDraf
     if shard.guesses:
         _draft_guesses(shard, draft)
     _release_passed_pages(shard)
-    for group, growth in enumerate(_preempt_until_it_fits(shard, draft, now)):
-        _grow(shard, draft, group, growth)
+    draft.growths = _preempt_until_it_fits(shard, draft, now)
     return draft
+
+
+def grow(shard: Shard, draft: StepDraft) -> None:
+    """Give the rows of the step their missing pages, and pages of their own where they share the one they write to."""
+    rows = shard.rows
+    for allocator, table, end, growth in zip(shard.allocators, rows.tables, rows.end_page, draft.growths, strict=True):
+        copied, changed = _copy_shared(allocator, table, growth.copies)
+        grown, counts = np.concatenate(growth.rows), np.concatenate(growth.counts)
+        entries = rows.table_index(grown, end[grown], counts)
+        pages = allocator.allocate(len(entries))
+        table.reshape(-1)[entries] = pages
+        end[grown] += counts
+        told = growth.num_told
+        writes = np.empty((told + len(changed), 3), np.int32)
+        writes[:told, 0], writes[:told, 1] = np.divmod(entries[:told], table.shape[1])
+        writes[:told, 2] = pages[:told]
+        writes[told:] = np.array(changed, np.int32).reshape(-1, 3)
+        draft.page_writes.append(writes)
+        draft.page_copies.append(copied)
 
 
 def _draft_chunks(rows: Rows, draft: StepDraft, behind: IntArray) -> None:
@@ -145,29 +167,30 @@ def _release_passed_pages(shard: Shard) -> None:
             old[moved] = first[moved]
 
 
-def _preempt_until_it_fits(shard: Shard, draft: StepDraft, now: float) -> list[_Growth]:
+def _preempt_until_it_fits(shard: Shard, draft: StepDraft, now: float) -> list[Growth]:
     """What each group needs, after taking the last in rank off their rows until the pages suffice."""
     rows = shard.rows
     while True:
         growths = [_growth(shard, draft, group) for group in range(len(shard.allocators))]
         if all(growth.num_pages <= pages.available for growth, pages in zip(growths, shard.allocators, strict=True)):
             return growths
-        victim = max(np.flatnonzero(rows.active).tolist(), key=lambda row: rows.request(row).rank)
+        victim = max(rows.active.nonzero()[0].tolist(), key=lambda row: rows.request(row).rank)
         draft.preempted.append(shard.preempt(victim, now))
         draft.drop(victim)
 
 
-def _growth(shard: Shard, draft: StepDraft, group: int) -> _Growth:
+def _growth(shard: Shard, draft: StepDraft, group: int) -> Growth:
     rows, size = shard.rows, shard.page_size
     end = rows.end_page[group]
     grown = (draft.decoding & (rows.planned_computed >= end * size)).nonzero()[0]
     counts = np.ones(len(grown), np.int32)
+    total, lacking = len(grown), NO_INTS
     if len(draft.chunk_rows):
         wanted = rows.planned_computed[draft.chunk_rows] + draft.chunk_counts
         lacking = np.maximum((wanted + (size - 1)) // size - end[draft.chunk_rows], 0)
-        grown, counts = np.concatenate((grown, draft.chunk_rows)), np.concatenate((counts, lacking))
+        total += int(lacking.sum())
     copies = _shared_writes(shard, draft, group) if shard.allocators[group].has_forks else []
-    return _Growth(grown, counts, copies)
+    return Growth([grown, draft.chunk_rows], [counts, lacking], copies, total + len(copies), total)
 
 
 def _shared_writes(shard: Shard, draft: StepDraft, group: int) -> list[tuple[int, int]]:
@@ -180,26 +203,15 @@ def _shared_writes(shard: Shard, draft: StepDraft, group: int) -> list[tuple[int
     return [(row, index) for row, index in places if allocator.must_copy(int(table[row, index]))]
 
 
-def _grow(shard: Shard, draft: StepDraft, group: int, growth: _Growth) -> None:
-    """Give the rows their missing pages, and pages of their own where they share the one they write to."""
-    table, end, allocator = shard.rows.tables[group], shard.rows.end_page[group], shard.allocators[group]
-    changed, copied = [], []
-    for row, index in growth.copies:
+def _copy_shared(
+    allocator: PageAllocator, table: IntArray, places: list[tuple[int, int]]
+) -> tuple[list[tuple[int, int]], list[tuple[int, int, int]]]:
+    """Give places (row, table index) pages of their own: what to copy (from, to), and the changed entries."""
+    copied, changed = [], []
+    for row, index in places:
         shared = int(table[row, index])
         if allocator.must_copy(shared):  # not if the other holder has just moved away
             table[row, index] = own = allocator.copy_on_write(shared)
-            changed.append((row, index, own))
             copied.append((shared, own))
-    pages = allocator.allocate(int(growth.counts.sum()))
-    writes = np.empty((len(pages) + len(changed), 3), np.int32)
-    if len(pages):
-        entries = shard.rows.table_index(growth.rows, end[growth.rows], growth.counts)
-        table.reshape(-1)[entries] = pages
-        end[growth.rows] += growth.counts
-        new = writes[: len(pages)]
-        new[:, 0], new[:, 1] = np.divmod(entries, table.shape[1])
-        new[:, 2] = pages
-    if changed:
-        writes[len(pages) :] = changed
-    draft.page_writes.append(writes)
-    draft.page_copies.append(copied)
+            changed.append((row, index, own))
+    return copied, changed

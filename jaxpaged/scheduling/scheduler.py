@@ -27,7 +27,7 @@ from jaxpaged.scheduling.intake import Intake
 from jaxpaged.scheduling.plan import StepPlan, StepResult
 from jaxpaged.scheduling.prefix_cache import PrefixHasher, PrefixHit
 from jaxpaged.scheduling.rows import Rows
-from jaxpaged.scheduling.running import StepDraft, draft_running
+from jaxpaged.scheduling.running import StepDraft, draft_running, grow
 from jaxpaged.scheduling.shard import Shard
 from jaxpaged.scheduling.stats import KVStats, SchedulerStats, kv_stats
 from jaxpaged.scheduling.waiting import WaitingQueue
@@ -148,6 +148,8 @@ class Scheduler:
             self._admit(drafts, now)
         if all(draft.is_empty for draft in drafts):
             return None
+        for shard, draft in zip(self.shards, drafts, strict=True):
+            grow(shard, draft)
         plans, flights = zip(*map(assemble, self.shards, drafts), strict=True)
         self._step += 1
         if self._step % SAMPLE_PAGES_EVERY == 1:
@@ -182,7 +184,7 @@ class Scheduler:
         for shard in self.shards:
             shard.forget_prefixes()
         for request in self.requests.values():
-            request.prefix_key = request.page_digests = b""
+            request.page_digests = b""
             self.hasher.prepare(request)
 
     def hold(self, name: str, request_id: str) -> None:

@@ -129,7 +129,7 @@ class Shard:
         """Raise InvariantError when rows, tables and pages disagree."""
         rows = self.rows
         active = np.flatnonzero(rows.active)
-        for group, allocator in enumerate(self.allocators):
+        for group, (allocator, geometry) in enumerate(zip(self.allocators, self.geometry, strict=True)):
             table, first, end = rows.tables[group], rows.first_page[group], rows.end_page[group]
             columns = np.arange(table.shape[1])
             live = (columns >= first[:, None]) & (columns < end[:, None]) & rows.active[:, None]
@@ -137,6 +137,8 @@ class Shard:
                 raise InvariantError("page tables: an entry is missing or stale")
             if (end[active] * self.page_size < rows.planned_computed[active]).any():
                 raise InvariantError("page tables: planned tokens have no page")
+            if any(first[row] > geometry.first_page(int(rows.planned_computed[row])) for row in active.tolist()):
+                raise InvariantError("page tables: a page that the next token sees was let go")
             allocator.check(table[live])
         occupied = [row for row, request in enumerate(rows.requests.tolist()) if request is not None]
         problems = {

@@ -37,6 +37,7 @@ def check_mesh(mesh: Mesh) -> Mesh:
     if mesh.axis_names != AXES:
         raise ConfigError(f"the mesh has axes {mesh.axis_names}; make one with the axes {AXES}.")
     if any(kind != AxisType.Auto for kind in mesh.axis_types):
-        raise ConfigError("the mesh has explicit or manual axes; make it with axis_types=(AxisType.Auto, AxisType.Auto).")
+        raise ConfigError(
+            "the mesh has explicit or manual axes; make it with axis_types=(AxisType.Auto, AxisType.Auto)."
+        )
     return mesh
-

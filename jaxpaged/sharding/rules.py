@@ -1,4 +1,4 @@
-"""One table: the logical axes of parameters, pools and batches -> mesh axes. The only place that decides who holds what."""
+"""One table: logical axes of parameters, pools and batches -> mesh axes. The only place that decides who holds what."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class CheckpointReader:
     mesh: Mesh
 
     def read(self, names: Sequence[str]) -> dict[str, jax.Array]:
-        """Load these tensors in the file's dtype, their first axis over `model` where it divides. Raises WeightError."""
+        """These tensors in the file's dtype, their first axis over `model` where it divides. Raises WeightError."""
         loaded: dict[str, jax.Array] = {}
         context = ocp.Context()
         context.checkpoint_layout = ocp.options.CheckpointLayout.SAFETENSORS

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeGuard
 
 import ml_dtypes
 import numpy as np
@@ -35,9 +35,12 @@ DTYPES: Mapping[str, np.dtype] = MappingProxyType(
         "I16": np.dtype(np.int16),
         "U32": np.dtype(np.uint32),
         "I32": np.dtype(np.int32),
+        "U64": np.dtype(np.uint64),
+        "I64": np.dtype(np.int64),
         "F16": np.dtype(np.float16),
         "BF16": np.dtype(ml_dtypes.bfloat16),
         "F32": np.dtype(np.float32),
+        "F64": np.dtype(np.float64),
         "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
         "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
     }
@@ -144,9 +147,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _entry(path: Path, tensor: str, info: Any) -> TensorEntry:
-    fields = info if isinstance(info, dict) else {}
-    dtype, shape, offsets = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
-    if dtype not in DTYPES:
+    fields: dict[str, Any] = info if isinstance(info, dict) else {}
+    dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise WeightError(f"{path}: {tensor} has the dtype {dtype}; readable are {', '.join(DTYPES)}.")
     if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
         raise WeightError(f"{path}: {tensor} has a broken shape or offsets ({shape}, {offsets}); fetch the file again.")
@@ -159,7 +162,7 @@ def _entry(path: Path, tensor: str, info: Any) -> TensorEntry:
     return entry
 
 
-def _naturals(values: Any) -> bool:
+def _naturals(values: Any) -> TypeGuard[list[int]]:
     return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 
 

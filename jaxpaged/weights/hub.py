@@ -1,4 +1,4 @@
-"""Find a model: the bundled one, a local directory, or a repository of the Hugging Face hub. Nothing in it is executed."""
+"""Find a model: the bundled one, a local directory, or a repository of the hub. Nothing in it is executed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Checkpoint -> the decoder's leaves, sharded over the mesh, ready to serve.
 
-    hub (directory) -> headers (what is there) -> rules (a plan: every tensor used exactly once)
-      -> checkpoint (Orbax reads, a batch ahead) -> assembly (transform, cast, place)
+hub (directory) -> headers (what is there) -> rules (a plan: every tensor used exactly once)
+  -> checkpoint (Orbax reads, a batch ahead) -> assembly (transform, cast, place)
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Converted checkpoints: the leaves as they are served, in Orbax's own format, beside the settings of the model.
 
-    directory/jaxpaged.json    what the leaves were prepared for
-    directory/orbax/leaves/    the leaves by path, each an uncompressed zarr3 array
-    directory/config.json ...  the model's settings and its tokenizer
+directory/jaxpaged.json    what the leaves were prepared for
+directory/orbax/leaves/    the leaves by path, each an uncompressed zarr3 array
+directory/config.json ...  the model's settings and its tokenizer
 """
 
 from __future__ import annotations
@@ -88,10 +88,12 @@ def _read_leaf(path: Path, info: ParamInfo, sharding: NamedSharding) -> Array:
     try:
         stored = tensorstore.open(spec, context=tensorstore.Context(MAPPED), open=True, read=True).result()
         return jax.make_array_from_callback(
-            info.shape, sharding, lambda index: read(*((each.start, each.stop) for each in index))
+            info.shape, sharding, lambda index: read(*((each.start, each.stop) for each in index or ()))
         )
     except ValueError as error:
-        raise WeightError(f"{path} is damaged ({str(error).partition(chr(10))[0]}); convert the model again.") from error
+        raise WeightError(
+            f"{path} is damaged ({str(error).partition(chr(10))[0]}); convert the model again."
+        ) from error
 
 
 def _aligned(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
@@ -136,4 +138,3 @@ def _check_finite(directory: Path, params: Sequence[ParamInfo], leaves: Sequence
     bad = [info.path for info, ok in zip(params, flags, strict=True) if not ok]
     if bad:
         raise WeightError(f"{directory}: NaN or infinity in {', '.join(bad)}; convert the model again.")
-

@@ -11,14 +11,24 @@ class XlaConfig:
 
     kv_block: keys of one online-softmax step. It is part of the numerics: a row's result depends on it, so it may
         depend on the page size only, never on the batch.
-    decode_tiles: sequences of one decode step, widest first; what a wide tile leaves over goes to the next one.
-    chunk_tokens, chunk_tiles: query tokens of a tile of a prefill chunk, tiles of one step (again widest first).
+    decode_tile: most sequences of one decode step. chunk_tokens: query tokens of a tile of a prefill chunk;
+    chunk_tile: most such tiles of one step.
+
+    One width of each per program: every further one costs about 0.8 s of compilation, and results do not depend on it.
     """
 
     kv_block: int = 128
-    decode_tiles: tuple[int, ...] = (32, 8, 2)
+    decode_tile: int = 16
     chunk_tokens: int = 32
-    chunk_tiles: tuple[int, ...] = (4, 1)
+    chunk_tile: int = 4
 
     def pages_per_block(self, page_size: int) -> int:
         return max(1, self.kv_block // page_size)
+
+    def decode_width(self, tokens: int) -> int:
+        """Sequences of one decode step in a program of `tokens` tokens: a quarter of them, so that padding stays small."""
+        return min(self.decode_tile, max(2, tokens // 4))
+
+    def chunk_width(self, tokens: int) -> int:
+        """Tiles of one step of a prefill chunk."""
+        return min(self.chunk_tile, max(1, tokens // self.chunk_tokens))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from jaxpaged import TokensPrompt
+from jaxpaged import TextPrompt, TokensPrompt
 from jaxpaged.input_processor import PreparedRequest
 from server.body import read_body
 from server.completion_dialect import CompletionDialect
@@ -44,20 +43,20 @@ def completions_router(serving: Serving) -> APIRouter:
 
 async def _prepare(serving: Serving, call: CompletionCall, prompt: Prompt) -> PreparedRequest:
     llm = serving.llm
-    fields: dict[str, Any] = {} if call.cache_salt is None else {"cache_salt": call.cache_salt}
+    given: TextPrompt | TokensPrompt
+    if isinstance(prompt, str) and call.truncate is None:
+        given = TextPrompt(prompt=prompt)
+    else:
+        ids = prompt
+        if isinstance(ids, str):
+            ids = await llm.encode_text(ids, add_special_tokens=call.add_special_tokens)
+        if call.truncate is not None:
+            ids = truncated(ids, call.truncate, llm.info.max_model_len, call.params)
+        given = TokensPrompt(prompt_token_ids=ids)
+    if call.cache_salt is not None:
+        given["cache_salt"] = call.cache_salt
     tokenization = {} if call.add_special_tokens else {"add_special_tokens": False}
-    if call.truncate is not None:
-        text = prompt if isinstance(prompt, str) else None
-        ids = prompt if text is None else await llm.encode_text(text, add_special_tokens=call.add_special_tokens)
-        ids = truncated(ids, call.truncate, llm.info.max_model_len, call.params)
-        return await llm.prepare(TokensPrompt(prompt_token_ids=ids, **fields), call.params, priority=call.priority)
-    given = {"prompt": prompt} if isinstance(prompt, str) else {"prompt_token_ids": prompt}
-    return await llm.prepare(
-        {**given, **fields},  # type: ignore[arg-type]
-        call.params,
-        priority=call.priority,
-        tokenization_kwargs=tokenization,
-    )
+    return await llm.prepare(given, call.params, priority=call.priority, tokenization_kwargs=tokenization)
 
 
 def _echoes(serving: Serving, call: CompletionCall, batch: list[PreparedRequest]) -> list[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import jax
 import numpy as np
@@ -13,7 +15,10 @@ from safetensors.numpy import save_file
 
 from jaxpaged.config import CacheConfig, CompileConfig, EngineConfig, ModelConfig, ParallelConfig, SchedulerConfig
 from jaxpaged.engine import Engine
+from jaxpaged.execution import programs
+from jaxpaged.sampling.variant import Variant
 
+GREEDY = (Variant.GREEDY,)
 VOCAB = 131
 CONTEXT = 192
 LLAMA: Mapping[str, Any] = {
@@ -117,6 +122,24 @@ def engine_config(directory: Path, *, logits_processors: Sequence[Any] = (), **o
 
 
 def build(
-    directory: Path, *, mesh: jax.sharding.Mesh | None = None, devices: Sequence[jax.Device] | None = None, **options: Any
+    directory: Path,
+    variants: Sequence[Variant] = tuple(Variant),
+    *,
+    mesh: jax.sharding.Mesh | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    **options: Any,
 ) -> Engine:
-    return Engine.build(engine_config(directory, **options), mesh=mesh, devices=devices, progress=False)
+    """An engine that is ready for requests of these sampler variants; others would be a CompileGuardError."""
+    config = engine_config(directory, **options)
+    with only_variants(variants):
+        return Engine.build(config, mesh=mesh, devices=devices, progress=False)
+
+
+@contextmanager
+def only_variants(variants: Sequence[Variant]) -> Iterator[None]:
+    """Engines built inside compile no head programs but these: the whole sampler costs seconds."""
+    with (
+        patch.object(programs, "COMMON_VARIANTS", [v for v in programs.COMMON_VARIANTS if v in variants]),
+        patch.object(programs, "RARE_VARIANTS", [v for v in programs.RARE_VARIANTS if v in variants]),
+    ):
+        yield

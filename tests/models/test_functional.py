@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxpaged.kv.spec import FullAttentionSpec, SlidingWindowSpec
+from jaxpaged.layers.attention import dense_attend
 from jaxpaged.models.functional import FunctionalDecoder, build_decoder
 from jaxpaged.models.registry import find_architecture, spec_from_config
 from jaxpaged.models.spec import LayerRef
@@ -116,6 +117,16 @@ def test_bfloat16_runs_in_bfloat16_and_gives_float32_logits() -> None:
     logits = run(decoder, leaves, golden.tokens)
     assert logits.dtype == np.float32
     assert np.corrcoef(logits[golden.positions, :131].ravel(), golden.logits.ravel())[0, 1] > 0.99
+
+
+def test_rows_may_name_adapters() -> None:
+    """A seam: nothing reads them yet, but they reach every linear()."""
+    decoder, leaves = load("llama")
+    positions = jnp.arange(8, dtype=jnp.int32)
+    x, attend = decoder.embed(leaves, positions, positions), dense_attend(positions)
+    plain, _ = decoder.hidden(leaves, x, positions, attend, None)
+    adapted, _ = decoder.hidden(leaves, x, positions, attend, None, rows=jnp.zeros(8, jnp.int32))
+    assert jnp.array_equal(plain, adapted)
 
 
 def test_a_wrong_number_of_leaves_is_refused() -> None:

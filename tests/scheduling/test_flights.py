@@ -180,13 +180,28 @@ def test_cold_warm_and_evicted_give_the_same_tokens(groups: tuple) -> None:  # t
     assert cold.tokens == warm.tokens == again.tokens
 
 
-def test_a_conversation_continues_on_the_pages_of_its_answer() -> None:
+@pytest.mark.parametrize("answer", [8, 9, 10, 11])
+def test_a_conversation_continues_on_the_pages_of_its_answer(answer: int) -> None:
     harness = Harness(Setup())
-    first = harness.add(prompt(10), 12)
+    first = harness.add(prompt(10), answer)
     harness.drain()
     second = harness.add([*prompt(10), *first.tokens, 1, 2], 4)
     harness.drain()
-    assert second.request.num_cached_tokens == 20  # of 22 tokens, the last never computed
+    computed = 10 + answer - 1  # the last token was sampled, never computed
+    assert second.request.num_cached_tokens == computed // 4 * 4
+
+
+def test_a_page_let_go_by_a_plan_in_flight_and_needed_again_means_starting_over() -> None:
+    harness = Harness(Setup(groups=cache_groups([window(4)]), page_size=2, depth=3))
+    tracked = harness.add(prompt(9), 30)
+    for _ in range(30):
+        if tracked in harness.live:
+            harness.device.stuttering.add(tracked.request.request_id)
+        harness.turn()
+    harness.device.stuttering.clear()
+    harness.drain()
+    assert tracked.request.num_preemptions > 0
+    assert tracked.tokens == tracked.expected
 
 
 def test_salts_and_adapters_are_apart_and_their_tokens_too() -> None:

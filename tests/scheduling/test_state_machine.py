@@ -45,7 +45,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         cut=st.integers(1, 13),
         tail=st.lists(st.integers(0, 23), max_size=12),
         max_tokens=st.sampled_from([1, 2, 5, 12, 30, None]),
-        min_tokens=st.sampled_from([0, 0, 1]),
+        min_tokens=st.sampled_from([0, 0, 1, 4]),
         salt=st.sampled_from([None, None, None, "a"]),
         adapter=st.sampled_from([None, None, None, "a"]),
         eos=st.sampled_from([(), (EOS,), (EOS, 7)]),
@@ -55,8 +55,18 @@ class SchedulerMachine(RuleBasedStateMachine):
         variant=st.sampled_from([0, 1, 2]),
         priority=st.integers(0, 2),
     )
-    def add(self, prefix, cut, tail, max_tokens, stops, **rest) -> None:  # type: ignore[no-untyped-def]
-        self.harness.add([*prefix[:cut], *tail], max_tokens, stop_token_ids=stops, **rest)
+    def add(self, prefix, cut, tail, max_tokens, min_tokens, stops, **rest) -> None:  # type: ignore[no-untyped-def]
+        least = min(min_tokens, max_tokens or min_tokens)
+        self.harness.add([*prefix[:cut], *tail], max_tokens, min_tokens=least, stop_token_ids=stops, **rest)
+
+    @precondition(lambda self: self.harness.tracked)
+    @rule(pick=st.randoms(use_true_random=False), tail=st.lists(st.integers(0, 23), max_size=3))
+    def continue_conversation(self, pick, tail) -> None:  # type: ignore[no-untyped-def]
+        earlier = pick.choice(list(self.harness.tracked.values()))
+        prompt = [*earlier.request.prompt_token_ids, *earlier.tokens, *tail]
+        if len(prompt) < self.harness.setup.max_model_len:
+            salt, adapter = earlier.request.cache_salt, earlier.request.adapter
+            self.harness.add(prompt, 5, salt=salt, adapter=adapter)
 
     @rule(turns=st.integers(1, 12))
     def run(self, turns: int) -> None:

@@ -137,6 +137,26 @@ async def test_echo_with_logprobs_scores_the_prompt() -> None:
     assert lists["text_offset"][-1] == len(PROMPT)
 
 
+async def test_echo_of_a_single_token() -> None:
+    class Silent(FakeEngine):
+        """Sends no prompt_logprobs for a prompt of one token, as the real engine does."""
+
+        def step(self) -> list:
+            outputs = super().step()
+            for output in outputs:
+                output.prompt_logprobs = output.prompt_logprobs or None
+            return outputs
+
+    async with client(Silent()) as http:
+        body = await complete(http, prompt="hello", max_tokens=1, echo=True, logprobs=0)
+    lists = body["choices"][0]["logprobs"]
+    assert (lists["tokens"], lists["token_logprobs"], lists["text_offset"]) == (
+        ["hello", "hello"],
+        [None, -0.5],
+        [0, 5],
+    )
+
+
 async def test_prompt_logprobs_and_token_ids_come_when_asked_for() -> None:
     ids = hf_tokenizer().encode(PROMPT)
     async with client() as http:

@@ -10,9 +10,7 @@ from jaxpaged.sharding.rules import RULES, check_divides, replicated, sharding_o
 
 def test_specs() -> None:
     assert spec_of(("layer", "kv_head", None, "head_dim", "embed")) == PartitionSpec(None, "model")
-    assert spec_of(("layer", "page", "kv", "kv_head", "slot", "head_dim")) == PartitionSpec(
-        None, "data", None, "model"
-    )
+    assert spec_of(("layer", "page", "kv", "kv_head", "slot", "head_dim")) == PartitionSpec(None, "data", None, "model")
     assert spec_of(("vocab", "embed")) == PartitionSpec("model")
     assert spec_of(()) == PartitionSpec()
 

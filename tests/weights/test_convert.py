@@ -78,7 +78,9 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
         load(output, model=2)
     spec = tiny_llama.decoder().spec
     assert isinstance(spec.layers[0].mixer, Attention)
-    wider = build_decoder(tiny_llama.ARCHITECTURE.spec_from_hf(tiny_llama.CONFIG | {"vocab_size": 999}), dtype=np.float32)
+    wider = build_decoder(
+        tiny_llama.ARCHITECTURE.spec_from_hf(tiny_llama.CONFIG | {"vocab_size": 999}), dtype=np.float32
+    )
     with pytest.raises(WeightError, match=r"holds embedding\.table as .* but the model needs"):
         load_weights(output, wider, tiny_llama.RULES, make_mesh(1))
 

@@ -1,4 +1,4 @@
-"""Every way to damage a checkpoint is refused in one sentence that names the file or the tensor, before anything is served."""
+"""Every way to damage a checkpoint is refused in one sentence that names the file or the tensor."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ SECOND = "model-00002-of-00003.safetensors"
 GATE = "model.layers.1.mlp.gate_proj.weight"
 NORM = "model.norm.weight"
 
-Damage = Callable[[Path], None]
+Damage = Callable[[Path], object]
 
 
 def header(change: Callable[[dict], None]) -> Damage:  # type: ignore[type-arg]
@@ -40,7 +40,7 @@ def field(tensor: str, key: str, value: object) -> Damage:
 
 def raw(change: Callable[[bytes], bytes], name: str = SINGLE) -> Damage:
     """Change the bytes of a file."""
-    return lambda directory: (directory / name).write_bytes(change((directory / name).read_bytes())) and None
+    return lambda directory: (directory / name).write_bytes(change((directory / name).read_bytes()))
 
 
 def tensors(change: Callable[[dict[str, np.ndarray]], object]) -> Damage:
@@ -68,7 +68,7 @@ def index(change: Callable[[dict[str, str]], object]) -> Damage:
 
 
 def both(first: Damage, second: Damage) -> Damage:
-    return lambda directory: (first(directory), second(directory)) and None
+    return lambda directory: (first(directory), second(directory))
 
 
 def poke(tensor: str, value: float) -> Damage:
@@ -88,7 +88,7 @@ def duplicate_key(content: bytes) -> bytes:
 
 
 def rewrite(name: str, text: str) -> Damage:
-    return lambda directory: (directory / name).write_text(text) and None
+    return lambda directory: (directory / name).write_text(text)
 
 
 def bin_only(directory: Path) -> None:
@@ -117,13 +117,20 @@ CASES: dict[str, tuple[Damage, str]] = {
     "duplicate key": (raw(duplicate_key), rf"{SINGLE} .*model\.norm\.weight occurs twice"),
     "overlap": (header(lambda fields: shift(fields, -4)), rf"{SINGLE}: {GATE} overlaps"),
     "hole": (header(lambda fields: shift(fields, 4)), rf"{SINGLE}: {GATE} leaves a hole"),
-    "negative offset": (header(lambda fields: shift(fields, -(10**6))), rf"{SINGLE}: {GATE} has a broken shape or offsets"),
+    "negative offset": (
+        header(lambda fields: shift(fields, -(10**6))),
+        rf"{SINGLE}: {GATE} has a broken shape or offsets",
+    ),
     "beyond the file": (header(lambda fields: shift(fields, 10**9)), f"{SINGLE} is truncated: {GATE} ends"),
-    "offsets of a float": (field(NORM, "data_offsets", [0.0, 128.0]), f"{SINGLE}: {NORM} has a broken shape or offsets"),
+    "offsets of a float": (
+        field(NORM, "data_offsets", [0.0, 128.0]),
+        f"{SINGLE}: {NORM} has a broken shape or offsets",
+    ),
     "shape against bytes": (field(NORM, "shape", [33]), rf"{SINGLE}: {NORM} of shape \[33\] .* takes 132 bytes"),
     "negative shape": (field(NORM, "shape", [-32]), f"{SINGLE}: {NORM} has a broken shape"),
     "dtype against bytes": (field(NORM, "dtype", "BF16"), f"{SINGLE}: {NORM} .* takes 64 bytes"),
     "unknown dtype": (field(NORM, "dtype", "F4"), f"{SINGLE}: {NORM} has the dtype F4"),
+    "dtype is no name": (field(NORM, "dtype", ["F32"]), f"{SINGLE}: {NORM} has the dtype"),
     "entry is no object": (header(lambda fields: fields.update({NORM: 7})), f"{SINGLE}: {NORM} has the dtype None"),
     "missing tensor": (tensors(lambda given: given.pop(GATE)), rf"1 tensor missing \({GATE}\)"),
     "extra tensor": (tensors(lambda g: g.update(more=np.ones(3, np.float32))), r"1 tensor unexpected \(more\)"),
@@ -139,7 +146,10 @@ CASES: dict[str, tuple[Damage, str]] = {
     "integer tensor": (tensors(lambda g: g.update({NORM: g[NORM].astype(np.int32)})), rf"{NORM}: int32"),
     "NaN": (poke(GATE, np.nan), rf"NaN or infinity in {GATE}"),
     "infinity": (poke(NORM, -np.inf), rf"NaN or infinity in {NORM}"),
-    "NaN in the vocabulary": (poke("model.embed_tokens.weight", np.nan), r"NaN or infinity in model\.embed_tokens\.weight"),
+    "NaN in the vocabulary": (
+        poke("model.embed_tokens.weight", np.nan),
+        r"NaN or infinity in model\.embed_tokens\.weight",
+    ),
     "index names a missing shard": (both(plain, lambda d: (d / SECOND).unlink()), f"{SECOND} is missing, but {INDEX}"),
     "index leaves the directory": (
         index(lambda weight_map: weight_map.update({NORM: "../x.safetensors"})),
@@ -151,20 +161,25 @@ CASES: dict[str, tuple[Damage, str]] = {
     ),
     "index names a number": (index(lambda weight_map: weight_map.update({NORM: 3})), f"{INDEX} puts {NORM} into 3"),  # type: ignore[dict-item]
     "index names the wrong shard": (index(lambda m: m.update({GATE: m[NORM]})), f"{INDEX} puts {GATE} into"),
-    "index lists too much": (index(lambda m: m.update(more=SECOND)), f"{INDEX} and its shards disagree: more is listed"),
-    "index lists too little": (index(lambda weight_map: weight_map.pop(NORM)), f"{INDEX} and .*: {NORM} is in model-0000"),
+    "index lists too much": (
+        index(lambda m: m.update(more=SECOND)),
+        f"{INDEX} and its shards disagree: more is listed",
+    ),
+    "index lists too little": (
+        index(lambda weight_map: weight_map.pop(NORM)),
+        f"{INDEX} and .*: {NORM} is in model-0000",
+    ),
     "index without a map": (both(plain, rewrite(INDEX, "{}")), f"{INDEX} has no weight_map"),
     "index is not JSON": (both(plain, rewrite(INDEX, "{")), f"{INDEX} cannot be read as JSON"),
     "a truncated shard": (both(plain, raw(lambda c: c[:-9], SECOND)), rf"{SECOND} is truncated: model\.layers"),
     "the same tensor twice": (
-        lambda d: (bin_only(d), [tiny_llama.write_file(d / f"{n}.safetensors", tiny_llama.tensors()) for n in "ab"])
-        and None,
+        lambda d: ((bin_only(d), [tiny_llama.write_file(d / f"{n}.safetensors", tiny_llama.tensors()) for n in "ab"])),
         r"lm_head\.weight is in both .*a\.safetensors and .*b\.safetensors",
     ),
     "no weights": (lambda d: (d / SINGLE).unlink(), r"holds no \*\.safetensors file\."),
     "pickled weights": (bin_only, r"holds no \*\.safetensors file; pytorch_model\.bin is of a kind that is not read"),
     "a directory in place of the file": (
-        lambda d: ((d / SINGLE).unlink(), (d / "x.safetensors").mkdir()) and None,
+        lambda d: ((d / SINGLE).unlink(), (d / "x.safetensors").mkdir()),
         r"x\.safetensors cannot be read",
     ),
 }

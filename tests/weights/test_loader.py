@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -47,6 +46,7 @@ def test_files_and_meshes(tmp_path: Path, data: int, model: int, shards: int) ->
         ("bfloat16", "bfloat16"),
         ("float32", "bfloat16"),
         ("float16", "float32"),
+        ("float64", "float32"),
         ("float8_e4m3fn", "bfloat16"),
         ("float8_e5m2", "float32"),
     ],

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import ml_dtypes
 import numpy as np
 
 from jaxpaged.models.architectures.llama import ARCHITECTURE
@@ -35,6 +34,7 @@ NAMES = {
     "bfloat16": "BF16",
     "float8_e4m3fn": "F8_E4M3",
     "float8_e5m2": "F8_E5M2",
+    "float64": "F64",
     "int32": "I32",
 }
 
@@ -48,7 +48,11 @@ def decoder(dtype: str = "float32", tensor_parallel: int = 1) -> FunctionalDecod
 def tensors(dtype: str = "float32", seed: int = 0) -> Tensors:
     """Random tensors in the order of the file: no two values of a checkpoint mean the same place by accident."""
     rng = np.random.default_rng(seed)
-    shapes = {"model.embed_tokens.weight": (VOCAB, HIDDEN), "model.norm.weight": (HIDDEN,), "lm_head.weight": (VOCAB, HIDDEN)}
+    shapes = {
+        "model.embed_tokens.weight": (VOCAB, HIDDEN),
+        "model.norm.weight": (HIDDEN,),
+        "lm_head.weight": (VOCAB, HIDDEN),
+    }
     for i in range(LAYERS):
         shapes |= {f"model.layers.{i}.{name}": shape for name, shape in LAYER_SHAPES.items()}
     return {name: rng.standard_normal(shape).astype(np.dtype(dtype)) for name, shape in shapes.items()}
@@ -137,6 +141,3 @@ def read_raw(path: Path) -> tuple[dict[str, dict[str, object]], bytes]:
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     return json.loads(content[8 : 8 + length]), content[8 + length :]
-
-
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

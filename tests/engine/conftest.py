@@ -1,0 +1,31 @@
+"""One engine for most tests of this folder: compiling its programs costs more than all that runs on them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxpaged.engine import Engine
+from tests.engine import tiny
+from tests.engine.dense import Oracle, oracle_of
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write_llama(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="session")
+def oracle(llama: Path) -> Oracle:
+    return oracle_of(llama, tiny.CONTEXT)
+
+
+@pytest.fixture(scope="session")
+def engine(llama: Path) -> Engine:
+    """Pages of 16; steps of 8, 16 or 32 tokens; every sampler variant. Idle between tests; see drive.rescheduled."""
+    return tiny.build(llama)
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    return np.random.default_rng(list(request.node.name.encode()))
