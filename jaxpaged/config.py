@@ -42,7 +42,7 @@ class ModelConfig:
 
     def validate(self) -> None:
         if self.max_model_len is not None and self.max_model_len < 1:
-            raise ConfigError(f"max_model_len is {self.max_model_len}; give a positive number of tokens or leave it out.")
+            raise ConfigError(f"max_model_len is {self.max_model_len}; give a positive number or leave it out.")
         if self.max_logprobs < -1:
             raise ConfigError(f"max_logprobs is {self.max_logprobs}; give -1 (the whole vocabulary), 0 or more.")
         if not -(2**63) <= self.seed < 2**63:
@@ -61,7 +61,7 @@ class CacheConfig:
 
     def validate(self) -> None:
         if self.block_size < 1 or self.block_size & (self.block_size - 1):
-            raise ConfigError(f"block_size is {self.block_size}; pages hold a power of two of tokens (16, 32, 64, ...).")
+            raise ConfigError(f"block_size is {self.block_size}; give a power of two of tokens (16, 32, 64, ...).")
         if not 0.0 < self.gpu_memory_utilization <= 1.0:
             raise ConfigError(f"gpu_memory_utilization is {self.gpu_memory_utilization}; give a share in (0, 1].")
         if self.num_gpu_blocks_override is not None and self.num_gpu_blocks_override < 2:

@@ -1,6 +1,6 @@
 """The engine: token ids in, token ids out. It plans a step ahead while the device computes the step before.
 
-    schedule -> submit -> (the device works; the next plan is made) -> wait -> commit -> outputs
+schedule -> submit -> (the device works; the next plan is made) -> wait -> commit -> outputs
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-
 import jax
 from jax.sharding import Mesh
 
@@ -21,8 +20,8 @@ from jaxpaged.execution.collect import LogprobCollector, step_result
 from jaxpaged.execution.records import StepRecords
 from jaxpaged.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats
 from jaxpaged.request import Request
-from jaxpaged.scheduling.plan import StepPlan
 from jaxpaged.scheduling.commit import Committed
+from jaxpaged.scheduling.plan import StepPlan
 from jaxpaged.scheduling.scheduler import Scheduler
 from jaxpaged.scheduling.stats import KVStats
 from jaxpaged.startup import start
@@ -147,7 +146,10 @@ class Engine:
         self.scheduler.reset_prefix_cache()
 
     def sleep(self, level: int = 1) -> None:
-        """Give device memory back: level 1 keeps the weights on the host, level 2 drops them. Raises RequestError when busy."""
+        """Give device memory back: level 1 keeps the weights on the host, level 2 drops them.
+
+        Raises RequestError while requests are unfinished.
+        """
         if self.has_work():
             raise RequestError("the engine has unfinished requests; let them end or abort them before sleep().")
         self.scheduler.reset_prefix_cache()

@@ -1,4 +1,4 @@
-"""EngineRequest (a message) -> Request (the scheduler's): the seed, the sampler variant and the identity of embeddings."""
+"""EngineRequest (a message) -> Request (the scheduler's): its seed, sampler variant, and identity of embeddings."""
 
 from __future__ import annotations
 

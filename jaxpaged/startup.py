@@ -1,4 +1,4 @@
-"""From an EngineConfig to a ready engine: find the model, load its weights while programs compile, share out the memory."""
+"""From an EngineConfig to a ready engine: find the model, load it while programs compile, share out the memory."""
 
 from __future__ import annotations
 
@@ -73,7 +73,11 @@ class _Model:
 
 
 def start(
-    config: EngineConfig, *, devices: Sequence[jax.Device] | None = None, mesh: Mesh | None = None, progress: bool = True
+    config: EngineConfig,
+    *,
+    devices: Sequence[jax.Device] | None = None,
+    mesh: Mesh | None = None,
+    progress: bool = True,
 ) -> Started:
     """Load, compile and size everything. Raises ConfigError (with its subclasses) in one sentence."""
     began = time.monotonic()
@@ -202,7 +206,7 @@ class _Builder:
         return Buckets.for_limits(scheduler.max_num_batched_tokens, scheduler.max_num_seqs)
 
     def compile(self, progress: bool) -> tuple[ProgramTable, ProgramSet, MemoryPlan]:
-        """Compile the largest step to learn what it needs beside its arguments, share out the memory, compile the rest."""
+        """Compile the largest step to learn what it needs, share out the memory, compile the rest."""
         table = ProgramTable(self.config.compile.threads or max(1, os.cpu_count() or 1))
         guess = self.memory_plan(temporaries=0)
         programs = self.programs(guess)

@@ -124,7 +124,6 @@ def backbone(target: Target, tokens: int):
     """The backbone program of the target, the bytes of its pool and of its smallest large weight on one device."""
     import jax
     import jax.numpy as jnp
-    from jax.sharding import NamedSharding
     import numpy as np
     from jax.experimental import topologies
 
@@ -149,7 +148,9 @@ def backbone(target: Target, tokens: int):
     spec = spec_from_config(CONFIG)
     decoder = build_decoder(spec, dtype=jnp.bfloat16, tensor_parallel=target.split, layer_loop=target.loop)
     groups = cache_groups(decoder.layer_caches())
-    pool = PoolGeometry(groups, pool_layout("gpu" if target.platform == "cuda" else "tpu"), 32, jnp.dtype(jnp.bfloat16), mesh)
+    pool = PoolGeometry(
+        groups, pool_layout("gpu" if target.platform == "cuda" else "tpu"), 32, jnp.dtype(jnp.bfloat16), mesh
+    )
     pages = (4096,)
     limits = BatchLimits(64, 65, 8193, spec.vocab_size, pages, (256,), 32)
     leaves = tuple(

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 QUESTION = "What can you do?"
-START_UP_SECONDS = 300
+START_UP_SECONDS = 600
 JAXPAGED = Path(sys.executable).with_name("jaxpaged")
 
 

@@ -81,7 +81,7 @@ class LogprobCollector:
         owners: Sequence[str],
         requests: Mapping[str, Request],
     ) -> None:
-        """A prompt's positions come in order; position 0 begins it anew for a request that was preempted in the middle."""
+        """A prompt's positions come in order; position 0 begins anew, for a request that was preempted midway."""
         first = int(np.count_nonzero(shard.samples))
         ends = np.cumsum(shard.counts)
         tokens = shard.prompt_logprob_rows[:, 0]

@@ -29,7 +29,9 @@ class PromptEmbeds:
         used = np.zeros((len(plan.shards), tokens), np.bool_)
         for index, shard in enumerate(plan.shards):
             first = 0
-            for row, start, count in zip(shard.rows.tolist(), shard.starts.tolist(), shard.counts.tolist(), strict=True):
+            for row, start, count in zip(
+                shard.rows.tolist(), shard.starts.tolist(), shard.counts.tolist(), strict=True
+            ):
                 given = self.rows.get((index, row))
                 if given is not None and start < len(given):
                     part = given[start : start + count]

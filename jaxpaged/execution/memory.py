@@ -55,7 +55,9 @@ class MemoryPlan:
         lines = [f"  {name:<14}{size / GIB:>9.2f} GiB" for name, size in rows]
         tokens = (self.num_pages[0] - 1) * page_size
         full = min((n - 1) / p for n, p in zip(self.num_pages, pages_per_request, strict=True))
-        return "\n".join([*lines, f"  room for {tokens:,} tokens: {full:.1f} full-length requests at once per data shard"])
+        return "\n".join(
+            [*lines, f"  room for {tokens:,} tokens: {full:.1f} full-length requests at once per data shard"]
+        )
 
 
 def device_capacity(device: jax.Device) -> int:
@@ -133,5 +135,6 @@ def _too_small(groups: Sequence[GroupDemand], budget: int, config: CacheConfig) 
     share = max(0.0, budget / needed)
     return (
         f"one full-length request needs {needed / GIB:.2f} GiB of KV pages but {max(0, budget) / GIB:.2f} GiB are left "
-        f"for them. Lower max_model_len to about {share:.0%} of its value, raise gpu_memory_utilization, or use more devices."
+        f"for them. Lower max_model_len to about {share:.0%} of its value, raise gpu_memory_utilization, or use more "
+        "devices."
     )

@@ -23,7 +23,6 @@ from jaxpaged.sampling.variant import Variant
 from jaxpaged.scheduling.plan import Admission, ShardPlan, StepPlan
 
 
-
 @dataclass(slots=True)
 class PendingStep:
     """A plan on its way through the device; `sampled` is None when no row was sampled."""
@@ -113,9 +112,7 @@ class Runner:
                 self.embeds.admit(index, admission)
 
     def _pack_admission(self, admission: Admission, out: np.ndarray) -> None:
-        row = self.sampler.encode_row(
-            admission.params, admission.prompt_len, admission.seed, admission.eos_token_ids
-        )
+        row = self.sampler.encode_row(admission.params, admission.prompt_len, admission.seed, admission.eos_token_ids)
         self.admission.pack(admission.row, admission.pages, row, out)
 
     def _remember(self, shards: int, shard: int, admission: Admission) -> None:

@@ -110,30 +110,29 @@ class StepFunctions:
 
     def attend(self, prepared: _Prepared, batch: DeviceBatch) -> Callable[..., tuple[Pools, Array]]:
         """Paged attention as the decoder's attention argument: heads over `model`, sequences and pages over `data`."""
-        heads = PartitionSpec("data", "model", None)
+        heads, per_head_spec = PartitionSpec("data", "model", None), PartitionSpec("model")
         pool_spec = spec_of(self.pool_layout.axes)
 
         def attend(pools: Pools, q: Array, k: Array, v: Array, layer: LayerRef) -> tuple[Pools, Array]:
             per_head = {"alibi_slopes": layer.alibi_slopes, "sinks": layer.sinks}
             per_head = {name: value for name, value in per_head.items() if value is not None}
 
-            def local(q, k, v, pool, index, table, kv_lens, cu_q_lens, distribution, per_head):
-                result = paged_attention(
-                    q, k, v, pool, index, table[0], kv_lens[0], cu_q_lens[0], distribution[0],
-                    score=layer.score, layout=self.pool_layout, **per_head,
-                )  # fmt: skip
+            def local(q, k, v, pool, index, sequences, per_head):
+                sequences = [field[0] for field in sequences]
+                layout, score = self.pool_layout, layer.score
+                result = paged_attention(q, k, v, pool, index, *sequences, score=score, layout=layout, **per_head)
                 return result.out, result.pool
 
-            out, pool = jax.shard_map(
+            sharded = jax.shard_map(
                 local,
                 mesh=self.mesh,
-                in_specs=(heads, heads, heads, pool_spec, PartitionSpec(), DATA, DATA, DATA, DATA, PartitionSpec("model")),
+                in_specs=(heads, heads, heads, pool_spec, PartitionSpec(), DATA, per_head_spec),
                 out_specs=(heads, pool_spec),
                 check_vma=False,
-            )(
-                q, k, v, pools[layer.group], layer.index, prepared.page_tables[layer.group],
-                batch.kv_lens, batch.cu_q_lens, prepared.distribution, per_head,
-            )  # fmt: skip
+            )
+            table = prepared.page_tables[layer.group]
+            sequences = (table, batch.kv_lens, batch.cu_q_lens, prepared.distribution)
+            out, pool = sharded(q, k, v, pools[layer.group], layer.index, sequences, per_head)
             return (*pools[: layer.group], pool, *pools[layer.group + 1 :]), out
 
         return attend

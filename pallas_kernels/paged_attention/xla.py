@@ -243,9 +243,7 @@ def _read_block(pool: jax.Array, layer: jax.Array, ids: jax.Array, layout: PoolL
         page = (layer * sizes["page"] + ids)[:, None, :] * (2 * sizes["kv_head"])
         key_row = page + jnp.arange(sizes["kv_head"], dtype=jnp.int32)[None, :, None]
         # The barriers keep the arithmetic of the indices out of the copying loop.
-        key_rows, value_rows = lax.optimization_barrier(
-            (key_row.reshape(-1), (key_row + sizes["kv_head"]).reshape(-1))
-        )
+        key_rows, value_rows = lax.optimization_barrier((key_row.reshape(-1), (key_row + sizes["kv_head"]).reshape(-1)))
         keys, values = (rows.at[at].get(mode="promise_in_bounds") for at in (key_rows, value_rows))
         return keys.reshape(shape), values.reshape(shape)
     pages = pool.at[layer, ids].get(mode="promise_in_bounds")

@@ -141,9 +141,9 @@ class FakeDevice:
         counts = np.zeros(len(plan.rows), np.int32)
         finite = np.ones(len(plan.rows), np.bool_)
         for index, row in enumerate(plan.rows.tolist()):
-            finite[index] = memory.owners[row] not in self.broken
             if not plan.samples[index]:
                 continue
+            finite[index] = memory.owners[row] not in self.broken
             if memory.owners[row] in self.stuttering:
                 self.stuttering.remove(memory.owners[row])
                 memory.history[row, int(plan.starts[index] + plan.counts[index])] = 3

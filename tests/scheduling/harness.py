@@ -178,6 +178,7 @@ class Harness:
                 assert tracked.tokens == tracked.expected[: len(tracked.tokens)], name
             for position, request in zip(commit.ended.tolist(), commit.finished, strict=True):
                 assert commit.request_ids[position] == request.request_id
+                assert (request.finish_reason == "error") == (commit.num_tokens[position] == 0)
                 self._check_end(self.tracked[request.request_id])
         return committed
 

@@ -273,11 +273,25 @@ def test_pages_of_a_prompt_in_chunks_are_published_after_the_first_finite_logits
     harness = Harness(Setup(num_pages=40, budget=8))
     broken = harness.add(prompt(30, 1), 9)
     harness.device.broken.add(broken.request.request_id)
-    harness.turn()  # 8 tokens; not sampled, so nobody looked at the logits
-    # The fake device calls every row of a broken request not finite, sampled or not.
+    for _ in range(3):
+        harness.turn()  # 24 of 30 tokens: nobody has looked at logits yet
+    assert broken.request.finish_reason is None
     harness.drain()
     assert broken.request.finish_reason == "error"
     assert harness.scheduler.shards[0].allocators[0].num_idle == 0
+
+
+def test_a_row_may_fail_before_it_is_sampled() -> None:
+    harness = Harness(Setup(budget=8))
+    harness.add(prompt(30, 1), 9)
+    plan = harness.scheduler.schedule()
+    assert plan is not None
+    nothing = ShardResult(np.zeros((1, 1), np.int32), np.zeros(1, np.int32), np.zeros(1, np.bool_))
+    (commit,) = harness.scheduler.commit(plan, StepResult((nothing,))).shards
+    assert [request.finish_reason for request in commit.finished] == ["error"]
+    assert commit.num_tokens.tolist() == [0]
+    harness.scheduler.check()
+    assert page_use(harness) == [0]
 
 
 # --- accounting ---

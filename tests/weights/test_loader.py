@@ -8,7 +8,8 @@ import pytest
 from jaxtyping import Array
 
 from jaxpaged.errors import ConfigError
-from jaxpaged.models.functional import FunctionalDecoder
+from jaxpaged.models.functional import FunctionalDecoder, build_decoder
+from jaxpaged.quant.schemes import SCHEMES
 from jaxpaged.sharding.mesh import make_mesh
 from jaxpaged.sharding.rules import sharding_of
 from jaxpaged.weights import checkpoint
@@ -136,6 +137,15 @@ def test_dummy_weights_need_no_checkpoint(tmp_path: Path) -> None:
     assert abs(values.mean()) < 1e-3
     assert abs(values.std() - 0.02) < 1e-3
     assert len(np.unique(values)) > 1000
+
+
+def test_dummy_quantized_weights_have_the_same_size(tmp_path: Path) -> None:
+    decoder = build_decoder(tiny_llama.decoder().spec, dtype=np.float32, scheme=SCHEMES["int8"])
+    leaves = load_weights(tmp_path, decoder, tiny_llama.RULES, make_mesh(1), load_format="dummy")
+    found = {info.path: np.asarray(leaf, np.float32) for info, leaf in zip(decoder.params, leaves, strict=True)}
+    weight = found["runs.0.0.ffn.down.values"] * found["runs.0.0.ffn.down.scale"][..., None]
+    assert abs(weight.std() - 0.02) < 1e-3
+    assert len(np.unique(found["runs.0.0.ffn.down.values"])) > 200
 
 
 def test_a_size_that_the_mesh_cannot_cut_is_refused(tmp_path: Path) -> None:
