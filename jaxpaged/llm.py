@@ -308,7 +308,8 @@ class LLM:
         given = given if given is not None else self._input.default_params()
         if isinstance(given, SamplingParams):
             return [_final_only(given)] * length
-        return [_final_only(params) for params in _per_request(given, length, "sampling_params")]
+        each: list[SamplingParams] = _per_request(given, length, "sampling_params")
+        return [_final_only(params) for params in each]
 
     def _run(self, prepared: Sequence[PreparedRequest], use_tqdm: ProgressOption) -> list[RequestOutput]:
         return run_batch(self.engine, self._output, prepared, use_tqdm)

@@ -102,7 +102,7 @@ def _suggest_keywords[T](cls: type[T]) -> type[T]:
                 raise TypeError(f"{cls.__name__} has no field {name!r}.{hint}")
         init(self, *args, **keywords)
 
-    cls.__init__ = checked  # type: ignore[method-assign]
+    cls.__init__ = checked  # type: ignore[method-assign,assignment]
     return cls
 
 

@@ -7,7 +7,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,11 +26,12 @@ from jaxpaged.execution.compiler import CompileCounter, ProgramTable, enable_per
 from jaxpaged.execution.memory import GroupDemand, MemoryPlan, device_capacity, plan_memory
 from jaxpaged.execution.programs import ProgramSet
 from jaxpaged.execution.runner import Runner
-from jaxpaged.execution.step import StepFunctions
+from jaxpaged.execution.step import Leaves, StepFunctions
 from jaxpaged.kv.pool import KVPool, PoolGeometry
 from jaxpaged.kv.spec import CacheGroup, cache_groups
 from jaxpaged.messages import EngineInfo
 from jaxpaged.models.architecture import Architecture
+from jaxpaged.models.decoder import LayerLoop
 from jaxpaged.models.functional import FunctionalDecoder, build_decoder
 from jaxpaged.models.registry import find_architecture
 from jaxpaged.models.spec import DecoderSpec
@@ -44,11 +45,12 @@ from jaxpaged.sharding.mesh import check_mesh, make_mesh
 from jaxpaged.sharding.rules import sharding_of
 from jaxpaged.weights.hub import read_config, resolve_model
 from jaxpaged.weights.loader import load_weights
+from jaxpaged.weights.update import update_weights
 from pallas_kernels.paged_attention import pool_layout
 
 log = logging.getLogger("jaxpaged")
 
-LAYER_LOOP = {"cpu": "switch", "gpu": "unroll", "tpu": "scan"}
+LAYER_LOOP: Mapping[str, LayerLoop] = {"cpu": "switch", "gpu": "unroll", "tpu": "scan"}
 DEFAULT_CONTEXT = 2048  # for a config.json that does not say
 
 
@@ -100,7 +102,7 @@ def start(
             progress=progress,
         )
         builder = _Builder(config, model, decoder, mesh)
-        table, programs, plan = builder.compile(progress)
+        table, programs, plan = builder.compile(progress, lambda: leaves.done() and leaves.result())
         return builder.finish(table, programs, plan, leaves.result(), began)
 
 
@@ -205,13 +207,14 @@ class _Builder:
         scheduler = self.config.scheduler
         return Buckets.for_limits(scheduler.max_num_batched_tokens, scheduler.max_num_seqs)
 
-    def compile(self, progress: bool) -> tuple[ProgramTable, ProgramSet, MemoryPlan]:
+    def compile(self, progress: bool, fail_early: Callable[[], object]) -> tuple[ProgramTable, ProgramSet, MemoryPlan]:
         """Compile the largest step to learn what it needs, share out the memory, compile the rest."""
         table = ProgramTable(self.config.compile.threads or max(1, os.cpu_count() or 1))
         guess = self.memory_plan(temporaries=0)
         programs = self.programs(guess)
         largest = programs.backbone(self.buckets.tokens[-1])
         table.compile([largest], progress=progress)
+        fail_early()  # a damaged checkpoint is known by now
         plan = self.memory_plan(table[largest.key].memory_analysis().temp_size_in_bytes)
         if plan.num_pages != guess.num_pages:
             table.compiled.clear()
@@ -285,7 +288,7 @@ class _Builder:
             pool=KVPool.allocate(self.pool, plan.num_pages).warm_up(),
             rows=_zeros(programs.rows()),
             sampler_rows=_initial_rows(self.sampler, programs),
-            updater=lambda leaves, weights: leaves,
+            updater=self.update_weights,
         )
         scheduler = Scheduler(
             config.scheduler,
@@ -299,6 +302,10 @@ class _Builder:
         width = self.decoder.spec.embedding.width if config.model.enable_prompt_embeds else None
         factory = RequestFactory(self.sampler, self.model.limit, width, random.Random(config.model.seed))
         return Started(self.info(plan, began), scheduler, runner, factory, CompileCounter())
+
+    def update_weights(self, leaves: Leaves, weights: Mapping[str, Any]) -> Leaves:
+        """Replace leaves by checkpoint name -> array. Donates `leaves`."""
+        return update_weights(leaves, weights, self.decoder, self.model.architecture.weights, self.mesh)
 
     def info(self, plan: MemoryPlan, began: float) -> EngineInfo:
         config = self.config

@@ -1,6 +1,6 @@
 """Time the sampler's variants on this machine: milliseconds per call, median and best.
 
-    python scripts/bench_sampling.py [--rows 64] [--vocab 49152] [--repeat 30]
+python scripts/bench_sampling.py [--rows 64] [--vocab 49152] [--repeat 30]
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CASES: dict[str, tuple[Variant, Mapping[str, Any]]] = {
             "top_p": 0.95,
             "presence_penalty": 0.5,
             "repetition_penalty": 1.1,
-            "logit_bias": {i: 1.0 for i in range(100)},
+            "logit_bias": dict.fromkeys(range(100), 1.0),
             "allowed_token_ids": list(range(1000)),
             "min_tokens": 10_000,
             "max_tokens": None,

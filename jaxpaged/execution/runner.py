@@ -100,9 +100,9 @@ class Runner:
         pending = [list(shard.admissions) for shard in plan.shards]
         while any(pending):
             packed = np.zeros((len(pending), SLOTS, self.admission.size), np.int32)
-            for shard, admissions in enumerate(pending):
+            for out, admissions in zip(packed, pending, strict=True):
                 for slot, admission in enumerate(admissions[:SLOTS]):
-                    self._pack_admission(admission, packed[shard, slot])
+                    self._pack_admission(admission, out[slot])
             pending = [admissions[SLOTS:] for admissions in pending]
             program = self.programs["admit",]
             self.rows, self.sampler_rows = program(self.rows, self.sampler_rows, self._put(packed))

@@ -22,7 +22,7 @@ from jaxpaged.sampling.random import seed_words, uniforms
 from jaxpaged.sampling.rows import first_equal, row_sum
 from jaxpaged.sampling.stages import BUILTIN_STAGES
 from jaxpaged.sampling.stages.stage import LogitStage, StageContext
-from jaxpaged.sampling.thresholds import truncate
+from jaxpaged.sampling.truncate import Limits, truncate
 from jaxpaged.sampling.variant import Variant
 from jaxpaged.sampling_params import MAX_LOGPROB_TOKEN_IDS, SamplingParams
 
@@ -186,10 +186,6 @@ def _weights(logits: Float32[Array, "n v"], largest: Float32[Array, " n"], rows:
     distance = jnp.where(jnp.isfinite(largest), largest, 0)[:, None]
     scaled = jax.lax.optimization_barrier((logits - distance) / _divisor(rows)[:, None])
     weights = jax.lax.optimization_barrier(jnp.exp(scaled))
-    truncated = (rows.top_k > 0) | ((rows.top_p > 0) & (rows.top_p < 1)) | (rows.min_p > 0)
-    return jax.lax.cond(
-        jnp.any(truncated),
-        truncate,
-        lambda logits, weights, *_: weights,
-        *(logits, weights, rows.top_k, rows.top_p, rows.min_p),
-    )
+    limits = Limits(rows.top_k, rows.top_p, rows.min_p)
+    used = jnp.any(limits.any())
+    return jax.lax.cond(used, truncate, lambda logits, weights, limits: weights, logits, weights, limits)

@@ -58,7 +58,8 @@ class IdlePages:
 
     def _live(self, start: int, stop: int) -> IntArray:
         block = self._entries[start:stop]
-        return block[self._where[block] == self._positions[start:stop]]
+        live: IntArray = block[self._where[block] == self._positions[start:stop]]
+        return live
 
     def _compact(self) -> None:
         live = self.pages()

@@ -165,7 +165,8 @@ class PageAllocator:
             return pages
         places = np.arange(len(pages), dtype=np.int32)
         self._scratch[pages[::-1]] = places[::-1]
-        return pages[self._scratch[pages] == places]
+        first: IntArray = pages[self._scratch[pages] == places]
+        return first
 
     # --- audit ---
 

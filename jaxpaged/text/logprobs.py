@@ -22,8 +22,8 @@ def position_logprobs(
         if token_id != entry.token_id:
             entries[token_id] = Logprob(logprob, rank)
     if vocabulary is not None:
-        for token_id, logprob in entries.items():
-            logprob.decoded_token = vocabulary.token_text_after(context, token_id)
+        for token_id, found in entries.items():
+            found.decoded_token = vocabulary.token_text_after(context, token_id)
     return entries
 
 

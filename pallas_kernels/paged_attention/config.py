@@ -26,7 +26,7 @@ class XlaConfig:
         return max(1, self.kv_block // page_size)
 
     def decode_width(self, tokens: int) -> int:
-        """Sequences of one decode step in a program of `tokens` tokens: a quarter of them, so that padding stays small."""
+        """Sequences of one decode step in a program of `tokens` tokens: a quarter, so that padding stays small."""
         return min(self.decode_tile, max(2, tokens // 4))
 
     def chunk_width(self, tokens: int) -> int:

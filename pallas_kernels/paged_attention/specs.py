@@ -93,7 +93,7 @@ def make(spec: Spec, batch: Batch, layout: PoolLayout, dtype: jnp.dtype = jnp.fl
 
 
 def sequence_contents(spec: Spec, seed: int, length: int) -> np.ndarray:
-    """float32 [hq + 2 hkv, length, d]: queries, keys and values of a sequence's tokens, a prefix for a shorter length."""
+    """float32 [hq + 2 hkv, length, d]: queries, keys, values of a sequence; a prefix for a shorter length."""
     heads = spec.q_heads + 2 * spec.kv_heads
     rng = np.random.default_rng(seed)
     return rng.standard_normal((length, heads, spec.head_dim), dtype=np.float32).swapaxes(0, 1)

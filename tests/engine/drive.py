@@ -62,7 +62,9 @@ def run(engine: Engine, messages: Iterable[EngineRequest], each_step: Callable[[
     return answers
 
 
-def collect(engine: Engine, answers: Answers, each_step: Callable[[int], None] | None = None, limit: int = 5000) -> None:
+def collect(
+    engine: Engine, answers: Answers, each_step: Callable[[int], None] | None = None, limit: int = 5000
+) -> None:
     """Step until no work is left, giving each output to its answer."""
     for step in range(limit):
         if not engine.has_work():

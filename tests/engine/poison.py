@@ -15,9 +15,8 @@ def poison(engine: Engine, value: float) -> None:
     pool = engine.runner.pool
     arrays = []
     for group, array in enumerate(pool.arrays):
-        shards = [_holds_something(shard, group) for shard in engine.scheduler.shards]
-        kept = np.concatenate(shards)
-        assert not kept.all()
+        pages = pool.num_pages(group)
+        kept = np.concatenate([_holds_something(shard, group, pages) for shard in engine.scheduler.shards])
         content = np.array(array)
         axes = pool.geometry.layout.axes
         page_slot = np.moveaxis(content, (axes.index("page"), axes.index("slot")), (0, 1))  # a view
@@ -26,11 +25,11 @@ def poison(engine: Engine, value: float) -> None:
     engine.runner.pool = pool.with_arrays(tuple(arrays))
 
 
-def _holds_something(shard: Shard, group: int) -> np.ndarray:
+def _holds_something(shard: Shard, group: int, pages: int) -> np.ndarray:
     """bool [pages, slots] of one data shard: computed tokens of rows, and pages that the prefix cache may give."""
     allocator, rows = shard.allocators[group], shard.rows
-    kept = np.zeros((allocator.num_pages, shard.page_size), np.bool_)
-    kept[allocator._contents.known] = True
+    kept = np.zeros((pages, shard.page_size), np.bool_)
+    kept[: allocator.num_pages][allocator._contents.known] = True
     for row in np.flatnonzero(rows.active).tolist():
         first = int(rows.first_page[group][row])
         positions = np.arange(first * shard.page_size, int(rows.computed[row]))

@@ -140,7 +140,9 @@ def run_with(engine: Engine, now: list[EngineRequest], later: list[EngineRequest
 @pytest.mark.parametrize("mates", [0, 3, 7])
 def test_seeded_sampling_whatever_else_is_in_the_batch(engine: Engine, mates: int) -> None:
     request = ask("seeded", [4, 5, 6], temperature=1.0, seed=42, max_tokens=40)
-    others = [ask(f"m{i}", [i] * (5 + 9 * i), temperature=1.0, logprobs=i % 3 or None, max_tokens=30) for i in range(mates)]
+    others = [
+        ask(f"m{i}", [i] * (5 + 9 * i), temperature=1.0, logprobs=i % 3 or None, max_tokens=30) for i in range(mates)
+    ]
     want = run(rescheduled(engine), [request])["seeded"].tokens
     assert run(rescheduled(engine), [*others, request])["seeded"].tokens == want
 

@@ -61,7 +61,9 @@ def test_named_tokens_are_scored_in_the_order_given(engine: Engine, oracle: Orac
 
 
 def test_who_asks_for_nothing_gets_nothing(engine: Engine) -> None:
-    answers = run(rescheduled(engine), [ask("scored", [1, 2, 3], logprobs=2, prompt_logprobs=1), ask("plain", [1, 2, 3])])
+    answers = run(
+        rescheduled(engine), [ask("scored", [1, 2, 3], logprobs=2, prompt_logprobs=1), ask("plain", [1, 2, 3])]
+    )
     assert answers["plain"].logprobs == answers["plain"].prompt_logprobs == []
     assert answers["plain"].tokens == answers["scored"].tokens
 

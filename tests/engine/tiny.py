@@ -38,7 +38,15 @@ LLAMA: Mapping[str, Any] = {
     "tie_word_embeddings": False,
     "torch_dtype": "float32",
 }
-MODEL_FIELDS = ("dtype", "max_model_len", "seed", "quantization", "max_logprobs", "logprobs_mode", "enable_prompt_embeds")
+MODEL_FIELDS = (
+    "dtype",
+    "max_model_len",
+    "seed",
+    "quantization",
+    "max_logprobs",
+    "logprobs_mode",
+    "enable_prompt_embeds",
+)
 CACHE_FIELDS = ("block_size", "num_gpu_blocks_override", "enable_prefix_caching", "kv_cache_memory_bytes")
 SCHEDULER_FIELDS = ("max_num_seqs", "max_num_batched_tokens", "policy", "plans_in_flight", "max_queued_requests")
 PARALLEL_FIELDS = ("tensor_parallel_size", "data_parallel_size")

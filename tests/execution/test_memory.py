@@ -9,7 +9,10 @@ from jaxpaged.execution.memory import GIB, GroupDemand, coarse, plan_memory
 FULL = GroupDemand(page_bytes=1 << 20, pages_per_request=64, most_pages=1 << 30)
 
 
-def plan(config=CacheConfig(), groups=(FULL,), **sizes):
+DEFAULT = CacheConfig()
+
+
+def plan(config=DEFAULT, groups=(FULL,), **sizes):
     known = {"platform": "gpu", "capacity": 80 * GIB, "weights": 16 * GIB, "temporaries": GIB} | sizes
     return plan_memory(config, groups, **known)
 

@@ -59,9 +59,7 @@ def check(found, wanted: np.ndarray, top: int = 20) -> None:
     np.testing.assert_allclose(scores.logprobs, wanted[rows, found.tokens], rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(scores.ranks, (wanted >= wanted[rows, found.tokens][:, None]).sum(axis=1))
     order = np.argsort(-wanted, axis=1, kind="stable")[:, :top]
-    np.testing.assert_allclose(
-        scores.top_logprobs[:, :top], np.take_along_axis(wanted, order, 1), rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(scores.top_logprobs[:, :top], np.take_along_axis(wanted, order, 1), rtol=1e-5, atol=1e-5)
     for row in rows:
         finite = np.isfinite(scores.top_logprobs[row, :top])
         np.testing.assert_array_equal(scores.top_ids[row, :top][finite], order[row][finite])

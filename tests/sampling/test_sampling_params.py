@@ -48,7 +48,7 @@ BAD = [
     ("allowed_token_ids", []),
     *(("logit_bias", value) for value in ([1], {1: NAN}, {1: INF}, {1: True}, {1: "2"}, {-1: 1.0}, {"x": 1.0})),
     *(("logit_bias", value) for value in ({"9" * 5000: 1.0}, {2**31: 1.0}, {1.5: 1.0}, {1: HUGE})),
-    ("logit_bias", {i: 1.0 for i in range(1025)}),
+    ("logit_bias", dict.fromkeys(range(1025), 1.0)),
     ("output_kind", 1),
 ]
 
@@ -80,7 +80,7 @@ def test_a_bad_value_is_refused_by_name(name: str, value: Any) -> None:
         ("stop_token_ids", ([], None, list(range(128)))),
         ("allowed_token_ids", ([0], None, list(range(1024)))),
         ("logprob_token_ids", ([], None, list(range(128)))),
-        ("logit_bias", ({}, None, {i: 1 for i in range(1024)})),
+        ("logit_bias", ({}, None, dict.fromkeys(range(1024), 1))),
         ("watermarking", (None, False)),
         ("extra_args", (None, {})),
         ("thinking_token_budget", (None, -1)),
@@ -188,7 +188,7 @@ def test_validate_lets_the_limits_pass() -> None:
 
 
 def test_an_unknown_keyword_names_the_closest_field() -> None:
-    with pytest.raises(TypeError, match="'temprature'.*'temperature'"):
+    with pytest.raises(TypeError, match=r"'temprature'.*'temperature'"):
         SamplingParams(temprature=1.0)
     with pytest.raises(TypeError, match="'best_of'"):
         SamplingParams(best_of=2)

@@ -9,23 +9,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxpaged.sampling.thresholds import truncate
+from jaxpaged.sampling.thresholds import keep_by_bisection
 from jaxpaged.sampling.top_k import top_k
+from jaxpaged.sampling.truncate import Limits, truncate
 from jaxpaged.sampling_params import SamplingParams
 from tests.sampling.harness import kept_by_sorting
 
-_truncate = jax.jit(truncate)
+_fast = jax.jit(truncate)
+_by_bisection = jax.jit(lambda logits, weights, limits: keep_by_bisection(logits, weights, *limits))
 
 
 def kept(x: np.ndarray, requests: list[SamplingParams]) -> np.ndarray:
+    """Which tokens stay; the search by bisection alone must agree."""
     temperature = np.array([p.temperature for p in requests], np.float32)[:, None]
     weights = np.exp((x - x.max(axis=1, keepdims=True)) / temperature)
-    options = (
+    limits = Limits(
         np.array([max(p.top_k, 0) for p in requests], np.int32),
         np.array([p.top_p for p in requests], np.float32),
         np.array([p.min_p for p in requests], np.float32),
     )
-    found = np.asarray(_truncate(x, weights, *options))
+    found = np.asarray(_fast(x, weights, limits))
+    np.testing.assert_array_equal(_by_bisection(x, weights, limits), found)
     np.testing.assert_array_equal(found[found > 0], weights[found > 0])
     return found > 0
 
@@ -34,7 +38,9 @@ def check(x: np.ndarray, requests: list[SamplingParams]) -> None:
     found = kept(x, requests)
     wanted = np.stack([kept_by_sorting(*row) for row in zip(x, requests, strict=True)])
     for row in range(len(x)):
-        np.testing.assert_array_equal(np.flatnonzero(found[row]), np.flatnonzero(wanted[row]), err_msg=str(requests[row]))
+        np.testing.assert_array_equal(
+            np.flatnonzero(found[row]), np.flatnonzero(wanted[row]), err_msg=str(requests[row])
+        )
 
 
 REQUESTS = [
