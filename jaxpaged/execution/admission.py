@@ -15,6 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32
 
+from jaxpaged.errors import InvariantError
+from jaxpaged.execution.batch import BatchLimits
+
 SLOTS = 8  # requests one call of the admission program can take, per data shard
 
 
@@ -54,11 +57,22 @@ class AdmissionLayout:
         out[0] = row
         start = 1
         for width, ids in zip(self.table_widths, pages, strict=True):
+            if len(ids) > width:
+                raise InvariantError(f"a page table of {len(ids)} entries for a row that has room for {width}")
             out[start : start + len(ids)] = ids
             start += width
         for field, value in zip(self.fields, self.treedef.flatten_up_to(sampler_row), strict=True):
             out[start : start + field.size] = _to_bits(np.asarray(value, field.dtype).reshape(-1))
             start += field.size
+
+    def check(self, packed: np.ndarray, limits: BatchLimits) -> None:
+        """Refuse rows and pages that the device would clamp into others. packed: int32 [..., size]."""
+        start, ok = 1, _within(packed[..., 0], limits.rows)
+        for width, pages in zip(self.table_widths, limits.pages, strict=True):
+            ok = ok and _within(packed[..., start : start + width], pages)
+            start += width
+        if not ok:
+            raise InvariantError(f"an admitted row or page is out of range: {packed[..., :start].tolist()}")
 
     def unpack(self, packed: Int32[Array, "slots size"]) -> tuple[Array, tuple[Array, ...], Any]:
         """(rows [slots], page tables per group [slots, width], sampler rows with leading axis [slots])."""
@@ -72,6 +86,10 @@ class AdmissionLayout:
             leaves.append(_from_bits(bits, field.dtype).reshape(-1, *field.shape))
             start += field.size
         return packed[:, 0], tuple(tables), jax.tree.unflatten(self.treedef, leaves)
+
+
+def _within(ids: np.ndarray, limit: int) -> bool:
+    return int(ids.min()) >= 0 and int(ids.max()) < limit
 
 
 def _to_bits(values: np.ndarray) -> np.ndarray:

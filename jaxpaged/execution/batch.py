@@ -171,31 +171,48 @@ def _fill_heads(shard: ShardPlan, ends: np.ndarray, out: dict[str, np.ndarray]) 
 
 def _check(layout: BatchLayout, shard: ShardPlan) -> None:
     """An index out of range would silently wrap, clamp or drop on the device, so it is refused here, every step."""
-    limits = layout.limits
-    heads = int(np.count_nonzero(shard.samples)) + len(shard.prompt_logprob_rows)
-    ok = (
+    if not (_sequences_fit(layout, shard) and _heads_fit(layout, shard) and _writes_fit(layout, shard)):
+        raise InvariantError(f"the scheduler planned a step that does not fit {layout.tokens} tokens: {shard}")
+
+
+def _sequences_fit(layout: BatchLayout, shard: ShardPlan) -> bool:
+    limits, decodes = layout.limits, shard.num_decodes
+    return (
         len(shard.rows) <= limits.max_num_seqs
-        and heads <= limits.max_num_seqs
         and int(shard.counts.sum()) <= layout.tokens
         and shard.counts.min() >= 1
+        and 0 <= decodes <= len(shard.rows)
+        and bool((shard.counts[:decodes] == 1).all())
         and _within(shard.rows, 1, limits.rows)
         and shard.starts.min() >= 0
         and int((shard.starts + shard.counts).max()) < limits.history
         and _within(shard.tokens, 0, limits.vocab_size)
+        and shard.host_counts.min() >= 0
+        and bool((shard.host_counts <= shard.counts).all())
         and int(shard.host_counts.sum()) == len(shard.tokens)
     )
-    for group, writes in enumerate(shard.page_writes):
-        ok = ok and len(writes) <= layout.page_writes
-        ok = ok and (
-            not len(writes)
-            or (
-                _within(writes[:, 0], 1, limits.rows)
-                and _within(writes[:, 1], 0, limits.table_width[group])
-                and _within(writes[:, 2], 0, limits.pages[group])
-            )
-        )
-    if not ok:
-        raise InvariantError(f"the scheduler planned a step that does not fit {layout.tokens} tokens: {shard}")
+
+
+def _heads_fit(layout: BatchLayout, shard: ShardPlan) -> bool:
+    prompt = shard.prompt_logprob_rows
+    heads = int(np.count_nonzero(shard.samples)) + len(prompt)
+    return (
+        heads <= layout.limits.max_num_seqs
+        and _within(prompt[:, 0], 0, int(shard.counts.sum()))
+        and _within(prompt[:, 1], 1, layout.limits.rows)
+    )
+
+
+def _writes_fit(layout: BatchLayout, shard: ShardPlan) -> bool:
+    limits = layout.limits
+    return len(shard.page_writes) == len(limits.pages) and all(
+        len(writes) <= layout.page_writes
+        and _within(writes[:, 0], 1, limits.rows)
+        and _within(writes[:, 1], 0, width)
+        and _within(writes[:, 2], 0, pages)
+        for writes, width, pages in zip(shard.page_writes, limits.table_width, limits.pages, strict=True)
+        if len(writes)
+    )
 
 
 def _within(values: np.ndarray, low: int, high: int) -> bool:

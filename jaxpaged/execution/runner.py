@@ -104,6 +104,7 @@ class Runner:
                 for slot, admission in enumerate(admissions[:SLOTS]):
                     self._pack_admission(admission, out[slot])
             pending = [admissions[SLOTS:] for admissions in pending]
+            self.admission.check(packed, self.limits)
             program = self.programs["admit",]
             self.rows, self.sampler_rows = program(self.rows, self.sampler_rows, self._put(packed))
         for index, shard in enumerate(plan.shards):

@@ -19,7 +19,7 @@ from jaxpaged.config import LogprobsMode
 from jaxpaged.sampling.inverse_cdf import draw
 from jaxpaged.sampling.logprobs import NamedIds, TokenLogprobs, log_normaliser, token_logprobs
 from jaxpaged.sampling.random import seed_words, uniforms
-from jaxpaged.sampling.rows import first_equal, row_sum
+from jaxpaged.sampling.rows import LANES, first_equal, pad_to, row_sum
 from jaxpaged.sampling.stages import BUILTIN_STAGES
 from jaxpaged.sampling.stages.stage import LogitStage, StageContext
 from jaxpaged.sampling.truncate import Limits, truncate
@@ -121,7 +121,8 @@ class Sampler:
         """
         if targets is None or use_targets is None:
             targets, use_targets = jnp.zeros(len(position), jnp.int32), jnp.zeros(len(position), bool)
-        raw = jax.lax.optimization_barrier(logits)
+        # Whole vectors only: a compiler rounds exp() differently in the odd elements at the end of a row.
+        raw = jax.lax.optimization_barrier(pad_to(logits, LANES, -jnp.inf))
         processed = self._apply_stages(raw, rows, ctx) if variant >= Variant.FULL else raw
         largest = jnp.max(processed, axis=1)
         # A sum is NaN if any of it is; so the row is read once, and quickly.

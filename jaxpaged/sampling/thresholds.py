@@ -38,11 +38,20 @@ def keep_by_bisection(
     """The weights (the largest is 1) with 0 for tokens that min-p, top-k or then top-p leaves out, as a stable sort
     would have it. A top_k of 0, a top_p of 0 or from 1 on and a min_p of 0 leave out nothing."""
     by_rank = (top_k > 0) & (top_k < logits.shape[1])
-    left_out = by_rank[:, None] & ~_top_k_cut(logits, jnp.where(by_rank, top_k, 1)).keeps(logits)
-    weights = jnp.where(left_out | (weights < min_p[:, None]), 0, weights)
     by_mass = (top_p > 0) & (top_p < 1)
-    left_out = by_mass[:, None] & ~_top_p_cut(weights, jnp.where(by_mass, top_p, 0.5)).keeps(weights)
-    return jnp.where(left_out, 0, weights)
+
+    def drop_by_rank(weights: Array) -> Array:
+        left_out = ~_top_k_cut(logits, jnp.where(by_rank, top_k, 1)).keeps(logits)
+        return jnp.where(by_rank[:, None] & left_out, 0, weights)
+
+    def drop_by_mass(weights: Array) -> Array:
+        left_out = ~_top_p_cut(weights, jnp.where(by_mass, top_p, 0.5)).keeps(weights)
+        return jnp.where(by_mass[:, None] & left_out, 0, weights)
+
+    weights = jnp.where(weights < min_p[:, None], 0, weights)
+    for rows, drop in ((by_rank, drop_by_rank), (by_mass, drop_by_mass)):
+        weights = jax.lax.cond(jnp.any(rows), drop, lambda weights: weights, weights)
+    return weights
 
 
 def _top_k_cut(logits: Float32[Array, "n v"], k: Int32[Array, " n"]) -> Cut:

@@ -18,7 +18,7 @@ from jaxpaged.sampling.thresholds import keep_by_bisection
 from jaxpaged.sampling.top_k import top_k
 
 CANDIDATES = 64
-GROUP = 8
+GROUP = 16
 
 
 class Limits(NamedTuple):
@@ -35,9 +35,7 @@ class Limits(NamedTuple):
         return (self.top_p > 0) & (self.top_p < 1)
 
 
-def truncate(
-    logits: Float32[Array, "n v"], weights: Float32[Array, "n v"], limits: Limits
-) -> Float32[Array, "n v"]:
+def truncate(logits: Float32[Array, "n v"], weights: Float32[Array, "n v"], limits: Limits) -> Float32[Array, "n v"]:
     """The weights with 0 for every token that min-p, top-k or then top-p leaves out.
 
     weights are exp(scaled logits - their maximum), so the largest is 1.

@@ -65,10 +65,16 @@ def _pages_beside(shard: Shard, draft: StepDraft, request: Request, hit: PrefixH
 
 
 def _unreserved_pages(shard: Shard, draft: StepDraft) -> list[int]:
-    """Available pages per group, less what this step takes and what rows in the middle of their prompts will need."""
+    """Available pages per group, less what this step takes and what rows in the middle of their prompts will need.
+
+    A page for every running row, up to a hundredth of the pool, is kept back too: without it, in a full pool, requests
+    would start only to be preempted by the next step's growth.
+    """
     rows = shard.rows
-    pairs = zip(shard.allocators, draft.growths, strict=True)
-    left = [allocator.available - growth.num_pages for allocator, growth in pairs]
+    left = []
+    for allocator, growth in zip(shard.allocators, draft.growths, strict=True):
+        kept_back = min(len(rows), allocator.num_pages // 100)
+        left.append(allocator.available - growth.num_pages - kept_back)
     behind = np.array(draft.catching_up + draft.admitted, np.intp)
     if len(behind):
         wanted = (rows.planned_tokens[behind] + (shard.page_size - 1)) // shard.page_size

@@ -73,7 +73,8 @@ class PrefixHasher:
             parent = self.page(parent + data[page * width : (page + 1) * width], content)
             digests.append(parent)
         request.page_digests = b"".join(digests)
-        request.usable_pages = 0 if request.prompt_heads else (len(tokens) - 1) // size
+        reads = not request.prompt_heads and not request.params.skip_reading_prefix_cache
+        request.usable_pages = (len(tokens) - 1) // size if reads else 0
 
 
 @dataclass(frozen=True, slots=True)

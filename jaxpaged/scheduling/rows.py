@@ -47,6 +47,7 @@ class Rows:
         self.first_page, self.end_page = tuple(table_ends[:num_groups]), tuple(table_ends[num_groups:])
         self.epoch = np.zeros(size, np.int32)
         self.active = np.zeros(size, np.bool_)
+        self._rank = np.zeros((3, size), np.float64)
         self.more_stops = np.zeros((0, size), np.int32)
         self.history = np.zeros((size, max_model_len), np.int32)
         self.tables = tuple(np.zeros((size, width), np.int32) for _ in range(num_groups))
@@ -92,6 +93,7 @@ class Rows:
                 self._set_more_stops(row, request.more_stop_ids)
         self.requests[rows] = requests
         self.ids[rows] = [request.request_id for request in requests]
+        self._rank[:, rows] = np.array([request.rank for request in requests], np.float64).T
         self.active[rows] = True
         self._words[:, rows] = np.concatenate([request.row_words for request in requests]).reshape(count, NUM_WORDS).T
         self.num_tokens[rows] = self.planned_tokens[rows] = lengths
@@ -109,6 +111,14 @@ class Rows:
         self.epoch[rows] += 1
         self.requests[rows] = self.ids[rows] = None
         self.free += rows.tolist()[::-1]
+
+    def last_in_rank(self) -> int:
+        """The row that is preempted first; one must be active."""
+        rows = self.active.nonzero()[0]
+        for column in self._rank:
+            values = column[rows]
+            rows = rows[values == values.max()]
+        return int(rows[0])
 
     def tokens(self, row: int) -> IntArray:
         """A copy of a row's known tokens."""

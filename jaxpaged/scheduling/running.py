@@ -116,7 +116,8 @@ def grow(shard: Shard, draft: StepDraft) -> None:
         writes = np.empty((told + len(changed), 3), np.int32)
         writes[:told, 0], writes[:told, 1] = np.divmod(entries[:told], table.shape[1])
         writes[:told, 2] = pages[:told]
-        writes[told:] = np.array(changed, np.int32).reshape(-1, 3)
+        if changed:
+            writes[told:] = changed
         draft.page_writes.append(writes)
         draft.page_copies.append(copied)
 
@@ -169,12 +170,11 @@ def _release_passed_pages(shard: Shard) -> None:
 
 def _preempt_until_it_fits(shard: Shard, draft: StepDraft, now: float) -> list[Growth]:
     """What each group needs, after taking the last in rank off their rows until the pages suffice."""
-    rows = shard.rows
     while True:
         growths = [_growth(shard, draft, group) for group in range(len(shard.allocators))]
         if all(growth.num_pages <= pages.available for growth, pages in zip(growths, shard.allocators, strict=True)):
             return growths
-        victim = max(rows.active.nonzero()[0].tolist(), key=lambda row: rows.request(row).rank)
+        victim = shard.rows.last_in_rank()
         draft.preempted.append(shard.preempt(victim, now))
         draft.drop(victim)
 

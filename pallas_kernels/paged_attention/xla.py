@@ -55,7 +55,7 @@ class _Tiles(NamedTuple):
 
     sequence: jax.Array
     start: jax.Array
-    count: jax.Array
+    length: jax.Array
 
 
 def paged_attention(
@@ -138,11 +138,11 @@ def _step(call: _Call, out: jax.Array, tiles: _Tiles, tokens: int) -> jax.Array:
     total, q_heads, head_dim = call.q.shape
     offset = jnp.arange(tokens, dtype=jnp.int32)
     row = tiles.start[:, None] + offset[None, :]
-    valid = offset[None, :] < tiles.count[:, None]
+    valid = offset[None, :] < tiles.length[:, None]
     read = jnp.minimum(row, total - 1)
     q = call.q.at[read.reshape(-1)].get(mode="promise_in_bounds").reshape(width, tokens, q_heads, head_dim)
     first = call.kv_lens[tiles.sequence] - call.cu_q_lens[tiles.sequence + 1] + tiles.start
-    result = _attend(call, q, tiles.sequence, first, tiles.count)
+    result = _attend(call, q, tiles.sequence, first, tiles.length)
     write = jnp.where(valid, row, total).reshape(-1)
     return out.at[write].set(result.reshape(-1, q_heads, head_dim).astype(out.dtype), mode="drop")
 

@@ -25,8 +25,8 @@ def score(x: np.ndarray, requests: list[SamplingParams], mode: str = "raw_logpro
 
 @pytest.mark.parametrize("mode", ["raw_logprobs", "raw_logits"])
 def test_raw_scores_do_not_know_the_request(mode: str) -> None:
-    x = logits(3)
-    requests = [SamplingParams(seed=s, temperature=0.4, top_k=3, logit_bias={1: 50.0}) for s in range(3)]
+    x = logits(4)
+    requests = [SamplingParams(seed=s, temperature=0.4, top_k=3, logit_bias={1: 50.0}) for s in range(4)]
     found = score(x, requests, mode)
     assert (found.tokens == 1).all()
     wanted = log_softmax(x) if mode == "raw_logprobs" else x
@@ -65,21 +65,20 @@ def check(found, wanted: np.ndarray, top: int = 20) -> None:
         np.testing.assert_array_equal(scores.top_ids[row, :top][finite], order[row][finite])
 
 
-def test_ties_share_the_lower_rank() -> None:
-    x = np.zeros((1, 10), np.float32)
-    x[0, 4] = 1.0
-    found = sample(
-        x, [SamplingParams(temperature=0)], variant=Variant.LOGPROBS, sampler=Sampler(10), targets=[6],
-        use_targets=[True],
-    )  # fmt: skip
-    assert found.tokens.tolist() == [6]
-    assert found.logprobs.ranks.tolist() == [10]  # as in vLLM: how many are at least as likely
+def test_rank_counts_the_tokens_that_are_at_least_as_likely() -> None:
+    """As in vLLM, so tokens that tie share the lower rank."""
+    x = np.zeros((4, PADDED), np.float32)
+    x[:, 4] = 1.0
+    x[:, VOCAB:] = -np.inf
+    found = score(x, [SamplingParams(temperature=0)] * 4, targets=[6, 0, 4, 0], use_targets=[True, False, True, False])
+    assert found.tokens.tolist() == [6, 4, 4, 4]
+    assert found.logprobs.ranks.tolist() == [VOCAB, 1, 1, 1]
 
 
 def test_prompt_positions_are_scored_raw_and_not_sampled() -> None:
-    x = logits(3)
-    requests = [SamplingParams(seed=1, temperature=0.5, top_k=2, prompt_logprobs=3)] * 3
-    found = score(x, requests, "processed_logprobs", targets=[9, 8, 7], use_targets=[True, False, True])
+    x = logits(4)
+    requests = [SamplingParams(seed=1, temperature=0.5, top_k=2, prompt_logprobs=3)] * 4
+    found = score(x, requests, "processed_logprobs", targets=[9, 8, 7, 6], use_targets=[True, False, True, False])
     assert found.tokens[[0, 2]].tolist() == [9, 7]
     wanted = log_softmax(x)
     np.testing.assert_allclose(found.logprobs.logprobs[[0, 2]], wanted[[0, 2], [9, 7]], rtol=1e-5)
@@ -87,9 +86,9 @@ def test_prompt_positions_are_scored_raw_and_not_sampled() -> None:
 
 
 def test_named_ids_take_the_place_of_the_best() -> None:
-    x = logits(2)
+    x = logits(4)
     named = [2999, 0, 17]
-    found = score(x, [SamplingParams(seed=1, logprob_token_ids=named), SamplingParams(seed=1, logprobs=3)])
+    found = score(x, [SamplingParams(seed=1, logprob_token_ids=named), *[SamplingParams(seed=1, logprobs=3)] * 3])
     wanted = log_softmax(x)
     assert found.logprobs.top_ids[0, :3].tolist() == named
     np.testing.assert_allclose(found.logprobs.top_logprobs[0, :3], wanted[0, named], rtol=1e-5)

@@ -25,7 +25,7 @@ def kept(x: np.ndarray, requests: list[SamplingParams]) -> np.ndarray:
     weights = np.exp((x - x.max(axis=1, keepdims=True)) / temperature)
     limits = Limits(
         np.array([max(p.top_k, 0) for p in requests], np.int32),
-        np.array([p.top_p for p in requests], np.float32),
+        np.maximum(np.array([p.top_p for p in requests], np.float32), np.finfo(np.float32).tiny),
         np.array([p.min_p for p in requests], np.float32),
     )
     found = np.asarray(_fast(x, weights, limits))
