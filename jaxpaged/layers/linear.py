@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
@@ -29,11 +31,22 @@ def linear(
 
 
 def _dot(x: Array, w: Array, accumulator: DTypeLike) -> Array:
-    inputs = x.ndim - 1
-    contracting = tuple(range(1, x.ndim)), tuple(range(w.ndim - inputs, w.ndim))
+    """As one product of matrices, or one per first axis of w [part, size, *inputs], whose second axis is the sharded one.
+
+    XLA:CPU would copy a weight with more axes into another order at each call, and then add up rows in an order that
+    depends on their number.
+    """
+    outputs = w.shape[: w.ndim - x.ndim + 1]
+    x = x.reshape(len(x), -1)
     # Accelerators would otherwise round float32 operands to bfloat16 or TF32.
     precision = lax.Precision.HIGHEST if x.dtype == jnp.float32 else None
-    return lax.dot_general(x, w, (contracting, ((), ())), precision=precision, preferred_element_type=accumulator)
+    dot = partial(lax.dot_general, precision=precision, preferred_element_type=accumulator)
+    if len(outputs) == 2:
+        parts = jnp.broadcast_to(x[None], (outputs[0], *x.shape))
+        y = dot(parts, w.reshape(*outputs, -1), (((2,), (2,)), ((0,), (0,))))
+        return y.swapaxes(0, 1)
+    y = dot(x, w.reshape(-1, x.shape[1]), (((1,), (1,)), ((), ())))
+    return y.reshape(len(x), *outputs)
 
 
 def _quantized(x: Array, w: QArray) -> Array:
