@@ -177,7 +177,7 @@ def _check(layout: BatchLayout, shard: ShardPlan) -> None:
 
 def _sequences_fit(layout: BatchLayout, shard: ShardPlan) -> bool:
     limits, decodes = layout.limits, shard.num_decodes
-    return (
+    return bool(
         len(shard.rows) <= limits.max_num_seqs
         and int(shard.counts.sum()) <= layout.tokens
         and shard.counts.min() >= 1

@@ -16,6 +16,7 @@ A row's result is bitwise the same whatever tile, chunk or batch it is computed 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -94,12 +95,11 @@ def _decodes(call: _Call, out: jax.Array, num_decodes: jax.Array) -> jax.Array:
     length = jnp.where(index < num_decodes, call.kv_lens, 0)
     order = jnp.argsort(-length).astype(jnp.int32)
 
-    def tiles(first: jax.Array, width: int) -> _Tiles:
-        at = first + jnp.arange(width, dtype=jnp.int32)
+    def tiles(at: jax.Array) -> _Tiles:
         sequence = order[jnp.minimum(at, sequences - 1)]
         return _Tiles(sequence, call.cu_q_lens[sequence], (at < num_decodes).astype(jnp.int32))
 
-    return _steps(call, out, tiles, num_decodes, call.config.decode_width(call.q.shape[0]), tokens=1)
+    return _steps(call, out, tiles, num_decodes, call.config.decode_width(call.q.shape[0]), 1)
 
 
 def _chunks(call: _Call, out: jax.Array, distribution: jax.Array) -> jax.Array:
@@ -108,129 +108,160 @@ def _chunks(call: _Call, out: jax.Array, distribution: jax.Array) -> jax.Array:
     index = jnp.arange(sequences, dtype=jnp.int32)
     is_chunk = (index >= distribution[0]) & (index < distribution[2])
     q_lens = jnp.where(is_chunk, call.cu_q_lens[1:] - call.cu_q_lens[:-1], 0)
-    ends = jnp.cumsum((q_lens + tokens - 1) // tokens)  # tiles up to and including sequence s
+    num_tiles = (q_lens + tokens - 1) // tokens
+    ends = jnp.cumsum(num_tiles)
 
-    def tiles(first: jax.Array, width: int) -> _Tiles:
-        at = first + jnp.arange(width, dtype=jnp.int32)
+    def tiles(at: jax.Array) -> _Tiles:
         sequence = jnp.sum((at[:, None] >= ends[None, :]).astype(jnp.int32), axis=1)
         sequence = jnp.minimum(sequence, sequences - 1)
-        left = (ends[sequence] - at) * tokens  # ends at a multiple: the last tile is the short one
-        whole = (q_lens[sequence] + tokens - 1) // tokens * tokens
-        offset = whole - left
-        count = jnp.where(at < ends[-1], jnp.minimum(tokens, q_lens[sequence] - offset), 0)
-        return _Tiles(sequence, call.cu_q_lens[sequence] + offset, count)
+        offset = (at - (ends - num_tiles)[sequence]) * tokens
+        length = jnp.where(at < ends[-1], jnp.minimum(tokens, q_lens[sequence] - offset), 0)
+        return _Tiles(sequence, call.cu_q_lens[sequence] + offset, length)
 
-    return _steps(call, out, tiles, ends[-1], call.config.chunk_width(call.q.shape[0]), tokens=tokens)
+    return _steps(call, out, tiles, ends[-1], call.config.chunk_width(call.q.shape[0]), tokens)
 
 
-def _steps(call: _Call, out: jax.Array, tiles, num_tiles: jax.Array, width: int, *, tokens: int):
-    """Work through num_tiles tiles, `width` at a time."""
+def _steps(
+    call: _Call,
+    out: jax.Array,
+    tiles: Callable[[jax.Array], _Tiles],
+    num_tiles: jax.Array,
+    width: int,
+    tokens: int,
+) -> jax.Array:
+    """Work through num_tiles tiles of `tokens` tokens, `width` at a time; tiles(index [width]) describes them."""
 
     def step(i: jax.Array, out: jax.Array) -> jax.Array:
-        return _step(call, out, tiles(i * width, width), tokens)
+        return _step(call, out, tiles(i * width + jnp.arange(width, dtype=jnp.int32)), tokens)
 
     return lax.fori_loop(0, (num_tiles + width - 1) // width, step, out)
 
 
 def _step(call: _Call, out: jax.Array, tiles: _Tiles, tokens: int) -> jax.Array:
-    """Attention of the tiles' tokens, written into their rows of out."""
-    width = tiles.start.shape[0]
+    """out [t, hq, d] with the rows of the tiles' tokens filled in."""
     total, q_heads, head_dim = call.q.shape
-    offset = jnp.arange(tokens, dtype=jnp.int32)
-    row = tiles.start[:, None] + offset[None, :]
-    valid = offset[None, :] < tiles.length[:, None]
-    read = jnp.minimum(row, total - 1)
-    q = call.q.at[read.reshape(-1)].get(mode="promise_in_bounds").reshape(width, tokens, q_heads, head_dim)
-    first = call.kv_lens[tiles.sequence] - call.cu_q_lens[tiles.sequence + 1] + tiles.start
-    result = _attend(call, q, tiles.sequence, first, tiles.length)
-    write = jnp.where(valid, row, total).reshape(-1)
-    return out.at[write].set(result.reshape(-1, q_heads, head_dim).astype(out.dtype), mode="drop")
+    offset = jnp.arange(tokens, dtype=jnp.int32)[None, :]
+    row = tiles.start[:, None] + offset
+    read = jnp.minimum(row, total - 1).reshape(-1)
+    q = call.q.at[read].get(mode="promise_in_bounds").reshape(*row.shape, q_heads, head_dim)
+    result = _attend(call, q, tiles).reshape(-1, q_heads, head_dim)
+    write = jnp.where(offset < tiles.length[:, None], row, total).reshape(-1)
+    return out.at[write].set(result.astype(out.dtype), mode="drop")
 
 
-def _attend(call: _Call, q: jax.Array, sequence: jax.Array, first: jax.Array, count: jax.Array) -> jax.Array:
-    """q [n, tokens, hq, d] at positions first[n] + 0..count[n]-1 -> float32 of the same shape."""
+class _Span(NamedTuple):
+    """Where the queries of n tiles stand and what they may see; positions count from the start of the sequence."""
+
+    table: jax.Array  # Int32[n, p], the sequences' page ids
+    query: jax.Array  # Int32[n, tokens]
+    begin: jax.Array  # Int32[n], the first key that any query of the tile sees
+    last: jax.Array  # Int32[n], the last
+
+
+class _Softmax(NamedTuple):
+    """An online softmax over the blocks so far: integral maximum (log2), sum [n, hkv, tokens, g], values [..., d]."""
+
+    top: jax.Array
+    total: jax.Array
+    acc: jax.Array
+
+
+def _attend(call: _Call, q: jax.Array, tiles: _Tiles) -> jax.Array:
+    """q [n, tokens, hq, d], the tiles' queries -> float32 of the same shape."""
     width, tokens, q_heads, head_dim = q.shape
     sizes = call.layout.sizes(call.pool)
-    kv_heads, page_size = sizes["kv_head"], sizes["slot"]
-    group = q_heads // kv_heads
-    pages_per_block = call.config.pages_per_block(page_size)
-    block = pages_per_block * page_size
-    window = call.score.window
-    last = first + count - 1
-    begin = jnp.zeros_like(first) if window is None else jnp.maximum(first - window + 1, 0)
-    first_block = begin // block
-    blocks = jnp.where(count > 0, last // block + 1 - first_block, 0)
-    q_pos = first[:, None] + jnp.arange(tokens, dtype=jnp.int32)[None, :]
-    table = call.page_table[sequence]
-
-    rows = max(tokens * group, MIN_ROWS)
+    kv_heads, group = sizes["kv_head"], q_heads // sizes["kv_head"]
+    block = call.config.pages_per_block(sizes["slot"]) * sizes["slot"]
+    span = _span(call, tiles, tokens)
+    first_block = span.begin // block
+    blocks = jnp.where(tiles.length > 0, span.last // block + 1 - first_block, 0)
     queries = q.reshape(width, tokens, kv_heads, group, head_dim).swapaxes(1, 2)
-    queries = _pad_rows(queries.reshape(width * kv_heads, tokens * group, head_dim), rows)
+    queries = _pad_rows(queries.reshape(width * kv_heads, tokens * group, head_dim))
 
-    def merge(j: jax.Array, state: tuple[jax.Array, jax.Array, jax.Array]):
-        top, total, acc = state
-        start = (first_block + j) * block
-        k_pos = start[:, None] + jnp.arange(block, dtype=jnp.int32)[None, :]
-        held = (k_pos >= begin[:, None]) & (k_pos <= last[:, None])
-        ids = _block_pages(table, first_block + j, pages_per_block, held, page_size)
-        keys, values = _read_block(call.pool, call.layer, ids, call.layout)
-        keys, values = _keep(keys, held), _keep(values, held)
-        visible = held[:, None, :] & (k_pos[:, None, :] <= q_pos[:, :, None])
-        distance = q_pos[:, :, None] - k_pos[:, None, :]
-        if window is not None:
-            visible &= distance < window
-
-        s = _dot_nt(queries, keys.reshape(width * kv_heads, block, head_dim))[:, : tokens * group]
-        s = s.reshape(width, kv_heads, tokens, group, block)
-        s = _modify(s, distance, call, kv_heads, group)
-        s = jnp.where(visible[:, None, :, None, :], s, LOWEST)
-        new_top = jnp.maximum(top, jnp.ceil(jnp.max(s, axis=-1)))
-        p = jnp.where(visible[:, None, :, None, :], jnp.exp2(s - new_top[..., None]), 0.0)
-        p = p.astype(values.dtype).reshape(width * kv_heads, tokens * group, block)
-        p = _pad_rows(p, rows)
-        part = _dot_values(p, values.reshape(width * kv_heads, block, head_dim))[:, : tokens * group]
-        part_total = _row_sums(p)[:, : tokens * group]
-        shrink = _power_of_two(top - new_top)
-        return (
-            new_top,
-            total * shrink + part_total.reshape(total.shape),
-            acc * shrink[..., None] + part.reshape(acc.shape),
-        )
+    def merge(j: jax.Array, state: _Softmax) -> _Softmax:
+        return _merge_block(call, span, queries, first_block + j, state)
 
     shape = (width, kv_heads, tokens, group)
-    state = (jnp.full(shape, LOWEST), jnp.zeros(shape), jnp.zeros((*shape, head_dim)))
-    top, total, acc = lax.fori_loop(0, jnp.max(blocks), merge, state)
+    state = _Softmax(jnp.full(shape, LOWEST), jnp.zeros(shape), jnp.zeros((*shape, head_dim)))
+    state = lax.fori_loop(0, jnp.max(blocks), merge, state)
     if call.sinks is not None:
-        sink = (call.sinks * LOG2E).reshape(1, kv_heads, 1, group)
-        new_top = jnp.maximum(top, jnp.ceil(sink))
-        shrink = _power_of_two(top - new_top)
-        total = total * shrink + jnp.exp2(sink - new_top)
-        acc = acc * shrink[..., None]
-    out = acc / jnp.where(total > 0, total, 1.0)[..., None]
+        state = _add_sinks(state, call.sinks)
+    out = state.acc / jnp.where(state.total > 0, state.total, 1.0)[..., None]
     return out.swapaxes(1, 2).reshape(width, tokens, q_heads, head_dim)
 
 
-def _modify(s: jax.Array, distance: jax.Array, call: _Call, kv_heads: int, group: int) -> jax.Array:
-    """Scores [n, hkv, tokens, group, block] of q.k -> logits in units of log2."""
+def _span(call: _Call, tiles: _Tiles, tokens: int) -> _Span:
+    sequence, window = tiles.sequence, call.score.window
+    first = call.kv_lens[sequence] - call.cu_q_lens[sequence + 1] + tiles.start
+    return _Span(
+        table=call.page_table[sequence],
+        query=first[:, None] + jnp.arange(tokens, dtype=jnp.int32)[None, :],
+        begin=jnp.zeros_like(first) if window is None else jnp.maximum(first - window + 1, 0),
+        last=first + tiles.length - 1,
+    )
+
+
+def _merge_block(call: _Call, span: _Span, queries: jax.Array, block: jax.Array, state: _Softmax) -> _Softmax:
+    """The softmax with the keys and values of block[n] of each tile added. queries [n * hkv, rows, d]."""
+    width, kv_heads, tokens, group = state.top.shape
+    page_size = call.layout.sizes(call.pool)["slot"]
+    pages = call.config.pages_per_block(page_size)
+    keys_in_block = pages * page_size
+    k_pos = block[:, None] * keys_in_block + jnp.arange(keys_in_block, dtype=jnp.int32)[None, :]
+    held = (k_pos >= span.begin[:, None]) & (k_pos <= span.last[:, None])
+    ids = _block_pages(span.table, block, held.reshape(width, pages, page_size))
+    keys, values = (
+        _keep(x, held).reshape(width * kv_heads, keys_in_block, -1)
+        for x in _read_block(call.pool, call.layer, ids, call.layout)
+    )
+    distance = span.query[:, :, None] - k_pos[:, None, :]
+    visible = held[:, None, :] & (distance >= 0)
+    if call.score.window is not None:
+        visible &= distance < call.score.window
+    visible = visible[:, None, :, None, :]
+
+    rows = tokens * group
+    s = _dot_nt(queries, keys)[:, :rows].reshape(*state.top.shape, keys_in_block)
+    s = jnp.where(visible, _logits(s, distance, call), LOWEST)
+    top = jnp.maximum(state.top, jnp.ceil(jnp.max(s, axis=-1)))
+    p = jnp.where(visible, jnp.exp2(s - top[..., None]), 0.0).astype(values.dtype)
+    p = _pad_rows(p.reshape(width * kv_heads, rows, keys_in_block))
+    shrink = _power_of_two(state.top - top)
+    return _Softmax(
+        top,
+        state.total * shrink + _row_sums(p)[:, :rows].reshape(state.total.shape),
+        state.acc * shrink[..., None] + _dot_values(p, values)[:, :rows].reshape(state.acc.shape),
+    )
+
+
+def _add_sinks(state: _Softmax, sinks: jax.Array) -> _Softmax:
+    """The softmax with a logit per query head, sinks [hq], that has no value."""
+    _, kv_heads, _, group = state.top.shape
+    sink = (sinks * LOG2E).reshape(1, kv_heads, 1, group)
+    top = jnp.maximum(state.top, jnp.ceil(sink))
+    shrink = _power_of_two(state.top - top)
+    return _Softmax(top, state.total * shrink + jnp.exp2(sink - top), state.acc * shrink[..., None])
+
+
+def _logits(s: jax.Array, distance: jax.Array, call: _Call) -> jax.Array:
+    """q.k [n, hkv, tokens, g, keys] -> logits in units of log2. distance [n, tokens, keys] from key to query."""
     score = call.score
     if score.soft_cap is not None:
         s = (score.soft_cap * LOG2E) * jnp.tanh(s * (score.scale / score.soft_cap))
     else:
         s = s * (score.scale * LOG2E)
     if call.alibi_slopes is not None:
-        slopes = (call.alibi_slopes * LOG2E).reshape(1, kv_heads, 1, group, 1)
+        slopes = (call.alibi_slopes * LOG2E).reshape(1, s.shape[1], 1, s.shape[3], 1)
         s = s - slopes * distance[:, None, :, None, :].astype(jnp.float32)
     return s
 
 
-def _block_pages(
-    table: jax.Array, block: jax.Array, pages_per_block: int, held: jax.Array, page_size: int
-) -> jax.Array:
-    """Page ids [n, pages_per_block] of block[n] of each row of `table`; pages without a held slot become page 0."""
-    at = block[:, None] * pages_per_block + jnp.arange(pages_per_block, dtype=jnp.int32)[None, :]
+def _block_pages(table: jax.Array, block: jax.Array, held: jax.Array) -> jax.Array:
+    """Page ids [n, pages] of block[n] of each row of `table`; pages without a slot in held [n, pages, slot]: page 0."""
+    pages = held.shape[1]
+    at = block[:, None] * pages + jnp.arange(pages, dtype=jnp.int32)[None, :]
     ids = jnp.take_along_axis(table, jnp.minimum(at, table.shape[1] - 1), axis=1, mode="promise_in_bounds")
-    used = jnp.any(held.reshape(*at.shape, page_size), axis=-1)
-    return jnp.where(used, ids, 0)
+    return jnp.where(jnp.any(held, axis=-1), ids, 0)
 
 
 def _read_block(pool: jax.Array, layer: jax.Array, ids: jax.Array, layout: PoolLayout) -> tuple[jax.Array, jax.Array]:
@@ -264,9 +295,9 @@ def _keep(x: jax.Array, held: jax.Array) -> jax.Array:
     return lax.bitcast_convert_type(lax.bitcast_convert_type(x, bits) & mask, x.dtype)
 
 
-def _pad_rows(x: jax.Array, rows: int) -> jax.Array:
-    """[b, m, d] -> [b, rows, d] with zero rows below."""
-    return x if x.shape[1] == rows else jnp.pad(x, ((0, 0), (0, rows - x.shape[1]), (0, 0)))
+def _pad_rows(x: jax.Array) -> jax.Array:
+    """[b, m, d] with zero rows below, if need be, so that there are MIN_ROWS."""
+    return jnp.pad(x, ((0, 0), (0, MIN_ROWS - x.shape[1]), (0, 0))) if x.shape[1] < MIN_ROWS else x
 
 
 def _dot_nt(x: jax.Array, y: jax.Array) -> jax.Array:

@@ -22,8 +22,8 @@ def oracle(llama: Path) -> Oracle:
 
 @pytest.fixture(scope="session")
 def engine(llama: Path) -> Engine:
-    """Pages of 16; steps of 8, 16 or 32 tokens; every sampler variant. Idle between tests; see drive.rescheduled."""
-    return tiny.build(llama)
+    """Pages of 16; steps of 8 to 64 tokens; every sampler variant. Idle between tests; see drive.rescheduled."""
+    return tiny.build(llama, max_num_batched_tokens=64, max_num_seqs=16)
 
 
 @pytest.fixture

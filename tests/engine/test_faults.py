@@ -95,7 +95,7 @@ def test_nan_while_decoding_ends_that_request_only(engine: Engine, undisturbed: 
 
 
 @pytest.mark.parametrize("value", [np.nan, 1e4])
-@pytest.mark.parametrize("options", [{}, {"pages": 10}, {"max_num_batched_tokens": 8}])
+@pytest.mark.parametrize("options", [{}, {"pages": 10}, {"max_num_seqs": 8, "max_num_batched_tokens": 8}])
 def test_garbage_in_free_pages_and_unwritten_slots_changes_nothing(
     engine: Engine, value: float, options: dict[str, int]
 ) -> None:

@@ -28,7 +28,7 @@ def check_all(engine: Engine, oracle: Oracle) -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
-@pytest.mark.parametrize("chunk", [8, 16, 32])
+@pytest.mark.parametrize("chunk", [16, 27, 64])
 def test_chunks_and_plans_in_flight(engine: Engine, oracle: Oracle, chunk: int, depth: int) -> None:
     check_all(rescheduled(engine, max_num_batched_tokens=chunk, depth=depth), oracle)
 

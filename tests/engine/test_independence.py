@@ -72,9 +72,11 @@ def test_in_another_order(engine: Engine, alone: Answers, seed: int) -> None:
     assert_same(run(rescheduled(engine, caching=False), messages(order)), alone)
 
 
-@pytest.mark.parametrize("chunk", [8, 11, 16])
+@pytest.mark.parametrize("chunk", [8, 11, 16, 40])
 def test_in_other_chunks(engine: Engine, alone: Answers, chunk: int) -> None:
-    assert_same(run(rescheduled(engine, caching=False, max_num_batched_tokens=chunk), messages()), alone)
+    assert_same(
+        run(rescheduled(engine, caching=False, max_num_seqs=8, max_num_batched_tokens=chunk), messages()), alone
+    )
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

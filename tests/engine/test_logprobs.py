@@ -32,7 +32,7 @@ def assert_entries(entries: Sequence[TokenLogprobs], rows: np.ndarray, tokens: S
         assert_entry(entry, row, token, top)
 
 
-@pytest.mark.parametrize("chunk", [8, 16, 32])
+@pytest.mark.parametrize("chunk", [16, 21, 64])
 def test_prompts_are_scored_across_chunks(engine: Engine, oracle: Oracle, chunk: int) -> None:
     requests = [ask(str(i), prompt, prompt_logprobs=i % 4) for i, prompt in enumerate(PROMPTS)]
     answers = run(rescheduled(engine, max_num_batched_tokens=chunk), requests)
@@ -69,7 +69,7 @@ def test_who_asks_for_nothing_gets_nothing(engine: Engine) -> None:
 
 
 def test_a_request_of_the_same_id_inherits_nothing_from_an_aborted_one(engine: Engine, oracle: Oracle) -> None:
-    busy = rescheduled(engine, max_num_batched_tokens=8, depth=3)
+    busy = rescheduled(engine, max_num_seqs=8, max_num_batched_tokens=8, depth=3)
     long, short = [(11 * i) % VOCAB for i in range(90)], [9, 8, 7, 6, 5]
     busy.add(ask("again", long, prompt_logprobs=1))
     for _ in range(4):

@@ -35,9 +35,7 @@ def sizes(result: str) -> list[int]:
 def collectives(text: str) -> Counter[str]:
     """How often each collective occurs in the text; an asynchronous pair counts once."""
     names = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-    return Counter(
-        name for _, op, _ in instructions(text) for name in names if op in (name, f"{name}-start")
-    )
+    return Counter(name for _, op, _ in instructions(text) for name in names if op in (name, f"{name}-start"))
 
 
 def large_copies(text: str, at_least: int) -> list[str]:

@@ -113,9 +113,7 @@ def bad_plans() -> dict[str, ShardPlan]:
         "a negative token": replace(plan, tokens=entry(plan.tokens, 0, -1)),
         "a token beyond the vocabulary": replace(plan, tokens=entry(plan.tokens, 0, LIMITS.vocab_size)),
         "tokens missing": replace(plan, tokens=plan.tokens[1:]),
-        "more given than there are": replace(
-            plan, host_counts=np.array([2, 4], np.int32)
-        ),
+        "more given than there are": replace(plan, host_counts=np.array([2, 4], np.int32)),
         "negative given": replace(plan, host_counts=np.array([-1, 6], np.int32)),
         "too many sequences": shard_plan(too_many, NO_WRITES),
         "too many head rows": shard_plan([long], NO_WRITES),

@@ -76,9 +76,7 @@ def lengths(draw: st.DrawFn) -> tuple[tuple[int, int], ...]:
 @pytest.mark.parametrize("spec", [BY_NAME["all_at_once"], BY_NAME["window_over_blocks"]], ids=lambda spec: spec.name)
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(pairs=lengths(), seed=st.integers(0, 2**16), fill=st.sampled_from([0.0, float("nan")]))
-def test_ragged_batches(
-    spec: Spec, name: str, pairs: tuple[tuple[int, int], ...], seed: int, fill: float
-) -> None:
+def test_ragged_batches(spec: Spec, name: str, pairs: tuple[tuple[int, int], ...], seed: int, fill: float) -> None:
     batch = Batch(pairs, sequences=6, tokens=64, pages=70, table_width=12, seed=seed, fill=fill)
     assert_close(spec, batch, name, "float32")
 

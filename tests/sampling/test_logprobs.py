@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxpaged.sampling.sampler import Sampler
+from jaxpaged.sampling.stages import LogitBias
 from jaxpaged.sampling.variant import Variant
 from jaxpaged.sampling_params import SamplingParams
 from tests.sampling.harness import kept_by_sorting, log_softmax, sample
@@ -20,7 +21,7 @@ def logits(rows: int) -> np.ndarray:
 
 
 def score(x: np.ndarray, requests: list[SamplingParams], mode: str = "raw_logprobs", most: int = 20, **more):
-    return sample(x, requests, variant=Variant.LOGPROBS, sampler=Sampler(VOCAB, most, mode), **more)
+    return sample(x, requests, variant=Variant.LOGPROBS, sampler=Sampler(VOCAB, most, mode, (LogitBias(),)), **more)
 
 
 @pytest.mark.parametrize("mode", ["raw_logprobs", "raw_logits"])

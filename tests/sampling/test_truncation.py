@@ -15,12 +15,16 @@ from jaxpaged.sampling.truncate import Limits, truncate
 from jaxpaged.sampling_params import SamplingParams
 from tests.sampling.harness import kept_by_sorting
 
+ROWS = 16
 _fast = jax.jit(truncate)
 _by_bisection = jax.jit(lambda logits, weights, limits: keep_by_bisection(logits, weights, *limits))
 
 
 def kept(x: np.ndarray, requests: list[SamplingParams]) -> np.ndarray:
-    """Which tokens stay; the search by bisection alone must agree."""
+    """Which tokens stay; the search by bisection alone must agree. Always ROWS rows, so that little is compiled."""
+    asked, missing = len(x), ROWS - len(x)
+    x = np.pad(x, ((0, missing), (0, 0)), mode="edge")
+    requests = [*requests, *[SamplingParams()] * missing]
     temperature = np.array([p.temperature for p in requests], np.float32)[:, None]
     weights = np.exp((x - x.max(axis=1, keepdims=True)) / temperature)
     limits = Limits(
@@ -31,7 +35,7 @@ def kept(x: np.ndarray, requests: list[SamplingParams]) -> np.ndarray:
     found = np.asarray(_fast(x, weights, limits))
     np.testing.assert_array_equal(_by_bisection(x, weights, limits), found)
     np.testing.assert_array_equal(found[found > 0], weights[found > 0])
-    return found > 0
+    return (found > 0)[:asked]
 
 
 def check(x: np.ndarray, requests: list[SamplingParams]) -> None:
@@ -64,14 +68,14 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize("spread", [0.3, 1.0, 4.0])
-@pytest.mark.parametrize("vocab", [60, 3000, 8191])
+@pytest.mark.parametrize("vocab", [60, 3001])
 def test_like_sorting(vocab: int, spread: float) -> None:
     x = np.random.default_rng(vocab).normal(size=(len(REQUESTS), vocab)).astype(np.float32) * np.float32(spread)
     check(x, REQUESTS)
 
 
 @pytest.mark.parametrize("step", [1.0, 4.0])
-@pytest.mark.parametrize("vocab", [60, 3000])
+@pytest.mark.parametrize("vocab", [60, 3001])
 def test_like_sorting_with_ties(vocab: int, step: float) -> None:
     """Logits are multiples of log(2) so that sums of probabilities are exact and every cut falls among equals."""
     rng = np.random.default_rng(vocab)
@@ -80,25 +84,26 @@ def test_like_sorting_with_ties(vocab: int, step: float) -> None:
     check(x[: len(ks)], ks)
 
 
-@pytest.mark.parametrize(("top_p", "count"), [(0.5, 500), (0.25, 250), (0.001, 1), (1e-9, 1), (0.9995, 1000)])
+@pytest.mark.parametrize(("top_p", "count"), [(0.5, 1500), (0.25, 750), (0.0003, 1), (1e-9, 1), (0.9999, 3000)])
 def test_equal_tokens_are_cut_by_index(top_p: float, count: int) -> None:
-    x = np.zeros((2, 1000), np.float32)
+    x = np.zeros((2, 3001), np.float32)
+    x[:, 3000] = -np.inf
     found = kept(x, [SamplingParams(top_p=top_p), SamplingParams()])
     assert np.flatnonzero(found[0]).tolist() == list(range(count))
-    assert found[1].all()
+    assert found[1, :3000].all()
 
 
 def test_forbidden_tokens_are_never_kept() -> None:
-    x = np.full((3, 200), -np.inf, np.float32)
+    x = np.full((3, 3001), -np.inf, np.float32)
     x[:, 3] = 1.0
     found = kept(x, [SamplingParams(top_k=50), SamplingParams(top_k=100), SamplingParams(top_p=0.99)])
     assert found.sum(axis=1).tolist() == [1, 1, 1]
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**31), st.integers(1, 300), st.floats(0.01, 0.99), st.floats(0, 0.5), st.floats(0.1, 6))
+@given(st.integers(0, 2**31), st.integers(1, 60), st.floats(0.01, 0.99), st.floats(0, 0.5), st.floats(0.1, 6))
 def test_random_rows(seed: int, k: int, p: float, min_p: float, spread: float) -> None:
-    x = np.random.default_rng(seed).normal(size=(4, 300)).astype(np.float32) * np.float32(spread)
+    x = np.random.default_rng(seed).normal(size=(4, 60)).astype(np.float32) * np.float32(spread)
     requests = [
         SamplingParams(top_k=k),
         SamplingParams(top_p=p),
@@ -108,7 +113,7 @@ def test_random_rows(seed: int, k: int, p: float, min_p: float, spread: float) -
     check(x, requests)
 
 
-@pytest.mark.parametrize(("vocab", "k"), [(50, 50), (5000, 1), (5000, 64), (5001, 20), (6000, 7)])
+@pytest.mark.parametrize(("vocab", "k"), [(50, 50), (5000, 1), (5000, 64), (5001, 7)])
 @pytest.mark.parametrize("levels", [3, 10**6])
 def test_top_k_is_a_stable_sort(vocab: int, k: int, levels: int) -> None:
     x = np.random.default_rng(k).integers(0, levels, (9, vocab)).astype(np.float32)

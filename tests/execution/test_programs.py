@@ -1,0 +1,99 @@
+"""What the compiler made of the programs: no weight and no pool is copied, donated state is updated in place."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from jaxpaged import startup
+from jaxpaged.execution.compiler import Program, lower
+from jaxpaged.execution.programs import ProgramSet
+from jaxpaged.sampling.variant import Variant
+from tests.engine import tiny
+from tests.execution.hlo import large_copies
+
+# A layer's smallest matrix must be larger than anything that a step of 8 tokens computes.
+SIZES = {
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "head_dim": 64,
+    "num_hidden_layers": 3,
+    "vocab_size": 4099,
+}
+PAGES = 400
+
+
+def program_set(directory: Path, **options: Any) -> ProgramSet:
+    """The programs of an engine that is not built: shapes are enough to compile."""
+    (directory / "config.json").write_text(json.dumps({**tiny.LLAMA, **SIZES}))
+    (directory / "model.safetensors").touch()
+    small = {"dtype": "bfloat16", "max_num_batched_tokens": 8, "num_gpu_blocks_override": PAGES}
+    config = tiny.engine_config(directory, enable_prompt_embeds=True, **{**small, **options})
+    mesh = startup._mesh(config, None, None)
+    model = startup._read_model(config.model)
+    builder = startup._Builder(config, model, startup._decoder(config, model, mesh), mesh)
+    return builder.programs(builder.memory_plan(temporaries=0))
+
+
+def device_bytes(abstract: Any) -> int:
+    """Bytes on one device of a pytree of ShapeDtypeStructs."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract)
+    )
+
+
+def smallest_matrix(programs: ProgramSet) -> int:
+    return min(device_bytes(leaf) for leaf in programs.leaves if len(leaf.shape) > 1)
+
+
+def chosen(programs: ProgramSet, *names: str) -> list[Program]:
+    """The backbones and others by name; of the heads the smallest and the one that holds all the rest."""
+    made = {program.name: program for program in programs.all()}
+    return [made[name] for name in names]
+
+
+def check(programs: ProgramSet, program: Program) -> None:
+    compiled = lower(program).compile()
+    assert large_copies(compiled.as_text(), smallest_matrix(programs)) == []
+    donated = [program.arguments[index] for index in program.donate]
+    assert compiled.memory_analysis().alias_size_in_bytes >= device_bytes(donated)
+    # A copy that hides in another operation would still need room.
+    assert compiled.memory_analysis().temp_size_in_bytes < 4 * smallest_matrix(programs)
+
+
+def test_on_one_device(tmp_path: Path) -> None:
+    programs = program_set(tmp_path)
+    names = ("backbone 8", "backbone_with_embeds 8", "head greedy 8", "head logprobs 8", "admit", "remember")
+    for program in chosen(programs, *names):
+        check(programs, program)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_on_eight_devices(tmp_path: Path, dtype: str) -> None:
+    programs = program_set(tmp_path, dtype=dtype, tensor_parallel_size=4, data_parallel_size=2)
+    for program in chosen(programs, "backbone 8"):
+        check(programs, program)
+
+
+def test_the_check_sees_a_copied_weight(tmp_path: Path) -> None:
+    """A scan over stacked layers copies each layer's weights out of the stack on a CPU, which is why it is not used."""
+    programs = program_set(tmp_path, layer_loop="scan")
+    compiled = lower(programs.backbone(8)).compile()
+    assert large_copies(compiled.as_text(), smallest_matrix(programs) // SIZES["num_hidden_layers"])
+
+
+def test_there_is_a_program_for_every_size_and_variant(tmp_path: Path) -> None:
+    programs = program_set(tmp_path, max_num_batched_tokens=64, max_num_seqs=40)
+    names = [program.name for program in programs.all()]
+    assert len(names) == len(set(names))
+    assert {name for name in names if "backbone " in name} == {f"backbone {n}" for n in (8, 16, 32, 48, 64)}
+    assert {name for name in names if "greedy" in name} == {f"head greedy {n}" for n in (8, 16, 32, 40)}
+    assert {name for name in names if "logprobs" in name} == {f"head logprobs {n}" for n in (8, 40)}
+    assert {variant.name.lower() for variant in Variant} == {name.split()[1] for name in names if "head" in name}
