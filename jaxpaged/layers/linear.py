@@ -31,7 +31,7 @@ def linear(
 
 
 def _dot(x: Array, w: Array, accumulator: DTypeLike) -> Array:
-    """As one product of matrices, or one per first axis of w [part, size, *inputs], whose second axis is the sharded one.
+    """As one product of matrices, or one per first axis of w [part, size, *inputs], whose second axis is sharded.
 
     XLA:CPU would copy a weight with more axes into another order at each call, and then add up rows in an order that
     depends on their number.

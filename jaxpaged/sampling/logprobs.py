@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int32
 
-from jaxpaged.sampling.rows import at, count, row_sum
+from jaxpaged.sampling.rows import at, count, row_log, row_sum
 from jaxpaged.sampling.top_k import top_k
 
 
@@ -39,7 +39,7 @@ def log_normaliser(logits: Float32[Array, "n v"]) -> Float32[Array, " n"]:
     largest = jnp.max(logits, axis=1)
     largest = jnp.where(jnp.isfinite(largest), largest, 0)
     shifted = jax.lax.optimization_barrier(logits - largest[:, None])
-    return jax.lax.optimization_barrier(largest + jnp.log(row_sum(jnp.exp(shifted))))
+    return largest + row_log(row_sum(jnp.exp(shifted)))
 
 
 def token_logprobs(

@@ -37,6 +37,12 @@ def row_sum(x: Float32[Array, "n v"]) -> Float32[Array, " n"]:
     return jax.lax.optimization_barrier(sums[:, 0])
 
 
+def row_log(x: Float32[Array, " n"]) -> Float32[Array, " n"]:
+    """log(x), in whole vectors: of n numbers the odd ones at the end would be rounded differently."""
+    wide = jax.lax.optimization_barrier(jnp.broadcast_to(x[:, None], (len(x), LANES)))
+    return jax.lax.optimization_barrier(jnp.log(wide))[:, 0]
+
+
 def prefix_sum(x: Float32[Array, "n k"]) -> Float32[Array, "n k"]:
     return jax.lax.optimization_barrier(jax.lax.cumsum(x, axis=1))
 
