@@ -65,6 +65,7 @@ class Engine:
     _late: list[EngineOutput] = field(default_factory=list)
     _logprobs: LogprobCollector = field(default_factory=LogprobCollector)
     _last_progress: float = field(default_factory=time.monotonic)
+    _asleep: bool = False
 
     @classmethod
     def build(
@@ -88,16 +89,22 @@ class Engine:
 
     def add(self, message: EngineRequest) -> None:
         """Queue a request. Raises RequestError (a QueueFullError when the client may retry)."""
+        if self._asleep:
+            raise RequestError("the engine sleeps; call wake_up() first.")
         request = self.make_request(message)
+        if not self.has_work():
+            self._last_progress = time.monotonic()  # having been idle is no delay
         self.scheduler.add(request)
         self._requests[request.request_id] = request
 
     def abort(self, request_ids: Iterable[str]) -> None:
         """Drop requests, wherever they are; unknown ids are ignored. No output follows."""
-        for request_id in request_ids:
+        gone = dict.fromkeys(request_ids)
+        for request_id in gone:
             if self._requests.pop(request_id, None) is not None:
                 self._logprobs.forget(request_id)
                 self.scheduler.abort(request_id)
+        self._late = [output for output in self._late if output.request_id not in gone]
 
     def has_work(self) -> bool:
         return bool(self._in_flight or self._late) or self.scheduler.has_work()
@@ -154,10 +161,12 @@ class Engine:
             raise RequestError("the engine has unfinished requests; let them end or abort them before sleep().")
         self.scheduler.reset_prefix_cache()
         self.runner.sleep(level)
+        self._asleep = True
 
     def wake_up(self) -> None:
         """Take the device memory again. After level 2 the weights are zero until update_weights()."""
         self.runner.wake_up()
+        self._asleep = False
 
     def drain(self) -> list[EngineOutput]:
         """Collect every plan in flight without submitting more."""

@@ -171,6 +171,8 @@ def _fill_heads(shard: ShardPlan, ends: np.ndarray, out: dict[str, np.ndarray]) 
 
 def _check(layout: BatchLayout, shard: ShardPlan) -> None:
     """An index out of range would silently wrap, clamp or drop on the device, so it is refused here, every step."""
+    if len(shard.draft_counts):
+        raise InvariantError("a plan holds guessed tokens, and no program verifies them yet")
     if not (_sequences_fit(layout, shard) and _heads_fit(layout, shard) and _writes_fit(layout, shard)):
         raise InvariantError(f"the scheduler planned a step that does not fit {layout.tokens} tokens: {shard}")
 

@@ -155,7 +155,7 @@ class _Span(NamedTuple):
     table: jax.Array  # Int32[n, p], the sequences' page ids
     query: jax.Array  # Int32[n, tokens]
     begin: jax.Array  # Int32[n], the first key that any query of the tile sees
-    last: jax.Array  # Int32[n], the last
+    last: jax.Array  # Int32[n], the last; -1 for a tile without queries
 
 
 class _Softmax(NamedTuple):
@@ -174,7 +174,7 @@ def _attend(call: _Call, q: jax.Array, tiles: _Tiles) -> jax.Array:
     block = call.config.pages_per_block(sizes["slot"]) * sizes["slot"]
     span = _span(call, tiles, tokens)
     first_block = span.begin // block
-    blocks = jnp.where(tiles.length > 0, span.last // block + 1 - first_block, 0)
+    blocks = span.last // block + 1 - first_block
     queries = q.reshape(width, tokens, kv_heads, group, head_dim).swapaxes(1, 2)
     queries = _pad_rows(queries.reshape(width * kv_heads, tokens * group, head_dim))
 
@@ -197,7 +197,7 @@ def _span(call: _Call, tiles: _Tiles, tokens: int) -> _Span:
         table=call.page_table[sequence],
         query=first[:, None] + jnp.arange(tokens, dtype=jnp.int32)[None, :],
         begin=jnp.zeros_like(first) if window is None else jnp.maximum(first - window + 1, 0),
-        last=first + tiles.length - 1,
+        last=jnp.where(tiles.length > 0, first + tiles.length - 1, -1),
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from jaxpaged.config import SchedulerConfig
 from jaxpaged.engine import Engine
-from jaxpaged.execution.records import StepRecords
 from jaxpaged.messages import EngineOutput, EngineRequest, TokenLogprobs
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.scheduler import Scheduler
@@ -105,7 +104,7 @@ def rescheduled(
         geometry.mesh.shape["data"],
         enable_prefix_caching=caching,
     )
-    return replace(engine, scheduler=scheduler, plans_in_flight=depth, records=StepRecords())
+    return Engine(info, scheduler, runner, engine.make_request, depth, engine.compiles)
 
 
 def preemptions(engine: Engine) -> int:
