@@ -11,7 +11,7 @@ import pytest
 
 from jaxpaged.engine import Engine
 from jaxpaged.messages import EngineRequest
-from tests.engine.drive import Answers, ask, preemptions, rescheduled, run
+from tests.engine.drive import Answer, Answers, ask, assert_idle, collect, preemptions, rescheduled, run
 from tests.engine.tiny import VOCAB
 
 SHARED = [(5 * i + 1) % VOCAB for i in range(40)]
@@ -106,6 +106,16 @@ def test_with_prefix_hits(engine: Engine, alone: Answers) -> None:
     assert cached["r2"] == cached["r5"] == 0  # prompts to be scored are computed anew
 
 
+def test_who_will_not_read_the_cache_computes_everything(engine: Engine, alone: Answers) -> None:
+    caching = rescheduled(engine)
+    run(caching, messages())
+    name, prompt, params = cases()[3]
+    answer = run(caching, [ask(name, prompt, max_tokens=24, skip_reading_prefix_cache=True, **dict(params))])[name]
+    assert answer.last is not None
+    assert answer.last.num_cached_tokens == 0
+    assert answer.content == alone[name].content
+
+
 def test_a_prefix_of_mates_that_differ_after_it(engine: Engine, alone: Answers) -> None:
     caching = rescheduled(engine)
     run(caching, [ask("other", [*SHARED[:35], 77, 78], max_tokens=30, temperature=1.0, seed=8)])
@@ -129,8 +139,6 @@ def test_arriving_while_others_decode(engine: Engine, alone: Answers) -> None:
 
 
 def run_with(engine: Engine, now: list[EngineRequest], later: list[EngineRequest], feed: Any) -> Answers:
-    from tests.engine.drive import Answer, assert_idle, collect
-
     for message in now:
         engine.add(message)
     answers = {message.request_id: Answer() for message in [*now, *later]}

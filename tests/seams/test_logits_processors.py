@@ -47,7 +47,10 @@ class NoRepeats:
 
 def test_a_stage_of_ones_own(llama: Path, oracle: Oracle) -> None:
     engine = tiny.build(
-        llama, (Variant.GREEDY, Variant.PLAIN, Variant.FULL), logits_processors=[NoRepeats(100)], max_num_batched_tokens=8
+        llama,
+        (Variant.GREEDY, Variant.PLAIN, Variant.FULL),
+        logits_processors=[NoRepeats(100)],
+        max_num_batched_tokens=8,
     )
     prompt = [5] * 12
     wanted = {"temperature": 1.0, "top_k": 7, "seed": 1}

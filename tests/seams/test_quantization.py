@@ -30,7 +30,9 @@ def dtypes(engine: Engine) -> Sequence[str]:
     return [leaf.dtype.name for leaf in engine.runner.leaves]
 
 
-def test_through_llm(llama: Path, int8: Oracle, oracle: Oracle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_through_llm(
+    llama: Path, int8: Oracle, oracle: Oracle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))  # where the compile cache would be
     with tiny.only_variants(tiny.GREEDY):
         llm = LLM(

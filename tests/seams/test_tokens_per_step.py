@@ -19,7 +19,6 @@ from jaxpaged.scheduling.scheduler import Scheduler
 from tests.execution.plans import LAYOUT
 
 
-
 def scheduler() -> Scheduler:
     made = Scheduler(SchedulerConfig(4, 16), cache_groups([FullAttentionSpec(1, 8)]), [20], 4, 48)
     made.add(Request("a", [1, 2, 3, 4, 5], SamplingParams(max_tokens=20, ignore_eos=True)))

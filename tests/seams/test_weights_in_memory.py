@@ -62,9 +62,7 @@ def test_some_of_the_weights(engine: Engine, other: tuple[Tensors, Oracle], tens
     mixed.assert_greedy(PROMPT, answer(engine).tokens)
 
 
-def test_between_the_steps_of_running_requests(
-    engine: Engine, oracle: Oracle, other: tuple[Tensors, Oracle]
-) -> None:
+def test_between_the_steps_of_running_requests(engine: Engine, oracle: Oracle, other: tuple[Tensors, Oracle]) -> None:
     """What was sampled before stays, nothing is lost, and pages from before are not given to others."""
     answers: Answers = {name: Answer() for name in ("a", "b", "c")}
     engine.add(ask("a", PROMPT, max_tokens=30))

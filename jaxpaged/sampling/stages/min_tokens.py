@@ -14,7 +14,7 @@ from jaxpaged.errors import RequestError
 from jaxpaged.sampling.stages.stage import StageContext, leading, only_if_any, token_slots
 from jaxpaged.sampling_params import MAX_STOP_TOKEN_IDS, SamplingParams
 
-MAX_EOS_TOKEN_IDS = 32
+MAX_EOS_TOKEN_IDS = 128
 
 
 @jax.tree_util.register_dataclass

@@ -1,0 +1,39 @@
+"""What invariant 2 stands on: a row of a matrix product has the same bits however many rows there are, from two up."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxpaged.layers.linear import linear
+from jaxpaged.quant.qarray import quantize_weight
+
+# inputs of a row, outputs: qkv, out, gate_up, down and head of a tiny model and of one with 135M parameters.
+SHAPES = [
+    ((32,), (2, 4, 8)),
+    ((2, 2, 8), (32,)),
+    ((32,), (2, 48)),
+    ((48,), (32,)),
+    ((32,), (131,)),
+    ((576,), (3, 5, 64)),
+    ((3, 3, 64), (576,)),
+    ((576,), (2, 1536)),
+    ((1536,), (576,)),
+]
+COUNTS = (2, 8, 16, 32, 48, 64, 96, 128)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize(("inputs", "outputs"), SHAPES)
+def test_linear(inputs: tuple[int, ...], outputs: tuple[int, ...], kind: str) -> None:
+    rng = np.random.default_rng(0)
+    dtype = jnp.float32 if kind == "int8" else jnp.dtype(kind)
+    x = jnp.asarray(rng.standard_normal((max(COUNTS), *inputs)), dtype)
+    w = jnp.asarray(rng.standard_normal((*outputs, *inputs)), dtype)
+    weight = quantize_weight(w, len(inputs)) if kind == "int8" else w
+    product = jax.jit(lambda x, w: linear(x, w, out_dtype=jnp.float32))
+    everything = np.asarray(product(x, weight))
+    for count in COUNTS:
+        np.testing.assert_array_equal(np.asarray(product(x[:count], weight)), everything[:count], err_msg=str(count))
