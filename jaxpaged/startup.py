@@ -27,6 +27,7 @@ from jaxpaged.execution.memory import GroupDemand, MemoryPlan, device_capacity, 
 from jaxpaged.execution.programs import ProgramSet
 from jaxpaged.execution.runner import Runner
 from jaxpaged.execution.step import Leaves, StepFunctions
+from jaxpaged.garbage import long_lived_objects
 from jaxpaged.kv.pool import KVPool, PoolGeometry
 from jaxpaged.kv.spec import CacheGroup, cache_groups
 from jaxpaged.messages import EngineInfo
@@ -50,6 +51,7 @@ from pallas_kernels.paged_attention import pool_layout
 
 log = logging.getLogger("jaxpaged")
 
+SAMPLE_GROUP: Mapping[str, int] = {"cpu": 16}  # elsewhere a loop of unknown length would wait for the host
 LAYER_LOOP: Mapping[str, LayerLoop] = {"cpu": "switch", "gpu": "unroll", "tpu": "scan"}
 DEFAULT_CONTEXT = 2048  # for a config.json that does not say
 
@@ -89,7 +91,7 @@ def start(
     mesh = _mesh(config, devices, mesh)
     model = _read_model(config.model)
     decoder = _decoder(config, model, mesh)
-    with ThreadPoolExecutor(1, thread_name_prefix="weights") as pool:
+    with long_lived_objects(), ThreadPoolExecutor(1, thread_name_prefix="weights") as pool:
         weights = config.model
         leaves = pool.submit(
             load_weights,
@@ -205,7 +207,9 @@ class _Builder:
     @cached_property
     def buckets(self) -> Buckets:
         scheduler = self.config.scheduler
-        return Buckets.for_limits(scheduler.max_num_batched_tokens, scheduler.max_num_seqs)
+        return Buckets.for_limits(
+            scheduler.max_num_batched_tokens, scheduler.max_num_seqs, SAMPLE_GROUP.get(self.platform)
+        )
 
     def compile(self, progress: bool, fail_early: Callable[[], object]) -> tuple[ProgramTable, ProgramSet, MemoryPlan]:
         """Compile the largest step to learn what it needs, share out the memory, compile the rest."""
@@ -288,8 +292,10 @@ class _Builder:
             pool=KVPool.allocate(self.pool, plan.num_pages).warm_up(),
             rows=_zeros(programs.rows()),
             sampler_rows=_initial_rows(self.sampler, programs),
+            logits=_zeros(programs.logits_buffer()),
             updater=self.update_weights,
         )
+        runner.warm_up()
         scheduler = Scheduler(
             config.scheduler,
             self.groups,

@@ -40,13 +40,21 @@ def choose(sizes: Sequence[int], needed: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """`tokens`: rows of the backbone. `heads`: rows of the head for common sampling, `rare_heads` for the rest."""
+    """Rows of the backbone (`tokens`), of the logits (`heads`), and of the sampler for common sampling and the rest.
+
+    sample_group: the sampler works off so many rows at a time, as many times as there are rows; None: all at once.
+    """
 
     tokens: tuple[int, ...]
     heads: tuple[int, ...]
-    rare_heads: tuple[int, ...]
+    samples: tuple[int, ...]
+    rare_samples: tuple[int, ...]
+    sample_group: int | None = None
 
     @classmethod
-    def for_limits(cls, max_num_batched_tokens: int, max_num_seqs: int) -> Buckets:
-        heads = ladder(max_num_seqs)
-        return cls(ladder(max_num_batched_tokens), heads, sparse(heads))
+    def for_limits(cls, max_num_batched_tokens: int, max_num_seqs: int, sample_group: int | None = None) -> Buckets:
+        """With `sample_group` one size of the sampler serves all: sampling programs are the slowest to compile."""
+        tokens, heads = ladder(max_num_batched_tokens), ladder(max_num_seqs)
+        if sample_group is None:
+            return cls(tokens, heads, heads, sparse(heads))
+        return cls(tokens, heads, heads[-1:], heads[-1:], min(sample_group, max_num_seqs))

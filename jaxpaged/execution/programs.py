@@ -1,6 +1,6 @@
 """The list of programs an engine needs, with the abstract arguments they are compiled for.
 
-Backbone programs are keyed by tokens only and head programs by rows only, so their number is a sum, not a product.
+Backbone programs are keyed by tokens only, those of the head by rows only, so their number is a sum, not a product.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from jaxpaged.execution.admission import SLOTS, AdmissionLayout
 from jaxpaged.execution.batch import BatchLayout, BatchLimits
 from jaxpaged.execution.buckets import Buckets
 from jaxpaged.execution.compiler import Program
-from jaxpaged.execution.step import DeviceRows, HeadInput, StepFunctions
+from jaxpaged.execution.step import LOGITS, DeviceRows, HeadInput, HeadRows, StepFunctions
+from jaxpaged.layers.embedding import padded_vocab
 from jaxpaged.sampling.variant import Variant
 
 REMEMBER_TOKENS = 512  # tokens one call of the `remember` program writes into a row
@@ -56,6 +57,12 @@ class ProgramSet:
         one = jax.eval_shape(lambda: self.functions.sampler.init_rows(self.limits.rows))
         return jax.tree.map(lambda leaf: self._per_shard(*leaf.shape, dtype=leaf.dtype), one)
 
+    def logits_buffer(self) -> jax.ShapeDtypeStruct:
+        """Abstract logits of every row of the head, the padded vocabulary over `model`."""
+        decoder = self.functions.decoder
+        shape = self.shards, self.limits.max_num_seqs, padded_vocab(decoder.spec.vocab_size, decoder.tensor_parallel)
+        return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=NamedSharding(self.mesh, LOGITS))
+
     def admission(self) -> AdmissionLayout:
         one = jax.eval_shape(lambda: self.functions.sampler.init_rows(self.limits.rows))
         return AdmissionLayout.of(self.limits.table_width, one)
@@ -63,8 +70,9 @@ class ProgramSet:
     def all(self) -> Iterator[Program]:
         """Largest first, so that the slowest compile does not come last."""
         yield from (self.backbone(size) for size in reversed(self.buckets.tokens))
-        yield from (self.head(v, size) for v in RARE_VARIANTS for size in reversed(self.buckets.rare_heads))
-        yield from (self.head(v, size) for v in COMMON_VARIANTS for size in reversed(self.buckets.heads))
+        yield from (self.sample(v, size) for v in RARE_VARIANTS for size in reversed(self.buckets.rare_samples))
+        yield from (self.sample(v, size) for v in COMMON_VARIANTS for size in reversed(self.buckets.samples))
+        yield from (self.logits(size) for size in reversed(self.buckets.heads))
         yield self._admit()
         yield self._remember()
         if self.prompt_embeds:
@@ -84,9 +92,14 @@ class ProgramSet:
         function = partial(self.functions.backbone_with_embeds, layout)
         return Program(("backbone_with_embeds", size), function, arguments, donate=(1, 2))
 
-    def head(self, variant: Variant, size: int) -> Program:
-        arguments = (self.leaves, self.rows(), self.sampler_rows(), self._head_input())
-        return Program(("head", variant, size), partial(self.functions.head, variant, size), arguments, donate=(1,))
+    def logits(self, size: int) -> Program:
+        arguments = (self.leaves, self.logits_buffer(), self._head_input())
+        return Program(("logits", size), partial(self.functions.logits, size), arguments, donate=(1,))
+
+    def sample(self, variant: Variant, size: int) -> Program:
+        function = partial(self.functions.sample, variant, size, self.buckets.sample_group or size)
+        arguments = (self.rows(), self.sampler_rows(), self.logits_buffer(), self._head_input())
+        return Program(("sample", variant, size), function, arguments, donate=(0,))
 
     def _admit(self) -> Program:
         layout = self.admission()
@@ -100,7 +113,8 @@ class ProgramSet:
     def _head_input(self) -> HeadInput:
         seqs, decoder = self.limits.max_num_seqs, self.functions.decoder
         index = self._per_shard(seqs)
-        return HeadInput(self._per_shard(seqs, decoder.spec.hidden_size, dtype=decoder.dtype), index, index, index)
+        hidden = self._per_shard(seqs, decoder.spec.hidden_size, dtype=decoder.dtype)
+        return HeadInput(hidden, HeadRows(index, index, index), self._per_shard())
 
     def _per_shard(self, *shape: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
         sharding = NamedSharding(self.mesh, PartitionSpec("data"))

@@ -57,6 +57,7 @@ class Runner:
     pool: KVPool
     rows: DeviceRows
     sampler_rows: Any
+    logits: jax.Array
     updater: Callable[[Leaves, Mapping[str, Any]], Leaves]
     layouts: dict[int, BatchLayout] = field(init=False)
     embeds: PromptEmbeds = field(default_factory=PromptEmbeds)
@@ -73,6 +74,20 @@ class Runner:
         heads = self._backbone(plan, self.layouts[choose(self.buckets.tokens, tokens)])
         wanted = max(_num_heads(shard) for shard in plan.shards)
         return PendingStep(plan, self._head(plan, heads, wanted) if wanted else None)
+
+    def warm_up(self) -> None:
+        """Run every program once, on padding alone: a first call prepares what no request should wait for."""
+        data, heads = self.mesh.shape["data"], None
+        for size, layout in self.layouts.items():
+            packed = self._put(np.zeros((data, layout.size), np.int32))
+            arrays, self.rows, heads = self.programs["backbone", size](self.leaves, self.pool.arrays, self.rows, packed)
+            self.pool = self.pool.with_arrays(arrays)
+        for size in self.buckets.heads:
+            self.logits = self.programs["logits", size](self.leaves, self.logits, heads)
+        for variant in Variant:
+            for size in self._sample_sizes(variant):
+                self.rows, _ = self.programs["sample", variant, size](self.rows, self.sampler_rows, self.logits, heads)
+        jax.block_until_ready(self.rows)
 
     def update_weights(self, weights: Mapping[str, Any]) -> None:
         """Replace weights in place by checkpoint name -> array."""
@@ -145,12 +160,15 @@ class Runner:
     def _head(self, plan: StepPlan, heads: HeadInput, wanted: int) -> Sampled:
         scored = any(len(shard.prompt_logprob_rows) for shard in plan.shards)
         variant = Variant.LOGPROBS if scored else Variant(max(shard.variant for shard in plan.shards))
-        sizes = self.buckets.heads if variant in COMMON_VARIANTS else self.buckets.rare_heads
-        program = self.programs["head", variant, choose(sizes, wanted)]
-        self.rows, sampled = program(self.leaves, self.rows, self.sampler_rows, heads)
+        self.logits = self.programs["logits", choose(self.buckets.heads, wanted)](self.leaves, self.logits, heads)
+        program = self.programs["sample", variant, choose(self._sample_sizes(variant), wanted)]
+        self.rows, sampled = program(self.rows, self.sampler_rows, self.logits, heads)
         for array in jax.tree.leaves(sampled):
             array.copy_to_host_async()
         return sampled
+
+    def _sample_sizes(self, variant: Variant) -> tuple[int, ...]:
+        return self.buckets.samples if variant in COMMON_VARIANTS else self.buckets.rare_samples
 
     def _put(self, packed: np.ndarray) -> jax.Array:
         return jax.device_put(packed, NamedSharding(self.mesh, PartitionSpec("data")))

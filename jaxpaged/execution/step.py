@@ -1,7 +1,8 @@
 """The pure functions that become the engine's programs.
 
     backbone   tokens -> hidden rows that the head needs; writes the KV pools, the token history and the page tables
-    head       hidden rows -> sampled tokens (and log probabilities); writes the sampled tokens into the history
+    logits     hidden rows -> logits, into a buffer that stays on the device
+    sample     logits -> tokens (and log probabilities); writes the sampled tokens into the history
     admit      initialises device rows of newly admitted requests
     remember   writes earlier tokens of a row into the history (a cached prefix that the sampler must see)
 
@@ -13,15 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Float, Int32
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Float32, Int32
 
 from jaxpaged.execution.admission import AdmissionLayout
-from jaxpaged.execution.batch import BatchLayout, DeviceBatch, unpack
+from jaxpaged.execution.batch import HEADER, BatchLayout, DeviceBatch, unpack
 from jaxpaged.models.functional import FunctionalDecoder
 from jaxpaged.models.spec import LayerRef
 from jaxpaged.sampling.sampler import Sampled, Sampler, StageContext
@@ -30,6 +33,7 @@ from jaxpaged.sharding.rules import spec_of
 from pallas_kernels.paged_attention import PoolLayout, paged_attention
 
 DATA = PartitionSpec("data")
+LOGITS = PartitionSpec("data", None, "model")
 Pools = tuple[Array, ...]
 Leaves = tuple[Array, ...]
 
@@ -45,13 +49,22 @@ class DeviceRows:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class HeadInput:
-    """Rows for the head, padded to max_num_seqs. `samples` is 1 where the row's next token is to be sampled."""
+class HeadRows:
+    """What the head must know of each of its rows. `samples` is 1 where the row's next token is to be sampled."""
 
-    hidden: Float[Array, "d s e"]
     rows: Int32[Array, "d s"]
     positions: Int32[Array, "d s"]
     samples: Int32[Array, "d s"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class HeadInput:
+    """Rows for the head, padded to max_num_seqs; the first `count` are there."""
+
+    hidden: Float[Array, "d s e"]
+    rows: HeadRows
+    count: Int32[Array, " d"]
 
 
 @jax.tree_util.register_dataclass
@@ -106,7 +119,8 @@ class StepFunctions:
         shards = packed.shape[0]
         hidden = hidden.reshape(shards, -1, hidden.shape[-1])
         chosen = self.per_shard(lambda h, b: h[b.head_tokens])(hidden, batch)
-        return pools, rows, HeadInput(chosen, batch.head_rows, batch.head_positions, batch.head_samples)
+        heads = HeadRows(batch.head_rows, batch.head_positions, batch.head_samples)
+        return pools, rows, HeadInput(chosen, heads, batch.header[:, HEADER.index("num_heads")])
 
     def attend(self, prepared: _Prepared, batch: DeviceBatch) -> Callable[..., tuple[Pools, Array]]:
         """Paged attention as the decoder's attention argument: heads over `model`, sequences and pages over `data`."""
@@ -137,15 +151,60 @@ class StepFunctions:
 
         return attend
 
-    def head(
-        self, variant: Variant, size: int, leaves: Leaves, rows: DeviceRows, sampler_rows: Any, heads: HeadInput
+    def logits(
+        self, size: int, leaves: Leaves, buffer: Float32[Array, "d s v"], heads: HeadInput
+    ) -> Float32[Array, "d s v"]:
+        """The buffer with the logits of the first `size` head rows of every shard. Donates buffer."""
+        hidden = heads.hidden[:, :size]
+        logits = self.decoder.logits(leaves, hidden.reshape(-1, hidden.shape[-1]))
+        logits = logits.reshape(-1, size, logits.shape[-1])
+        return lax.with_sharding_constraint(buffer.at[:, :size].set(logits), NamedSharding(self.mesh, LOGITS))
+
+    def sample(
+        self,
+        variant: Variant,
+        size: int,
+        group: int,
+        rows: DeviceRows,
+        sampler_rows: Any,
+        logits: Float32[Array, "d s v"],
+        heads: HeadInput,
     ) -> tuple[DeviceRows, Sampled]:
-        """Logits and sampling of the first `size` head rows of every shard. Donates rows."""
-        heads = jax.tree.map(lambda field: field[:, :size], heads)
-        logits = self.decoder.logits(leaves, heads.hidden.reshape(-1, heads.hidden.shape[-1]))
-        state, history, following = self.per_shard(_gather_rows)(sampler_rows, rows.history, heads)
-        flat = jax.tree.map(lambda field: field.reshape(-1, *field.shape[2:]), (state, history, following, heads))
-        state, history, following, flat_heads = flat
+        """Sample the first `size` head rows of every shard, `group` at a time as far as there are any. Donates rows."""
+        wanted = jax.tree.map(lambda field: field[:, :size], (logits, heads.rows))
+
+        def sample_group(start: Array | int) -> Sampled:
+            part = jax.tree.map(lambda field: lax.dynamic_slice_in_dim(field, start, group, axis=1), wanted)
+            return self._sample(variant, sampler_rows, rows.history, *part)
+
+        def add_group(index: Array, sampled: Sampled) -> Sampled:
+            start = jnp.minimum(index * group, size - group)
+            put = partial(lax.dynamic_update_slice_in_dim, start_index=start, axis=1)
+            return jax.tree.map(put, sampled, sample_group(start))
+
+        if group == size:
+            sampled = sample_group(0)
+        else:
+            one = jax.eval_shape(sample_group, 0)
+            none = jax.tree.map(lambda leaf: jnp.zeros((leaf.shape[0], size, *leaf.shape[2:]), leaf.dtype), one)
+            groups = (jnp.max(heads.count) + (group - 1)) // group
+            sampled = lax.fori_loop(0, groups, add_group, none)
+        history = self.per_shard(_write_sampled)(rows.history, wanted[1], sampled.tokens)
+        return DeviceRows(history, rows.tables), sampled
+
+    def _sample(
+        self,
+        variant: Variant,
+        sampler_rows: Any,
+        history: Array,
+        logits: Float32[Array, "d n v"],
+        heads: HeadRows,
+    ) -> Sampled:
+        state, history, following = self.per_shard(_gather_rows)(sampler_rows, history, heads)
+        flat = jax.tree.map(
+            lambda field: field.reshape(-1, *field.shape[2:]), (logits, state, history, following, heads)
+        )
+        logits, state, history, following, flat_heads = flat
         sampled = self.sampler.sample(
             logits,
             state,
@@ -155,9 +214,7 @@ class StepFunctions:
             targets=following,
             use_targets=flat_heads.samples == 0,
         )
-        sampled = jax.tree.map(lambda field: field.reshape(-1, size, *field.shape[1:]), sampled)
-        history = self.per_shard(_write_sampled)(rows.history, heads, sampled.tokens)
-        return DeviceRows(history, rows.tables), sampled
+        return jax.tree.map(lambda field: field.reshape(*heads.rows.shape, *field.shape[1:]), sampled)
 
     def admit(
         self, layout: AdmissionLayout, rows: DeviceRows, sampler_rows: Any, packed: Int32[Array, "d slots k"]
@@ -201,7 +258,7 @@ def _prepare(rows: DeviceRows, batch: DeviceBatch) -> tuple[DeviceRows, _Prepare
     return DeviceRows(history, tables), prepared
 
 
-def _gather_rows(sampler_rows: Any, history: Array, heads: HeadInput) -> tuple[Any, Array, Array]:
+def _gather_rows(sampler_rows: Any, history: Array, heads: HeadRows) -> tuple[Any, Array, Array]:
     """A head row's sampling state, its tokens so far, and the known token after its position."""
     state = jax.tree.map(lambda field: field[heads.rows], sampler_rows)
     tokens = history[heads.rows]
@@ -209,6 +266,6 @@ def _gather_rows(sampler_rows: Any, history: Array, heads: HeadInput) -> tuple[A
     return state, tokens, following
 
 
-def _write_sampled(history: Array, heads: HeadInput, tokens: Array) -> Array:
+def _write_sampled(history: Array, heads: HeadRows, tokens: Array) -> Array:
     rows = jnp.where(heads.samples != 0, heads.rows, 0)
     return history.at[rows, jnp.minimum(heads.positions + 1, history.shape[1] - 1)].set(tokens)

@@ -9,12 +9,13 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int32
 
+from jaxpaged.layers.choice import Choice
 from jaxpaged.quant.qarray import QArray, quantize_rows
 
 
 def linear(
     x: Float[Array, "t *inputs"],
-    w: Float[Array, "*outputs_inputs"] | QArray,
+    w: Float[Array, "*outputs_inputs"] | QArray | Choice,
     rows: Int32[Array, "t"] | None = None,
     *,
     bias: Float[Array, "*outputs"] | None = None,
@@ -24,14 +25,25 @@ def linear(
 
     The bias is added in float32. `rows`: the adapter of each row; plain and quantized weights serve all rows alike.
     """
-    y = _quantized(x, w) if isinstance(w, QArray) else _dot(x, w, jnp.float32)
+    y = _product(x, w)
     if bias is not None:
         y = y + bias.astype(jnp.float32)[None]
     return y.astype(x.dtype if out_dtype is None else out_dtype)
 
 
+def _product(x: Array, w: Array | QArray | Choice) -> Array:
+    """In float32, without bias."""
+    match w:
+        case Choice(options, index):
+            return lax.switch(index, [partial(_product, w=option) for option in options], x)
+        case QArray():
+            return _quantized(x, w)
+        case _:
+            return _dot(x, w, jnp.float32)
+
+
 def _dot(x: Array, w: Array, accumulator: DTypeLike) -> Array:
-    """As one product of matrices, or one per first axis of w [part, size, *inputs], whose second axis is sharded.
+    """As one product of matrices: the first axis of w is the one that is sharded, so its outputs can be merged.
 
     XLA:CPU would copy a weight with more axes into another order at each call, and then add up rows in an order that
     depends on their number.
@@ -40,12 +52,13 @@ def _dot(x: Array, w: Array, accumulator: DTypeLike) -> Array:
     x = x.reshape(len(x), -1)
     # Accelerators would otherwise round float32 operands to bfloat16 or TF32.
     precision = lax.Precision.HIGHEST if x.dtype == jnp.float32 else None
-    dot = partial(lax.dot_general, precision=precision, preferred_element_type=accumulator)
-    if len(outputs) == 2:
-        parts = jnp.broadcast_to(x[None], (outputs[0], *x.shape))
-        y = dot(parts, w.reshape(*outputs, -1), (((2,), (2,)), ((0,), (0,))))
-        return y.swapaxes(0, 1)
-    y = dot(x, w.reshape(-1, x.shape[1]), (((1,), (1,)), ((), ())))
+    y = lax.dot_general(
+        x,
+        w.reshape(-1, x.shape[1]),
+        (((1,), (1,)), ((), ())),
+        precision=precision,
+        preferred_element_type=accumulator,
+    )
     return y.reshape(len(x), *outputs)
 
 

@@ -49,17 +49,17 @@ class MLP(nnx.Module):
 
 
 class GatedMLP(nnx.Module):
-    """down(act(gate(x)) * up(x)). gate_up [2, ffn, embed] holds both, so that one product reads x once."""
+    """down(act(gate(x)) * up(x)). gate_up [ffn, 2, embed] holds both, so that one product reads x once."""
 
     def __init__(self, part: spec.GatedMLP, hidden: int, tensor_parallel: int, dtype: DTypeLike) -> None:
         size = padded_size(part.size, tensor_parallel)
         self.activation = part.activation
-        self.gate_up = param((2, size, hidden), ("part", "ffn", "embed"), dtype, inputs=1)
+        self.gate_up = param((size, 2, hidden), ("ffn", "part", "embed"), dtype, inputs=1)
         self.down = param((hidden, size), ("embed", "ffn"), dtype, inputs=1)
-        self.gate_up_bias = param((2, size), ("part", "ffn"), dtype) if part.bias else None
+        self.gate_up_bias = param((size, 2), ("ffn", "part"), dtype) if part.bias else None
         self.down_bias = param((hidden,), ("embed",), dtype) if part.bias else None
 
     def __call__(self, x: Float[Array, "t e"], tokens: TokenContext) -> Float[Array, "t e"]:
         both = linear(x, weight_of(self.gate_up), tokens.rows, bias=bias_of(self.gate_up_bias), out_dtype=jnp.float32)
-        gated = ACTIVATIONS[self.activation](both[:, 0]) * both[:, 1]
+        gated = ACTIVATIONS[self.activation](both[:, :, 0]) * both[:, :, 1]
         return linear(gated.astype(x.dtype), weight_of(self.down), tokens.rows, bias=bias_of(self.down_bias))

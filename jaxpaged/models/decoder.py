@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from jaxpaged.kv.spec import cache_groups
 from jaxpaged.layers.attention import Attend, Attention
+from jaxpaged.layers.choice import at_layer, gather_layers
 from jaxpaged.layers.context import TokenContext, token_context
 from jaxpaged.layers.embedding import Head, TokenEmbedding
 from jaxpaged.layers.mlp import MLP, GatedMLP
@@ -51,18 +52,14 @@ class Block(nnx.Module):
         index: Int32[Array, ""],
     ) -> tuple[Float[Array, "t e"], State]:
         """`group`, `index`: the layer's cache group and its place in it."""
-        state, attended = attend(state, *self.project(x, tokens), self.mixer.ref(group, index))
-        return self.finish(x, attended, tokens), state
-
-    def project(self, x: Float[Array, "t e"], tokens: TokenContext) -> tuple[Array, Array, Array]:
-        """What comes before attention: queries, keys and values."""
         rows = x if isinstance(self.layer.residual, parts.PostNorm) else self.mixer_norm(x)
-        return self.mixer.project(rows, tokens)
+        state, attended = attend(state, *self.mixer.project(rows, tokens), self.mixer.ref(group, index))
+        return self._finish(x, attended, tokens), state
 
-    def finish(
+    def _finish(
         self, x: Float[Array, "t e"], attended: Float[Array, "t hq d"], tokens: TokenContext
     ) -> Float[Array, "t e"]:
-        """What comes after attention: the rest of the layer on its input rows `x`."""
+        """What comes after attention, on the layer's input rows `x`."""
         scale = jnp.asarray(self.layer.branch_scale, x.dtype)
         mixed = self.mixer.combine(attended, tokens)
         match self.layer.residual:
@@ -167,18 +164,6 @@ class _Period[State]:
             x, state = block(x, self.tokens, self.attend, state, group, index)
         return x, state
 
-    def switched(
-        self, x: Array, state: State, places: list[list[Block]], indices: tuple[Array, ...], repeat: Int32[Array, ""]
-    ) -> tuple[Array, State]:
-        """The same for the repeat-th Block of each place, chosen by branches that read its weights where they lie."""
-        for blocks, group, index in zip(places, self.groups, indices, strict=True):
-            projections = [lambda x, block=block: block.project(x, self.tokens) for block in blocks]
-            finishes = [lambda x, a, block=block: block.finish(x, a, self.tokens) for block in blocks]
-            q, k, v = lax.switch(repeat, projections, x)
-            state, attended = self.attend(state, q, k, v, blocks[0].mixer.ref(group, index[repeat]))
-            x = lax.switch(repeat, finishes, x, attended)
-        return x, state
-
 
 def _scan(period, x, state, blocks, indices):
     """One compiled period for all repeats: quick to compile, but a CPU copies each layer's weights out of the stack."""
@@ -199,12 +184,13 @@ def _unroll(period, x, state, blocks, indices):
 
 
 def _switch(period, x, state, places, indices):
-    """A loop whose body picks the layer's own arrays by a switch: one attention to compile, and no weight is copied."""
+    """One compiled period for all repeats, whose products branch on the layer: on a CPU no layer's weights are copied."""
     repeats = len(indices[0])
     if repeats == 1:
         return period(x, state, [blocks[0] for blocks in places], tuple(index[0] for index in indices))
+    gathered = [gather_layers(list(blocks)) for blocks in places]
 
     def body(repeat, carry):
-        return period.switched(*carry, places, indices, repeat)
+        return period(*carry, [at_layer(block, repeat) for block in gathered], tuple(index[repeat] for index in indices))
 
     return lax.fori_loop(0, repeats, body, (x, state))

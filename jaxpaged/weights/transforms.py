@@ -126,7 +126,7 @@ class SpreadHeads:
 
 @dataclass(frozen=True, slots=True)
 class Stacked:
-    """Equal parts -> [part, *shape], zeros behind each part's own size."""
+    """Equal parts side by side -> [size, part, *rest], zeros behind each part's own size."""
 
     names: tuple[str, ...]
     size: Shape
@@ -136,7 +136,7 @@ class Stacked:
         return dict.fromkeys(self.names, self.size)
 
     def store(self, parts: Parts) -> Array:
-        return jnp.stack([_pad(parts[name], self.shape[1:]) for name in self.names])
+        return jnp.stack([_pad(parts[name], (self.shape[0], *self.shape[2:])) for name in self.names], axis=1)
 
 
 @dataclass(frozen=True, slots=True)

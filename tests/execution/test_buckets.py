@@ -25,6 +25,6 @@ def test_a_size_beyond_the_ladder_is_refused():
 
 def test_rare_programs_are_few_and_cover_the_limit():
     buckets = Buckets.for_limits(512, 256)
-    assert buckets.rare_heads[-1] == 256
-    assert len(buckets.rare_heads) < len(buckets.heads)
+    assert buckets.rare_samples[-1] == 256
+    assert len(buckets.rare_samples) < len(buckets.samples)
     assert sparse((8,)) == (8,)

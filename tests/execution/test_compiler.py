@@ -101,4 +101,4 @@ def test_every_compile_is_counted_until_closed(counter: CompileCounter) -> None:
 
 
 def test_names_for_the_progress_bar() -> None:
-    assert Program(("head", Variant.GREEDY, 8), add, ()).name == "head greedy 8"
+    assert Program(("sample", Variant.GREEDY, 8), add, ()).name == "sample greedy 8"

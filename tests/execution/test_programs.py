@@ -70,7 +70,7 @@ def check(programs: ProgramSet, program: Program) -> None:
 
 def test_on_one_device(tmp_path: Path) -> None:
     programs = program_set(tmp_path)
-    names = ("backbone 8", "backbone_with_embeds 8", "head greedy 8", "head logprobs 8", "admit", "remember")
+    names = ("backbone 8", "backbone_with_embeds 8", "logits 8", "sample greedy 8", "sample logprobs 8", "admit", "remember")
     for program in chosen(programs, *names):
         check(programs, program)
 
@@ -94,6 +94,5 @@ def test_there_is_a_program_for_every_size_and_variant(tmp_path: Path) -> None:
     names = [program.name for program in programs.all()]
     assert len(names) == len(set(names))
     assert {name for name in names if "backbone " in name} == {f"backbone {n}" for n in (8, 16, 32, 48, 64)}
-    assert {name for name in names if "greedy" in name} == {f"head greedy {n}" for n in (8, 16, 32, 40)}
-    assert {name for name in names if "logprobs" in name} == {f"head logprobs {n}" for n in (8, 40)}
-    assert {variant.name.lower() for variant in Variant} == {name.split()[1] for name in names if "head" in name}
+    assert {name for name in names if "logits" in name} == {f"logits {n}" for n in (8, 16, 32, 40)}
+    assert {name for name in names if "sample" in name} == {f"sample {variant.name.lower()} 40" for variant in Variant}

@@ -19,7 +19,7 @@ from tests.engine.tiny import VOCAB
 
 def test_heads_are_programs_of_their_own(engine: Engine) -> None:
     kinds = {key[0] for key in engine.runner.programs.compiled}
-    assert kinds == {"backbone", "backbone_with_embeds", "head", "admit", "remember"}
+    assert kinds == {"backbone", "backbone_with_embeds", "logits", "sample", "admit", "remember"}
 
 
 def test_a_pooling_head_could_take_the_hidden_rows(

@@ -92,7 +92,7 @@ def expected_leaves(given: Mapping[str, np.ndarray], tensor_parallel: int = 1) -
             "runs.0.0.mixer.out": out,
             "runs.0.0.mixer_norm.weight": at["input_layernorm.weight"],
             "runs.0.0.ffn_norm.weight": at["post_attention_layernorm.weight"],
-            "runs.0.0.ffn.gate_up": np.stack([at["mlp.gate_proj.weight"], at["mlp.up_proj.weight"]]),
+            "runs.0.0.ffn.gate_up": np.stack([at["mlp.gate_proj.weight"], at["mlp.up_proj.weight"]], axis=1),
             "runs.0.0.ffn.down": at["mlp.down_proj.weight"],
         }
 
