@@ -77,16 +77,18 @@ class Runner:
 
     def warm_up(self) -> None:
         """Run every program once, on padding alone: a first call prepares what no request should wait for."""
-        data, heads = self.mesh.shape["data"], None
-        for size, layout in self.layouts.items():
-            packed = self._put(np.zeros((data, layout.size), np.int32))
-            arrays, self.rows, heads = self.programs["backbone", size](self.leaves, self.pool.arrays, self.rows, packed)
-            self.pool = self.pool.with_arrays(arrays)
-        for size in self.buckets.heads:
-            self.logits = self.programs["logits", size](self.leaves, self.logits, heads)
-        for variant in Variant:
-            for size in self._sample_sizes(variant):
-                self.rows, _ = self.programs["sample", variant, size](self.rows, self.sampler_rows, self.logits, heads)
+        heads, order = None, ("backbone", "logits", "sample")
+        first_calls = [item for kind in order for item in self.programs.compiled.items() if item[0][0] == kind]
+        for key, program in first_calls:
+            match key:
+                case "backbone", int(size):
+                    packed = self._put(np.zeros((self.mesh.shape["data"], self.layouts[size].size), np.int32))
+                    arrays, self.rows, heads = program(self.leaves, self.pool.arrays, self.rows, packed)
+                    self.pool = self.pool.with_arrays(arrays)
+                case "logits", _:
+                    self.logits = program(self.leaves, self.logits, heads)
+                case "sample", *_:
+                    self.rows, _ = program(self.rows, self.sampler_rows, self.logits, heads)
         jax.block_until_ready(self.rows)
 
     def update_weights(self, weights: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ class Choice:
 def gather_layers[Layer: nnx.Module](layers: list[Layer]) -> Layer:
     """Like layers as one module, for at_layer(): matrices become choices, the small rest is stacked."""
 
-    def gathered(*parameters: nnx.Param) -> nnx.Param:
+    def gathered(*parameters: nnx.Param) -> nnx.Variable[Choice | Array]:
         values = [parameter.get_value() for parameter in parameters]
         is_matrix = parameters[0].get_metadata()["inputs"] > 0
         return parameters[0].replace(Choice(tuple(values), jnp.int32(0)) if is_matrix else jnp.stack(values))

@@ -184,13 +184,14 @@ def _unroll(period, x, state, blocks, indices):
 
 
 def _switch(period, x, state, places, indices):
-    """One compiled period for all repeats, whose products branch on the layer: on a CPU no layer's weights are copied."""
+    """One compiled period for all repeats, whose products branch on the layer: a CPU copies no layer's weights."""
     repeats = len(indices[0])
     if repeats == 1:
         return period(x, state, [blocks[0] for blocks in places], tuple(index[0] for index in indices))
     gathered = [gather_layers(list(blocks)) for blocks in places]
 
     def body(repeat, carry):
-        return period(*carry, [at_layer(block, repeat) for block in gathered], tuple(index[repeat] for index in indices))
+        blocks = [at_layer(block, repeat) for block in gathered]
+        return period(*carry, blocks, tuple(index[repeat] for index in indices))
 
     return lax.fori_loop(0, repeats, body, (x, state))

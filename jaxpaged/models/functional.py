@@ -141,7 +141,8 @@ def build_decoder(
         weights.append(Weight(target, shape, jnp.dtype(dtype), inputs, layers, stacked and bool(layers), held))
         params += leaves
     places = [
-        (path, variable.replace(_join(weight.leaves))) for weight, (path, variable) in zip(weights, variables, strict=True)
+        (path, variable.replace(_join(weight.leaves)))
+        for weight, (path, variable) in zip(weights, variables, strict=True)
     ]
     # nnx.merge() walks every parameter in Python; a tree that was flattened once is filled a hundred times as fast.
     order, tree = jax.tree.flatten(nnx.merge(graph, nnx.from_flat_state(places)))

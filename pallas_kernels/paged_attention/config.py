@@ -27,7 +27,7 @@ class XlaConfig:
 
     def decode_width(self, tokens: int) -> int:
         """Sequences of one decode step in a program of `tokens` tokens: a quarter, so that padding stays small."""
-        return min(self.decode_tile, max(2, tokens // 4))
+        return min(self.decode_tile, max(4, tokens // 4))
 
     def chunk_width(self, tokens: int) -> int:
         """Tiles of one step of a prefill chunk."""

@@ -54,6 +54,7 @@ def another_host(runner: Runner) -> Runner:
         pool=KVPool.allocate(runner.pool.geometry, pages),
         rows=blank(runner.rows),
         sampler_rows=blank(runner.sampler_rows),
+        logits=blank(runner.logits),
         embeds=type(runner.embeds)(),
     )
 
