@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ from jaxpaged.execution.compiler import CompileCounter, ProgramTable, enable_per
 from jaxpaged.execution.memory import GroupDemand, MemoryPlan, device_capacity, plan_memory
 from jaxpaged.execution.programs import ProgramSet
 from jaxpaged.execution.runner import Runner
-from jaxpaged.execution.step import Leaves, StepFunctions
+from jaxpaged.execution.step import DeviceRows, Leaves, StepFunctions
 from jaxpaged.garbage import long_lived_objects
 from jaxpaged.kv.pool import KVPool, PoolGeometry
 from jaxpaged.kv.spec import CacheGroup, cache_groups
@@ -104,8 +104,8 @@ def start(
             progress=progress,
         )
         builder = _Builder(config, model, decoder, mesh)
-        table, programs, plan = builder.compile(progress, lambda: leaves.done() and leaves.result())
-        return builder.finish(table, programs, plan, leaves.result(), began)
+        compiled = builder.compile(progress, lambda: leaves.done() and leaves.result())
+        return builder.finish(compiled, leaves.result(), began)
 
 
 def load_model(config: EngineConfig, *, progress: bool = True) -> tuple[Path, FunctionalDecoder, tuple[jax.Array, ...]]:
@@ -176,6 +176,23 @@ def _decoder(config: EngineConfig, model: _Model, mesh: Mesh) -> FunctionalDecod
     )
 
 
+class _DeviceState(NamedTuple):
+    """What a Runner keeps on the devices beside the weights."""
+
+    pool: KVPool
+    rows: DeviceRows
+    sampler_rows: Any
+    logits: jax.Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    table: ProgramTable
+    programs: ProgramSet
+    plan: MemoryPlan
+    state: _DeviceState
+
+
 @dataclass(frozen=True)
 class _Builder:
     """What stays the same while page counts and the context length are being decided."""
@@ -211,22 +228,34 @@ class _Builder:
             scheduler.max_num_batched_tokens, scheduler.max_num_seqs, SAMPLE_GROUP.get(self.platform)
         )
 
-    def compile(self, progress: bool, fail_early: Callable[[], object]) -> tuple[ProgramTable, ProgramSet, MemoryPlan]:
+    def compile(self, progress: bool, fail_early: Callable[[], object]) -> _Compiled:
         """Compile the largest step to learn what it needs, share out the memory, compile the rest."""
         table = ProgramTable(self.config.compile.threads or max(1, os.cpu_count() or 1))
-        guess = self.memory_plan(temporaries=0)
+        guess = self.memory_plan(state=0, temporaries=0)
         programs = self.programs(guess)
         largest = programs.backbone(self.buckets.tokens[-1])
         table.compile([largest], progress=progress)
         fail_early()  # a damaged checkpoint is known by now
-        plan = self.memory_plan(table[largest.key].memory_analysis().temp_size_in_bytes)
+        temporaries = table[largest.key].memory_analysis().temp_size_in_bytes
+        plan = self.memory_plan(programs.state_bytes(), temporaries)
         if plan.num_pages != guess.num_pages:
             table.compiled.clear()
             programs = self.programs(plan)
+        # A CPU fills the pool while programs are traced; elsewhere autotuning wants the memory first.
+        state = self.device_state(programs, plan) if self.platform == "cpu" else None
         table.compile(programs.all(), progress=progress)
-        return table, programs, plan
+        return _Compiled(table, programs, plan, state or self.device_state(programs, plan))
 
-    def memory_plan(self, temporaries: int) -> MemoryPlan:
+    def device_state(self, programs: ProgramSet, plan: MemoryPlan) -> _DeviceState:
+        """Allocate everything beside the weights."""
+        return _DeviceState(
+            KVPool.allocate(self.pool, plan.num_pages).warm_up(),
+            _zeros(programs.rows()),
+            _initial_rows(self.sampler, programs),
+            _zeros(programs.logits_buffer()),
+        )
+
+    def memory_plan(self, state: int, temporaries: int) -> MemoryPlan:
         """Page counts for the memory that weights, device rows and temporaries leave."""
         devices = self.mesh.local_devices
         shardings = [sharding_of(self.mesh, info.axes) for info in self.decoder.params]
@@ -240,6 +269,7 @@ class _Builder:
             platform=self.platform,
             capacity=device_capacity(devices[0]),
             weights=weights,
+            state=state,
             temporaries=temporaries,
             devices_per_host=len(devices),
         )
@@ -276,23 +306,18 @@ class _Builder:
             prompt_embeds=self.config.model.enable_prompt_embeds,
         )
 
-    def finish(
-        self, table: ProgramTable, programs: ProgramSet, plan: MemoryPlan, leaves: tuple[jax.Array, ...], began: float
-    ) -> Started:
-        """Allocate device state and put the parts together."""
-        config = self.config
+    def finish(self, compiled: _Compiled, leaves: tuple[jax.Array, ...], began: float) -> Started:
+        """Put the parts together and run every program once."""
+        config, programs, plan = self.config, compiled.programs, compiled.plan
         runner = Runner(
-            programs=table,
+            programs=compiled.table,
             buckets=self.buckets,
             limits=programs.limits,
             admission=programs.admission(),
             sampler=self.sampler,
             mesh=self.mesh,
             leaves=leaves,
-            pool=KVPool.allocate(self.pool, plan.num_pages).warm_up(),
-            rows=_zeros(programs.rows()),
-            sampler_rows=_initial_rows(self.sampler, programs),
-            logits=_zeros(programs.logits_buffer()),
+            **compiled.state._asdict(),
             updater=self.update_weights,
         )
         runner.warm_up()

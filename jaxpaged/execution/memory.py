@@ -37,15 +37,17 @@ class MemoryPlan:
     num_pages: tuple[int, ...]
     capacity: int
     weights: int
+    state: int
     temporaries: int
     reserve: int
     kv: int
 
     def table(self, page_size: int, pages_per_request: Sequence[int]) -> str:
         """The start-up table: bytes by purpose, tokens and full-length requests that fit."""
-        free = self.capacity - self.weights - self.temporaries - self.reserve - self.kv
+        free = self.capacity - self.weights - self.state - self.temporaries - self.reserve - self.kv
         rows = [
             ("weights", self.weights),
+            ("rows, logits", self.state),
             ("temporaries", self.temporaries),
             ("reserve", self.reserve),
             ("KV pages", self.kv),
@@ -80,6 +82,7 @@ def plan_memory(
     platform: str,
     capacity: int,
     weights: int,
+    state: int,
     temporaries: int,
     devices_per_host: int = 1,
 ) -> MemoryPlan:
@@ -90,7 +93,7 @@ def plan_memory(
     reserve = 0 if platform == "cpu" else ACCELERATOR_RESERVE
     if platform == "cpu":
         capacity //= devices_per_host
-    room = int(capacity * config.gpu_memory_utilization) - weights - temporaries - reserve
+    room = int(capacity * config.gpu_memory_utilization) - weights - state - temporaries - reserve
     budget = _budget(config, room, platform, devices_per_host)
     if config.num_gpu_blocks_override is not None:
         pages = tuple(config.num_gpu_blocks_override for _ in groups)
@@ -100,7 +103,7 @@ def plan_memory(
         if count - 1 < group.pages_per_request:
             raise MemoryPlanError(_too_small(groups, budget, config))
     kv = sum(count * group.page_bytes for count, group in zip(pages, groups, strict=True))
-    return MemoryPlan(pages, capacity, weights, temporaries, reserve, kv)
+    return MemoryPlan(pages, capacity, weights, state, temporaries, reserve, kv)
 
 
 def _budget(config: CacheConfig, room: int, platform: str, devices: int) -> int:

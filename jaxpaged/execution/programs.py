@@ -5,6 +5,7 @@ Backbone programs are keyed by tokens only, those of the head by rows only, so t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -62,6 +63,11 @@ class ProgramSet:
         decoder = self.functions.decoder
         shape = self.shards, self.limits.max_num_seqs, padded_vocab(decoder.spec.vocab_size, decoder.tensor_parallel)
         return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=NamedSharding(self.mesh, LOGITS))
+
+    def state_bytes(self) -> int:
+        """What the rows and the logits take on one device."""
+        leaves = jax.tree.leaves((self.rows(), self.sampler_rows(), self.logits_buffer()))
+        return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 
     def admission(self) -> AdmissionLayout:
         one = jax.eval_shape(lambda: self.functions.sampler.init_rows(self.limits.rows))

@@ -13,13 +13,13 @@ DEFAULT = CacheConfig()
 
 
 def plan(config=DEFAULT, groups=(FULL,), **sizes):
-    known = {"platform": "gpu", "capacity": 80 * GIB, "weights": 16 * GIB, "temporaries": GIB} | sizes
+    known = {"platform": "gpu", "capacity": 80 * GIB, "weights": 16 * GIB, "state": GIB, "temporaries": GIB} | sizes
     return plan_memory(config, groups, **known)
 
 
 def test_every_byte_is_accounted_for_within_the_share():
     made = plan()
-    used = made.weights + made.temporaries + made.reserve + made.kv
+    used = made.weights + made.state + made.temporaries + made.reserve + made.kv
     assert used <= 0.92 * made.capacity
     assert used >= 0.92 * made.capacity * 0.96  # the coarse ladder costs at most one step of about 3 %
     assert "full-length requests" in made.table(32, [64])

@@ -39,7 +39,7 @@ def program_set(directory: Path, **options: Any) -> ProgramSet:
     mesh = startup._mesh(config, None, None)
     model = startup._read_model(config.model)
     builder = startup._Builder(config, model, startup._decoder(config, model, mesh), mesh)
-    return builder.programs(builder.memory_plan(temporaries=0))
+    return builder.programs(builder.memory_plan(state=0, temporaries=0))
 
 
 def device_bytes(abstract: Any) -> int:
