@@ -1,4 +1,4 @@
-"""What invariant 2 stands on: a row of a matrix product has the same bits however many rows there are, from two up."""
+"""What invariant 2 stands on: a row of a product or a norm has the same bits however many rows there are, from two up."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import numpy as np
 import pytest
 
 from jaxpaged.layers.linear import linear
+from jaxpaged.layers.norms import layer_norm, rms_norm
+from jaxpaged.models.spec import LayerNorm, RMSNorm
 from jaxpaged.quant.qarray import quantize_weight
 
 # inputs of a row, outputs: qkv, out, gate_up, down and head of a tiny model and of one with 135M parameters.
 SHAPES = [
     ((32,), (2, 4, 8)),
     ((2, 2, 8), (32,)),
-    ((32,), (2, 48)),
+    ((32,), (48, 2)),
     ((48,), (32,)),
     ((32,), (131,)),
     ((576,), (3, 5, 64)),
     ((3, 3, 64), (576,)),
-    ((576,), (2, 1536)),
+    ((576,), (1536, 2)),
     ((1536,), (576,)),
 ]
 COUNTS = (2, 8, 16, 32, 48, 64, 96, 128)
@@ -37,3 +39,16 @@ def test_linear(inputs: tuple[int, ...], outputs: tuple[int, ...], kind: str) ->
     everything = np.asarray(product(x, weight))
     for count in COUNTS:
         np.testing.assert_array_equal(np.asarray(product(x[:count], weight)), everything[:count], err_msg=str(count))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("row", [(32,), (4, 16), (576,), (9, 64), (1536,)])
+def test_norms(row: tuple[int, ...], dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((max(COUNTS), *row)), dtype)
+    weight, bias = (jnp.asarray(rng.standard_normal(row[-1]), dtype) for _ in range(2))
+    norms = jax.jit(lambda x: (rms_norm(x, weight, RMSNorm(1e-6)), layer_norm(x, weight, bias, LayerNorm(1e-5))))
+    everything = norms(x)
+    for count in COUNTS:
+        for part, whole in zip(norms(x[:count]), everything, strict=True):
+            np.testing.assert_array_equal(np.asarray(part), np.asarray(whole)[:count], err_msg=str(count))
