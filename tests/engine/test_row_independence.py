@@ -1,4 +1,4 @@
-"""What invariant 2 stands on: a row of a product or a norm has the same bits however many rows there are, from two up."""
+"""What invariant 2 stands on: a row of a product or a norm has the same bits however many rows there are (>= 2)."""
 
 from __future__ import annotations
 
