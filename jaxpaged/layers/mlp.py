@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -16,6 +17,7 @@ from jaxpaged.layers.linear import linear
 from jaxpaged.layers.param import bias_of, param, weight_of
 from jaxpaged.models import spec
 
+GATED_BLOCK = 128  # rows of gate, then as many of up: the width of a TPU register, and long vectors elsewhere
 ACTIVATIONS: Mapping[spec.Activation, Callable[[Array], Array]] = MappingProxyType(
     {
         "silu": jax.nn.silu,
@@ -49,17 +51,22 @@ class MLP(nnx.Module):
 
 
 class GatedMLP(nnx.Module):
-    """down(act(gate(x)) * up(x)). gate_up [ffn, 2, embed] holds both, so that one product reads x once."""
+    """down(act(gate(x)) * up(x)). gate_up [ffn / block, 2, block, embed] holds both, so that one product reads x once.
+
+    Blocks, because each device must hold both halves of its share, and a TPU pads a second-to-last axis of 2.
+    """
 
     def __init__(self, part: spec.GatedMLP, hidden: int, tensor_parallel: int, dtype: DTypeLike) -> None:
         size = padded_size(part.size, tensor_parallel)
         self.activation = part.activation
-        self.gate_up = param((size, 2, hidden), ("ffn", "part", "embed"), dtype, inputs=1)
+        block = math.gcd(size // tensor_parallel, GATED_BLOCK)
+        shape, axes = (size // block, 2, block), ("ffn", "part", None)
+        self.gate_up = param((*shape, hidden), (*axes, "embed"), dtype, inputs=1)
         self.down = param((hidden, size), ("embed", "ffn"), dtype, inputs=1)
-        self.gate_up_bias = param((size, 2), ("ffn", "part"), dtype) if part.bias else None
+        self.gate_up_bias = param(shape, axes, dtype) if part.bias else None
         self.down_bias = param((hidden,), ("embed",), dtype) if part.bias else None
 
     def __call__(self, x: Float[Array, "t e"], tokens: TokenContext) -> Float[Array, "t e"]:
         both = linear(x, weight_of(self.gate_up), tokens.rows, bias=bias_of(self.gate_up_bias), out_dtype=jnp.float32)
-        gated = ACTIVATIONS[self.activation](both[:, :, 0]) * both[:, :, 1]
+        gated = (ACTIVATIONS[self.activation](both[:, :, 0]) * both[:, :, 1]).reshape(len(x), -1)
         return linear(gated.astype(x.dtype), weight_of(self.down), tokens.rows, bias=bias_of(self.down_bias))

@@ -125,8 +125,8 @@ class SpreadHeads:
 
 
 @dataclass(frozen=True, slots=True)
-class Stacked:
-    """Equal parts side by side -> [size, part, *rest], zeros behind each part's own size."""
+class Interleaved:
+    """Equal parts in blocks of rows -> [blocks, part, block, *rest], zeros behind each part's own rows."""
 
     names: tuple[str, ...]
     size: Shape
@@ -136,7 +136,9 @@ class Stacked:
         return dict.fromkeys(self.names, self.size)
 
     def store(self, parts: Parts) -> Array:
-        return jnp.stack([_pad(parts[name], (self.shape[0], *self.shape[2:])) for name in self.names], axis=1)
+        blocks, _, block, *rest = self.shape
+        padded = (_pad(parts[name], (blocks * block, *rest)) for name in self.names)
+        return jnp.stack([part.reshape(blocks, block, *rest) for part in padded], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ class Padded:
         return _pad(parts[WHOLE], self.shape)
 
 
-Form = FusedHeads | SpreadHeads | Stacked | Padded
+Form = FusedHeads | SpreadHeads | Interleaved | Padded
 
 
 def _place(heads: Array, slots: tuple[tuple[int | None, ...], ...]) -> Array:
@@ -183,7 +185,7 @@ def form_of(target: str, shape: Shape, spec: DecoderSpec, layer: int | None, ten
         case "mixer.out":
             return SpreadHeads(layout, mixer.heads, mixer.head_dim, shape[0])
         case "ffn.gate_up" | "ffn.gate_up_bias":
-            return Stacked(("gate", "up"), (ffn.size, *shape[2:]), shape)
+            return Interleaved(("gate", "up"), (ffn.size, *shape[3:]), shape)
         case "ffn.up" | "ffn.up_bias":
             return Padded((ffn.size, *shape[1:]), shape)
         case "ffn.down":

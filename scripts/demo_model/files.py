@@ -104,8 +104,8 @@ def hf_tensors(decoder: FunctionalDecoder, leaves: Leaves) -> dict[str, np.ndarr
             "self_attn.k_norm": layer["mixer.k_norm.weight"],
             "self_attn.o_proj": layer["mixer.out"].reshape(width, -1),
             "post_attention_layernorm": layer["ffn_norm.weight"],
-            "mlp.gate_proj": gate_up[:, 0],
-            "mlp.up_proj": gate_up[:, 1],
+            "mlp.gate_proj": gate_up[:, 0].reshape(-1, gate_up.shape[-1]),
+            "mlp.up_proj": gate_up[:, 1].reshape(-1, gate_up.shape[-1]),
             "mlp.down_proj": layer["ffn.down"],
         }
         tensors |= {f"model.layers.{i}.{name}.weight": part for name, part in parts.items()}

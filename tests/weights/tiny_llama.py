@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -87,12 +88,14 @@ def expected_leaves(given: Mapping[str, np.ndarray], tensor_parallel: int = 1) -
             for place, head in enumerate(queries):
                 if head is not None:
                     qkv[slot, place], out[:, slot, place] = q[head], o[:, head]
+        gate, up = at["mlp.gate_proj.weight"], at["mlp.up_proj.weight"]
+        block = math.gcd(FFN // tensor_parallel, 128)
         return {
             "runs.0.0.mixer.qkv": qkv,
             "runs.0.0.mixer.out": out,
             "runs.0.0.mixer_norm.weight": at["input_layernorm.weight"],
             "runs.0.0.ffn_norm.weight": at["post_attention_layernorm.weight"],
-            "runs.0.0.ffn.gate_up": np.stack([at["mlp.gate_proj.weight"], at["mlp.up_proj.weight"]], axis=1),
+            "runs.0.0.ffn.gate_up": np.stack([rows.reshape(-1, block, HIDDEN) for rows in (gate, up)], axis=1),
             "runs.0.0.ffn.down": at["mlp.down_proj.weight"],
         }
 
