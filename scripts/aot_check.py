@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Compile the whole step for accelerators that this machine does not have, and check what came out.
 
-    scripts/aot_check.py [--target v5e h200x4 ...] [--tokens 64]
+    scripts/aot_check.py [--target v5e h200x4 ...] [--tokens 64] [--layers 32]
 
-Needs an environment of its own with the compile wheels (see scripts/aot_install); no device is touched. For an 8B Llama
+Needs an environment with the compile wheels (scripts/check_accelerators makes it); no device is touched. For an 8B Llama
 shape it asserts: the pool is aliased, nothing the size of a weight or of the pool is copied, the temporaries are
 bounded, and the layers hold exactly two all-reduces each when the model is split over devices.
 """
@@ -88,9 +88,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", nargs="+", choices=TARGETS, default=list(TARGETS))
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--layers", type=int, default=32, help="fewer compile faster; what is checked is per layer")
     args = parser.parse_args()
     if any(TARGETS[name].platform == "cuda" for name in args.target):
         use_cuda_wheels()
+    CONFIG["num_hidden_layers"] = args.layers
     failures = 0
     for name in args.target:
         report, problems = check(TARGETS[name], args.tokens)
