@@ -136,8 +136,16 @@ def _too_small(groups: Sequence[GroupDemand], budget: int, config: CacheConfig) 
             f"({most} pages). Raise it or lower max_model_len."
         )
     share = max(0.0, budget / needed)
+    mend = "gpu_memory_utilization" if config.kv_cache_memory_bytes is None else "kv_cache_memory_bytes"
     return (
-        f"one full-length request needs {needed / GIB:.2f} GiB of KV pages but {max(0, budget) / GIB:.2f} GiB are left "
-        f"for them. Lower max_model_len to about {share:.0%} of its value, raise gpu_memory_utilization, or use more "
-        "devices."
+        f"one full-length request needs {_readable(needed)} of KV pages but {_readable(max(0, budget))} are left for "
+        f"them. Lower max_model_len to about {share:.0%} of its value, raise {mend}, or use more devices."
     )
+
+
+def _readable(size: int) -> str:
+    """Bytes in the largest unit that leaves at least one of it."""
+    for unit, name in ((GIB, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.2f} {name}"
+    return f"{size} bytes"

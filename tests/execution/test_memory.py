@@ -42,7 +42,7 @@ def test_a_window_group_takes_no_more_than_it_can_use():
 
 
 def test_too_little_memory_names_the_numbers_and_the_mend():
-    with pytest.raises(MemoryPlanError, match=r"needs 0\.06 GiB .* Lower max_model_len"):
+    with pytest.raises(MemoryPlanError, match=r"needs 6\d\.\d\d MiB .* Lower max_model_len"):
         plan(CacheConfig(kv_cache_memory_bytes=1 << 20))
     with pytest.raises(MemoryPlanError, match="num_gpu_blocks_override=8"):
         plan(CacheConfig(num_gpu_blocks_override=8))
