@@ -132,10 +132,11 @@ def assemble(
     if spec.window is not None:
         _forget_behind_window(table, batch, spec)
 
-    axes = [("layer", "page", "kv", "kv_head", "slot", "head_dim").index(axis) for axis in layout.axes]
+    stored = layout.join(jnp.asarray(pool.reshape(-1, *shape[2:]), dtype))
+    stored = stored.reshape(*shape[:2], *stored.shape[1:])
     q, k, v = np.split(new.swapaxes(0, 1), [spec.q_heads, spec.q_heads + spec.kv_heads], axis=1)
     distribution = np.asarray([batch.decodes, count, count], np.int32)
-    floats = tuple(jnp.asarray(x, dtype) for x in (q * batch.key_scale, k, v, pool.transpose(axes)))
+    floats = (*(jnp.asarray(x, dtype) for x in (q * batch.key_scale, k, v)), stored)
     integers = (np.int32(batch.layer), table, kv_lens, cu_q_lens, distribution)
     return Arrays(floats + tuple(jnp.asarray(x) for x in integers), _options(spec))
 

@@ -212,7 +212,7 @@ def _merge_block(call: _Call, span: _Span, queries: jax.Array, block: jax.Array,
     ids = _block_pages(span.table, block, held.reshape(width, pages, page_size))
     keys, values = (
         _keep(x, held).reshape(width * kv_heads, keys_in_block, -1)
-        for x in _read_block(call.pool, call.layer, ids, call.layout)
+        for x in _read_block(call.pool, call.layer, ids, call.layout, call.q.shape[-1])
     )
     distance = span.query[:, :, None] - k_pos[:, None, :]
     visible = held[:, None, :] & (distance >= 0)
@@ -264,23 +264,23 @@ def _block_pages(table: jax.Array, block: jax.Array, held: jax.Array) -> jax.Arr
     return jnp.where(jnp.any(held, axis=-1), ids, 0)
 
 
-def _read_block(pool: jax.Array, layer: jax.Array, ids: jax.Array, layout: PoolLayout) -> tuple[jax.Array, jax.Array]:
+def _read_block(
+    pool: jax.Array, layer: jax.Array, ids: jax.Array, layout: PoolLayout, head_dim: int
+) -> tuple[jax.Array, jax.Array]:
     """Keys and values [n, hkv, b * page_size, d] of pages ids[n, b]."""
     sizes = layout.sizes(pool)
-    shape = (ids.shape[0], sizes["kv_head"], ids.shape[1] * sizes["slot"], sizes["head_dim"])
+    shape = (ids.shape[0], sizes["kv_head"], ids.shape[1] * sizes["slot"], head_dim)
     if layout.axes == HEAD_MAJOR:
         # One row per (page, k or v, head): XLA:CPU copies long rows several times as fast as it gathers elements.
-        rows = pool.reshape(-1, sizes["slot"] * sizes["head_dim"])
+        rows = pool.reshape(-1, sizes["slot"] * head_dim)
         page = (layer * sizes["page"] + ids)[:, None, :] * (2 * sizes["kv_head"])
         key_row = page + jnp.arange(sizes["kv_head"], dtype=jnp.int32)[None, :, None]
         # The barriers keep the arithmetic of the indices out of the copying loop.
         key_rows, value_rows = lax.optimization_barrier((key_row.reshape(-1), (key_row + sizes["kv_head"]).reshape(-1)))
         keys, values = (rows.at[at].get(mode="promise_in_bounds") for at in (key_rows, value_rows))
         return keys.reshape(shape), values.reshape(shape)
-    pages = pool.at[layer, ids].get(mode="promise_in_bounds")
-    rest = layout.axes[2:]
-    order = [2 + rest.index(axis) for axis in ("kv", "kv_head", "slot", "head_dim")]
-    kv = pages.transpose(order[0], 0, order[1], 1, order[2], order[3])
+    pages = layout.split(pool.at[layer, ids.reshape(-1)].get(mode="promise_in_bounds"), head_dim)
+    kv = pages.reshape(*ids.shape, *pages.shape[1:]).transpose(2, 0, 3, 1, 4, 5)
     return kv[0].reshape(shape), kv[1].reshape(shape)
 
 
