@@ -10,12 +10,18 @@ import jax
 import jax.numpy as jnp
 
 from pallas_kernels.dispatch import dispatch
-from pallas_kernels.paged_attention import reference, xla
+from pallas_kernels.paged_attention import mosaic_tpu, reference, xla
 from pallas_kernels.paged_attention.layout import PoolLayout, pool_layout
 from pallas_kernels.paged_attention.score import ScoreMod
 
-IMPLEMENTATIONS = MappingProxyType({"reference": reference.paged_attention, "xla": xla.paged_attention})
-ORDER = MappingProxyType({"cpu": ("xla",), "gpu": ("xla",), "tpu": ("xla",)})
+IMPLEMENTATIONS = MappingProxyType(
+    {
+        "reference": reference.paged_attention,
+        "xla": xla.paged_attention,
+        "mosaic_tpu": mosaic_tpu.paged_attention,
+    }
+)
+ORDER = MappingProxyType({"cpu": ("xla",), "gpu": ("xla",), "tpu": ("mosaic_tpu", "xla")})
 
 
 class PagedAttentionResult(NamedTuple):
