@@ -42,7 +42,8 @@ class TpuConfig:
         part of the numerics, so they follow from the layer's shape, never from the batch.
     buffers: blocks in the ring, one in use and the others on their way. query_rows: rows (group x tokens) of a head in
         a tile of a chunk; chunk_tokens: most tokens of such a tile; decode_tiles: sequences of one grid step.
-    head_unroll: heads that the compiler may interleave. vmem_limit: bytes of vector memory that a kernel may take.
+    write_block: tokens of a chunk that are put into pages at once. *_head_unroll: heads that the compiler may
+    interleave. vmem_limit: bytes of vector memory that a kernel may take.
     """
 
     kv_block: int = 512
@@ -51,6 +52,7 @@ class TpuConfig:
     query_rows: int = 512
     chunk_tokens: int = 128
     decode_tiles: int = 8
+    write_block: int = 128
     decode_head_unroll: int = 8
     chunk_head_unroll: int = 2
     vmem_limit: int = 48 << 20
