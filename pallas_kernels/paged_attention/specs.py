@@ -49,6 +49,30 @@ SPECS = (
     Spec("all_at_once", 6, 2, 48, page_size=16, window=50, soft_cap=10.0, alibi=True, sinks=True),
 )
 BY_NAME = MappingProxyType({spec.name: spec for spec in SPECS})
+# Shapes of models as they are served: what kernels are compiled for, too large to compute with in tests.
+MODEL_SPECS = (
+    Spec("llama8b", 32, 8, 128),
+    Spec("qwen7b", 28, 4, 128),
+    Spec("smol135", 9, 3, 64),
+    Spec("gemma2", 16, 8, 256, window=4096, soft_cap=50.0),
+    Spec("falcon7b", 71, 1, 64),
+    Spec("bloom", 32, 32, 128, alibi=True),
+    Spec("phi3_page16", 32, 32, 96, page_size=16),
+    Spec("gpt_oss_page128", 64, 8, 64, page_size=128, window=128, sinks=True),
+)
+# (implementation, spec, dtype of the pool) that the implementation refuses on its own hardware -> why.
+HALF_A_REGISTER = "a page's slots do not fill a register of the TPU, and a copy moves whole registers"
+REFUSED = MappingProxyType(
+    {
+        ("mosaic_tpu", "mha_page8", "bfloat16"): HALF_A_REGISTER,
+        ("mosaic_tpu", "mha_page8", "float8_e4m3fn"): HALF_A_REGISTER,
+        **{
+            ("mosaic_tpu", spec.name, "float8_e4m3fn"): HALF_A_REGISTER
+            for spec in SPECS
+            if spec.page_size == 16
+        },
+    }
+)
 
 
 class Arrays(NamedTuple):
