@@ -66,11 +66,7 @@ REFUSED = MappingProxyType(
     {
         ("mosaic_tpu", "mha_page8", "bfloat16"): HALF_A_REGISTER,
         ("mosaic_tpu", "mha_page8", "float8_e4m3fn"): HALF_A_REGISTER,
-        **{
-            ("mosaic_tpu", spec.name, "float8_e4m3fn"): HALF_A_REGISTER
-            for spec in SPECS
-            if spec.page_size == 16
-        },
+        **{("mosaic_tpu", spec.name, "float8_e4m3fn"): HALF_A_REGISTER for spec in SPECS if spec.page_size == 16},
     }
 )
 

@@ -64,7 +64,9 @@ def main() -> int:
             started = time.monotonic()
             problems = check(TARGETS[target], CASES[name])
             failures += bool(problems)
-            print(f"{target:6} {name:16} {time.monotonic() - started:5.1f} s  {'; '.join(problems) or 'ok'}", flush=True)
+            print(
+                f"{target:6} {name:16} {time.monotonic() - started:5.1f} s  {'; '.join(problems) or 'ok'}", flush=True
+            )
     return 1 if failures else 0
 
 

@@ -65,8 +65,8 @@ def main() -> int:
 def check(case: Case) -> tuple[str, list[str]]:
     """Compile one backbone step: a line about it, and what is wrong with it."""
     import jax
-    from aot_check import Target, backbone
 
+    from aot_check import Target, backbone
     from jaxpaged.execution.compiler import lower
 
     program, pool_bytes, _ = backbone(Target("tpu", case.topology, case.split, "scan"), case.tokens)

@@ -95,7 +95,9 @@ def test_float32(name: str, capfd: pytest.CaptureFixture[str]) -> None:
 def test_several_blocks_and_many_pages_a_row(capfd: pytest.CaptureFixture[str]) -> None:
     """Rows of the page table over several registers; a ring of buffers that goes round; pages of 256 as well."""
     spec = replace(BY_NAME["gqa4_page16"], q_heads=2, kv_heads=1)
-    batch = Batch(((3000, 1), (511, 1), (512, 1), (4095, 9)), sequences=5, tokens=16, pages=520, table_width=300, fill=NAN)
+    batch = Batch(
+        ((3000, 1), (511, 1), (512, 1), (4095, 9)), sequences=5, tokens=16, pages=520, table_width=300, fill=NAN
+    )
     check(spec, batch, BFLOAT16, capfd)
     large = Batch(((255, 1), (256, 1), (700, 5), (0, 30)), sequences=5, tokens=40, pages=12, table_width=4, fill=NAN)
     check(BY_NAME["page_of_256"], large, BFLOAT16, capfd)

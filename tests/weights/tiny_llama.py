@@ -89,7 +89,7 @@ def expected_leaves(given: Mapping[str, np.ndarray], tensor_parallel: int = 1) -
                     qkv[slot, place], out[:, slot, place] = q[head], o[:, head]
         return {
             "runs.0.0.mixer.qkv": qkv,
-            "runs.0.0.mixer.out": out,
+            "runs.0.0.mixer.out": out.reshape(HIDDEN, -1),
             "runs.0.0.mixer_norm.weight": at["input_layernorm.weight"],
             "runs.0.0.ffn_norm.weight": at["post_attention_layernorm.weight"],
             "runs.0.0.ffn.gate_up": np.stack([at["mlp.gate_proj.weight"], at["mlp.up_proj.weight"]]),
