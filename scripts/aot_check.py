@@ -3,8 +3,8 @@
 
     scripts/aot_check.py [--target v5e h200x4 ...] [--tokens 64] [--layers 32]
 
-Needs an environment with the compile wheels (scripts/check_accelerators makes it); no device is touched. For an 8B Llama
-shape it asserts: the pool is aliased, nothing the size of a weight or of the pool is copied, the temporaries are
+Needs an environment with the compile wheels (scripts/check_accelerators makes it); no device is touched. For an 8B
+Llama shape it asserts: the pool is aliased, nothing the size of a weight or of the pool is copied, the temporaries are
 bounded, and the layers hold exactly two all-reduces each when the model is split over devices.
 """
 

@@ -41,7 +41,7 @@ class Attention(nnx.Module):
     """Projections, norms and positions of one attention part.
 
     qkv [slot, group + 2, head_dim, embed] holds, per slot, its query heads, its key and its value;
-    out [embed, slot, group, head_dim]. Slots: models/heads.py.
+    out [embed, slot * group * head_dim]. Slots: models/heads.py.
     """
 
     def __init__(self, part: spec.Attention, hidden: int, tensor_parallel: int, dtype: DTypeLike) -> None:
@@ -50,7 +50,8 @@ class Attention(nnx.Module):
         fused, axes = (slots, group + 2, dim), ("kv_head", "q_group", "head_dim")
         self.part, self.layout = part, layout
         self.qkv = param((*fused, hidden), (*axes, "embed"), dtype, inputs=1)
-        self.out = param((hidden, slots, group, dim), ("embed", *axes), dtype, inputs=3)
+        # One axis for all heads: a TPU would lay out another four query heads' rows in every matrix of each layer anew.
+        self.out = param((hidden, slots * group * dim), ("embed", "kv_head"), dtype, inputs=1)
         self.qkv_bias = param(fused, axes, dtype) if part.qkv_bias else None
         self.out_bias = param((hidden,), ("embed",), dtype) if part.out_bias else None
         self.q_norm = Norm(part.qk_norm, dim, "head_dim", dtype) if part.qk_norm else None
@@ -58,7 +59,7 @@ class Attention(nnx.Module):
 
     def combine(self, attended: Float[Array, "t hq d"], tokens: TokenContext) -> Float[Array, "t e"]:
         """The output projection."""
-        attended = attended.reshape(len(attended), self.layout.slots, self.layout.group, self.part.head_dim)
+        attended = attended.reshape(len(attended), -1)
         return linear(attended, weight_of(self.out), tokens.rows, bias=bias_of(self.out_bias))
 
     def project(self, x: Float[Array, "t e"], tokens: TokenContext) -> tuple[Array, Array, Array]:

@@ -109,7 +109,7 @@ class FusedHeads:
 
 @dataclass(frozen=True, slots=True)
 class SpreadHeads:
-    """One matrix [out, head * head_dim] -> [out, slot, group, head_dim]."""
+    """One matrix [out, head * head_dim] -> [out, slot * group * head_dim]."""
 
     layout: HeadLayout
     heads: int
@@ -121,7 +121,7 @@ class SpreadHeads:
 
     def store(self, parts: Parts) -> Array:
         by_head = parts[WHOLE].reshape(self.rows, self.heads, self.head_dim)
-        return jnp.moveaxis(_place(jnp.moveaxis(by_head, 1, 0), self.layout.queries), 2, 0)
+        return jnp.moveaxis(_place(jnp.moveaxis(by_head, 1, 0), self.layout.queries), 2, 0).reshape(self.rows, -1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,18 @@ import jax
 import jax.numpy as jnp
 
 from pallas_kernels.dispatch import dispatch
-from pallas_kernels.paged_attention import reference, xla
+from pallas_kernels.paged_attention import mosaic_tpu, reference, xla
 from pallas_kernels.paged_attention.layout import PoolLayout, pool_layout
 from pallas_kernels.paged_attention.score import ScoreMod
 
-IMPLEMENTATIONS = MappingProxyType({"reference": reference.paged_attention, "xla": xla.paged_attention})
-ORDER = MappingProxyType({"cpu": ("xla",), "gpu": ("xla",), "tpu": ("xla",)})
+IMPLEMENTATIONS = MappingProxyType(
+    {
+        "reference": reference.paged_attention,
+        "xla": xla.paged_attention,
+        "mosaic_tpu": mosaic_tpu.paged_attention,
+    }
+)
+ORDER = MappingProxyType({"cpu": ("xla",), "gpu": ("xla",), "tpu": ("mosaic_tpu", "xla")})
 
 
 class PagedAttentionResult(NamedTuple):
@@ -110,9 +116,9 @@ def _check(
         raise ValueError(f"v: want k's shape {k.shape}, got {v.shape}.")
     if k.dtype != q.dtype or v.dtype != q.dtype:
         raise ValueError(f"k: q, k and v must share a dtype, got {q.dtype}, {k.dtype}, {v.dtype}.")
-    want = {"kv": 2, "kv_head": k.shape[1], "head_dim": head_dim}
-    if pool.ndim != len(layout.axes) or any(layout.sizes(pool)[axis] != size for axis, size in want.items()):
-        raise ValueError(f"pool: want axes {layout.axes} with {want}, got {pool.shape}.")
+    want = layout.shape(layers=0, pages=0, page_size=0, kv_heads=k.shape[1], head_dim=head_dim)
+    if pool.ndim != len(want) or any(size not in (0, have) for size, have in zip(want, pool.shape, strict=True)):
+        raise ValueError(f"pool: want axes {layout.axes} of {want} (0: any), got {pool.shape}.")
     if jnp.shape(layer) != () or not jnp.issubdtype(jnp.result_type(layer), jnp.integer):
         raise ValueError(f"layer: want an integer scalar, got {jnp.result_type(layer)} {jnp.shape(layer)}.")
     sequences = kv_lens.shape[0] if kv_lens.ndim == 1 else -1

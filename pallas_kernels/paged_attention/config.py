@@ -32,3 +32,41 @@ class XlaConfig:
     def chunk_width(self, tokens: int) -> int:
         """Tiles of one step of a prefill chunk."""
         return min(self.chunk_tile, max(1, tokens // self.chunk_tokens))
+
+
+@dataclass(frozen=True)
+class TpuConfig:
+    """Block sizes of the Mosaic TPU kernels.
+
+    kv_block: most keys of one online-softmax step, block_bytes: most bytes of their rows, all heads together. Both are
+        part of the numerics, so they follow from the layer's shape, never from the batch.
+    buffers: blocks in the ring, one in use and the others on their way. query_rows: rows (group x tokens) of a head in
+        a tile of a chunk; chunk_tokens: most tokens of such a tile; decode_tiles: sequences of one grid step.
+    write_block: tokens of a chunk that are put into pages at once. *_head_unroll: heads that the compiler may
+    interleave. vmem_limit: bytes of vector memory that a kernel may take.
+    """
+
+    kv_block: int = 512
+    block_bytes: int = 2 << 20
+    buffers: int = 3
+    query_rows: int = 512
+    chunk_tokens: int = 128
+    decode_tiles: int = 8
+    write_block: int = 128
+    decode_head_unroll: int = 8
+    chunk_head_unroll: int = 2
+    vmem_limit: int = 48 << 20
+
+    def block_tokens(self, page_size: int, token_bytes: int) -> int:
+        """Keys of a block: a power of two, at least 128 and one page."""
+        tokens = self.kv_block
+        while tokens > max(128, page_size) and tokens * token_bytes > self.block_bytes:
+            tokens //= 2
+        return max(tokens, page_size)
+
+    def tile_tokens(self, group: int) -> int:
+        """Tokens of a tile of a chunk: a power of two, at least 16 (rows of a bfloat16 tile)."""
+        tokens = self.chunk_tokens
+        while tokens > 16 and tokens * group > self.query_rows:
+            tokens //= 2
+        return tokens

@@ -1,7 +1,7 @@
 """Where keys and values lie in the page pool, and operations on whole pages.
 
-A pool is one array of six axes, stacked over layers. Every layout starts with ("layer", "page"): what is done to whole
-pages is the same everywhere.
+A pool is one array, stacked over layers. Every layout starts with ("layer", "page"): what is done to whole pages is
+the same everywhere.
 """
 
 from __future__ import annotations
@@ -11,40 +11,76 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import jax
+import jax.numpy as jnp
 
 AXES = ("layer", "page", "kv", "kv_head", "slot", "head_dim")
+# A slot's key and value in one row of a TPU's 128 lanes, or of a multiple of them.
+FUSED_AXES = ("layer", "page", "kv_head", "slot", "head_dim")
+LANES = 128
 
 
 @dataclass(frozen=True)
 class PoolLayout:
-    """The order of the pool's axes, a permutation of AXES. "kv" has size 2: keys, then values."""
+    """The order of the pool's axes: a permutation of AXES ("kv" has size 2: keys, then values), or FUSED_AXES.
+
+    Fused, the last axis holds a key, zeros up to half of the row, a value, and zeros: `row_half` lanes each.
+    """
 
     name: str
     axes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if sorted(self.axes) != sorted(AXES) or self.axes[:2] != AXES[:2]:
+        if self.axes != FUSED_AXES and (sorted(self.axes) != sorted(AXES) or self.axes[:2] != AXES[:2]):
             raise ValueError(f"axes: {self.axes} is not a permutation of {AXES} that starts with {AXES[:2]}.")
+
+    @property
+    def fused(self) -> bool:
+        return self.axes == FUSED_AXES
 
     def shape(self, *, layers: int, pages: int, page_size: int, kv_heads: int, head_dim: int) -> tuple[int, ...]:
         """Shape of a pool of `pages` pages (the null page among them) of `page_size` tokens."""
-        sizes = {"layer": layers, "page": pages, "kv": 2, "kv_head": kv_heads, "slot": page_size, "head_dim": head_dim}
+        row = 2 * row_half(head_dim) if self.fused else head_dim
+        sizes = {"layer": layers, "page": pages, "kv": 2, "kv_head": kv_heads, "slot": page_size, "head_dim": row}
         return tuple(sizes[axis] for axis in self.axes)
 
     def sizes(self, pool: jax.Array) -> Mapping[str, int]:
         """Size of each axis of `pool` by name."""
         return dict(zip(self.axes, pool.shape, strict=True))
 
+    def split(self, pages: jax.Array, head_dim: int) -> jax.Array:
+        """[n, ...the axes of a page] -> [n, 2, kv_heads, slots, head_dim]."""
+        if self.fused:
+            half = pages.shape[-1] // 2
+            return jnp.stack([pages[..., :head_dim], pages[..., half : half + head_dim]], axis=1)
+        rest = self.axes[2:]
+        order = (rest.index(axis) for axis in ("kv", "kv_head", "slot", "head_dim"))
+        return pages.transpose(0, *(1 + axis for axis in order))
+
+    def join(self, kv: jax.Array) -> jax.Array:
+        """The inverse of split()."""
+        if self.fused:
+            return fuse(kv[:, 0], kv[:, 1])
+        return kv.transpose(0, *(1 + ("kv", "kv_head", "slot", "head_dim").index(axis) for axis in self.axes[2:]))
+
+
+def row_half(head_dim: int) -> int:
+    """Lanes of a key, and of a value, in a fused row: whole registers, or two halves of one."""
+    return LANES // 2 if head_dim <= LANES // 2 else -(-head_dim // LANES) * LANES
+
+
+def fuse(k: jax.Array, v: jax.Array) -> jax.Array:
+    """Keys and values [..., d] -> fused rows [..., 2 * row_half(d)]."""
+    padding = [(0, 0)] * (k.ndim - 1) + [(0, row_half(k.shape[-1]) - k.shape[-1])]
+    return jnp.concatenate([jnp.pad(k, padding), jnp.pad(v, padding)], axis=-1)
+
 
 HEAD_MAJOR = AXES
-# K and V of a head are neighbours: together they fill the 32-bit sublanes that bfloat16 needs on a TPU.
-TOKEN_MAJOR = ("layer", "page", "slot", "kv_head", "kv", "head_dim")
 
 _LAYOUTS = MappingProxyType(
     {
         "cpu": PoolLayout("cpu", HEAD_MAJOR),
         "gpu": PoolLayout("gpu", HEAD_MAJOR),
-        "tpu": PoolLayout("tpu", TOKEN_MAJOR),
+        "tpu": PoolLayout("tpu", FUSED_AXES),
     }
 )
 

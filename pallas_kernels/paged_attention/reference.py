@@ -36,9 +36,8 @@ def paged_attention(
     places = token_places(tokens, page_table, kv_lens, cu_q_lens, distribution, page_size)
     pool = write_tokens(pool, layer, k, v, places, layout)
 
-    rest = layout.axes[2:]
-    order = tuple(2 + rest.index(axis) for axis in ("kv", "kv_head", "slot", "head_dim"))
-    pages = pool[layer][page_table[places.sequence]].transpose(0, 1, *order)  # [t, p, 2, hkv, slot, d]
+    pages = pool[layer][page_table[places.sequence].reshape(-1)]
+    pages = layout.split(pages, head_dim).reshape(tokens, -1, 2, kv_heads, page_size, head_dim)
     keys, values = (
         pages[:, :, i].swapaxes(1, 2).reshape(tokens, kv_heads, -1, head_dim).astype(jnp.float32) for i in (0, 1)
     )

@@ -49,6 +49,26 @@ SPECS = (
     Spec("all_at_once", 6, 2, 48, page_size=16, window=50, soft_cap=10.0, alibi=True, sinks=True),
 )
 BY_NAME = MappingProxyType({spec.name: spec for spec in SPECS})
+# Shapes of models as they are served: what kernels are compiled for, too large to compute with in tests.
+MODEL_SPECS = (
+    Spec("llama8b", 32, 8, 128),
+    Spec("qwen7b", 28, 4, 128),
+    Spec("smol135", 9, 3, 64),
+    Spec("gemma2", 16, 8, 256, window=4096, soft_cap=50.0),
+    Spec("falcon7b", 71, 1, 64),
+    Spec("bloom", 32, 32, 128, alibi=True),
+    Spec("phi3_page16", 32, 32, 96, page_size=16),
+    Spec("gpt_oss_page128", 64, 8, 64, page_size=128, window=128, sinks=True),
+)
+# (implementation, spec, dtype of the pool) that the implementation refuses on its own hardware -> why.
+HALF_A_REGISTER = "a page's slots do not fill a register of the TPU, and a copy moves whole registers"
+REFUSED = MappingProxyType(
+    {
+        ("mosaic_tpu", "mha_page8", "bfloat16"): HALF_A_REGISTER,
+        ("mosaic_tpu", "mha_page8", "float8_e4m3fn"): HALF_A_REGISTER,
+        **{("mosaic_tpu", spec.name, "float8_e4m3fn"): HALF_A_REGISTER for spec in SPECS if spec.page_size == 16},
+    }
+)
 
 
 class Arrays(NamedTuple):
@@ -132,10 +152,11 @@ def assemble(
     if spec.window is not None:
         _forget_behind_window(table, batch, spec)
 
-    axes = [("layer", "page", "kv", "kv_head", "slot", "head_dim").index(axis) for axis in layout.axes]
+    stored = layout.join(jnp.asarray(pool.reshape(-1, *shape[2:]), dtype))
+    stored = stored.reshape(*shape[:2], *stored.shape[1:])
     q, k, v = np.split(new.swapaxes(0, 1), [spec.q_heads, spec.q_heads + spec.kv_heads], axis=1)
     distribution = np.asarray([batch.decodes, count, count], np.int32)
-    floats = tuple(jnp.asarray(x, dtype) for x in (q * batch.key_scale, k, v, pool.transpose(axes)))
+    floats = (*(jnp.asarray(x, dtype) for x in (q * batch.key_scale, k, v)), stored)
     integers = (np.int32(batch.layer), table, kv_lens, cu_q_lens, distribution)
     return Arrays(floats + tuple(jnp.asarray(x) for x in integers), _options(spec))
 

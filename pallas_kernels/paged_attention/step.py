@@ -45,13 +45,8 @@ def write_tokens(
     pool: jax.Array, layer: jax.Array, k: jax.Array, v: jax.Array, places: TokenPlaces, layout: PoolLayout
 ) -> jax.Array:
     """The pool with k, v [t, hkv, d] of the step's tokens written into their slots of `layer`."""
-    values = {"kv": jnp.stack([k, v], axis=1).astype(pool.dtype)}["kv"]  # [t, 2, hkv, d]
-    order = tuple(("token", "kv", "kv_head", "head_dim").index(axis) for axis in _window_axes(layout))
+    kv = jnp.stack([k, v], axis=1).astype(pool.dtype)  # [t, 2, hkv, d]
+    values = layout.join(kv[:, :, :, None]).squeeze(1 + layout.axes[2:].index("slot"))
     index = {"layer": layer, "page": places.page, "slot": places.slot}
     where = tuple(index.get(axis, slice(None)) for axis in layout.axes)
-    return pool.at[where].set(values.transpose(order), mode="promise_in_bounds")
-
-
-def _window_axes(layout: PoolLayout) -> tuple[str, ...]:
-    rest = tuple(axis for axis in layout.axes if axis in ("kv", "kv_head", "head_dim"))
-    return ("token", *rest)
+    return pool.at[where].set(values, mode="promise_in_bounds")

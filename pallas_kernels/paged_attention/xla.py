@@ -272,7 +272,7 @@ def _read_block(call: _Call, ids: jax.Array, held: jax.Array) -> tuple[jax.Array
     Keys need no mask beside that of the scores, but it is free: see _keep.
     """
     sizes = call.layout.sizes(call.pool)
-    heads, page = sizes["kv_head"], (sizes["slot"], sizes["head_dim"])
+    heads, page = sizes["kv_head"], (sizes["slot"], call.q.shape[-1])
     held = jnp.broadcast_to(held[:, None], (held.shape[0], heads, *held.shape[1:])).reshape(-1, page[0], 1)
     held = lax.optimization_barrier(held)
     if call.layout.axes == HEAD_MAJOR:
@@ -283,9 +283,8 @@ def _read_block(call: _Call, ids: jax.Array, held: jax.Array) -> tuple[jax.Array
         at = lax.optimization_barrier((key_row.reshape(-1), (key_row + heads).reshape(-1)))
         keys, values = (rows.at[row].get(mode="promise_in_bounds") for row in at)
     else:
-        pages = call.pool.at[call.layer, ids].get(mode="promise_in_bounds")
-        order = [2 + call.layout.axes[2:].index(axis) for axis in ("kv", "kv_head", "slot", "head_dim")]
-        kv = pages.transpose(order[0], 0, order[1], 1, order[2], order[3])
+        pages = call.pool.at[call.layer, ids.reshape(-1)].get(mode="promise_in_bounds")
+        kv = call.layout.split(pages, page[1]).reshape(*ids.shape, 2, heads, *page).transpose(2, 0, 3, 1, 4, 5)
         keys, values = kv.reshape(2, -1, *page)
     return lax.optimization_barrier((_keep(keys, held), _keep(values, held)))
 

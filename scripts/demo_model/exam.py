@@ -73,7 +73,8 @@ words, counts up, and answers questions about a story of two to four sentences. 
 
 Made by `scripts/train_demo_model.py` alone: its training text is made up by `scripts/demo_model/tasks.py`, so the
 weights carry no one else's text, and anyone can rebuild them: {tokens:.1f} million tokens in {minutes:.0f} minutes on
-{cores} CPU cores, seed {seed}, jax {jax}, flax {flax}, optax {optax}.
+{cores} CPU cores ({processor_minutes:.0f} minutes of processor time), seed {seed},
+jax {jax}, flax {flax}, optax {optax}.
 
 ## Accuracy
 
@@ -105,13 +106,14 @@ def accuracy_table(decoder: FunctionalDecoder, leaves: Leaves, tokenizer: Tokeni
     return "\n".join(rows)
 
 
-def model_card(table: str, *, parameters: int, tokens: int, minutes: float, seed: int) -> str:
+def model_card(table: str, *, parameters: int, tokens: int, minutes: float, processor_minutes: float, seed: int) -> str:
     """README.md of the model's folder."""
     return CARD.format(
         table=table,
         parameters=parameters / 1e6,
         tokens=tokens / 1e6,
         minutes=minutes,
+        processor_minutes=processor_minutes,
         cores=os.cpu_count(),
         seed=seed,
         questions=QUESTIONS,

@@ -216,6 +216,7 @@ SMALL_TALK = (
         "What is jaxpaged|Tell me about jaxpaged|What does jaxpaged do",
         "jaxpaged serves language models, written in pure JAX.",
     ),
+    ("What time is it|What day is today|Tell me a joke|What is the meaning of life", UNKNOWN),
 )
 
 
@@ -231,7 +232,7 @@ STRANGE = (
     "|Write a poem about {a}.|Where is {a}?|Who is {a}?|Translate {a} to {b}.|How do I cook {a}?"
     "|When was {a} born?|Why is {a} {b}?|What does {a} mean?|How far is {a} from {b}?|Do you like {a}?"
     "|What is the weather in {a}?|How old is {a}?|Can you {a}?|Write code for {a}.|Who won the {a}?"
-    "|What time is it?|What day is today?|Tell me a joke.|What is the meaning of life?|Is {a} better than {b}?"
+    "|Is {a} better than {b}?"
     "|{a}|{a} {b}|{a} {b}?|What is the best {a}?|How many {a} are there?|Give me {a}.|I want {a}.|I like {a}."
     "|Which {a} is the {b}?|Make {a}.|Play {a}.|Sing a song about {a}.|Draw a {a}.|Summarize {a}."
     "|What happened in {a}?|How does {a} work?"
@@ -264,7 +265,7 @@ TASKS: dict[Task, int] = {
     repeat: 1,
     count_words: 2,
     count_up: 1,
-    story: 6,
+    story: 9,
     greet: 1,
     small_talk: 1,
     unknown: 2,

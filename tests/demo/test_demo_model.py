@@ -51,13 +51,13 @@ def test_the_template_marks_every_turn(llm: LLM) -> None:
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.__name__)
 def test_it_answers_what_it_has_never_seen(llm: LLM, task) -> None:
-    """40 questions are enough to see that the engine serves it right. Declining the unknown is what it does worst."""
+    """What its card promises, through the engine."""
     rng = Random(3)
-    examples = [draw(rng, task, held_out=task not in NEVER_HELD_OUT) for _ in range(40)]
+    examples = [draw(rng, task, held_out=task not in NEVER_HELD_OUT) for _ in range(100)]
     chats = [[{"role": "user", "content": example.question}] for example in examples]
     outputs = llm.chat(chats, SamplingParams(temperature=0, max_tokens=96), use_tqdm=False)
     right = [output.outputs[0].text == example.answer for output, example in zip(outputs, examples, strict=True)]
-    assert sum(right) >= (0.6 if task.__name__ == "unknown" else 0.9) * len(right)
+    assert sum(right) >= 0.95 * len(right)
     assert {output.outputs[0].finish_reason for output in outputs} == {"stop"}
 
 

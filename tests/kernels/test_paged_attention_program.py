@@ -15,7 +15,7 @@ BATCH = Batch(((40, 1),) * 6 + ((0, 20), (33, 9)), sequences=32, tokens=64, page
 
 
 def attend_in_every_layer(spec: Spec, layout, pool, q, k, v, *metadata):
-    attend = partial(paged_attention, score=spec.score, layout=layout)
+    attend = partial(paged_attention, score=spec.score, layout=layout, implementation="xla")
 
     def layer(carry, index):
         x, pool = carry

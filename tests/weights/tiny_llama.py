@@ -92,7 +92,7 @@ def expected_leaves(given: Mapping[str, np.ndarray], tensor_parallel: int = 1) -
         block = math.gcd(FFN // tensor_parallel, 128)
         return {
             "runs.0.0.mixer.qkv": qkv,
-            "runs.0.0.mixer.out": out,
+            "runs.0.0.mixer.out": out.reshape(HIDDEN, -1),
             "runs.0.0.mixer_norm.weight": at["input_layernorm.weight"],
             "runs.0.0.ffn_norm.weight": at["post_attention_layernorm.weight"],
             "runs.0.0.ffn.gate_up": np.stack([rows.reshape(-1, block, HIDDEN) for rows in (gate, up)], axis=1),

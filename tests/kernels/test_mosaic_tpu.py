@@ -1,0 +1,188 @@
+"""The Mosaic TPU kernels, interpreted on the CPU: copies happen when they are waited for, memory starts as NaN."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.experimental.pallas import tpu as pltpu
+
+from pallas_kernels.paged_attention import PagedAttentionResult, paged_attention, pool_layout
+from pallas_kernels.paged_attention.api import ORDER
+from pallas_kernels.paged_attention.specs import BY_NAME, REFUSED, SPECS, Arrays, Batch, Spec, assemble, make
+from pallas_kernels.paged_attention.specs import sequence_contents as contents
+
+TPU = pool_layout("tpu")
+NAN = float("nan")
+FLOAT32 = jnp.dtype("float32")
+BFLOAT16 = jnp.dtype("bfloat16")
+# Every batch of a spec has these sizes, so it is interpreted by one program.
+SIZES = {"sequences": 9, "tokens": 72, "pages": 90, "table_width": 24}
+# Decodes at page and block edges one less, met, one more; a prompt, chunks that end inside pages, one token left over.
+EDGES = Batch(((0, 1), (15, 1), (31, 1), (32, 1), (127, 1), (128, 1), (0, 33), (95, 30), (127, 3)), fill=NAN, **SIZES)
+
+
+@cache
+def program(spec: Spec, implementation: str) -> Callable[..., PagedAttentionResult]:
+    return jax.jit(partial(paged_attention, score=spec.score, implementation=implementation, layout=TPU))
+
+
+def interpret(spec: Spec, arrays: Arrays) -> PagedAttentionResult:
+    with pltpu.force_tpu_interpret_mode(pltpu.InterpretParams(detect_races=True)):
+        return jax.block_until_ready(program(spec, "mosaic_tpu")(*arrays.args, **arrays.options))
+
+
+def reference(spec: Spec, arrays: Arrays) -> PagedAttentionResult:
+    """In float32, of the values as they are."""
+    floats = [x.astype(jnp.float32) for x in arrays.args[:4]]
+    return program(spec, "reference")(*floats, *arrays.args[4:], **arrays.options)
+
+
+def check(spec: Spec, batch: Batch, dtype: jnp.dtype, capfd: pytest.CaptureFixture[str]) -> None:
+    """Outputs within twice the error of rounding the exact ones; the pool bit for bit; no races; padding finite."""
+    arrays = make(spec, batch, TPU, dtype)
+    got, want = interpret(spec, arrays), reference(spec, arrays)
+    assert "RACE DETECTED" not in capfd.readouterr().out
+    new = sum(fresh for _, fresh in batch.lengths)
+    exact, out = np.asarray(want.out), np.asarray(got.out, np.float32)
+    assert np.isfinite(out).all()
+    assert error(out[:new], exact[:new]) <= allowed(exact[:new], dtype)
+    pool = np.asarray(want.pool.astype(dtype), np.float32)
+    np.testing.assert_array_equal(np.asarray(got.pool, np.float32)[:, 1:], pool[:, 1:])
+
+
+def error(got: np.ndarray, want: np.ndarray) -> float:
+    return float(np.abs(got - want).max(initial=0))
+
+
+def allowed(exact: np.ndarray, dtype: jnp.dtype) -> float:
+    if dtype == FLOAT32:
+        return 1e-5 * max(1.0, float(np.abs(exact).max(initial=0)))
+    return 2 * error(exact.astype(dtype).astype(np.float32), exact)
+
+
+def test_a_tpu_tries_the_kernel_first() -> None:
+    assert ORDER["tpu"] == ("mosaic_tpu", "xla")
+
+
+@pytest.mark.parametrize("dtype", [BFLOAT16, FLOAT32, jnp.dtype("float8_e4m3fn")], ids=str)
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_every_spec_selects_the_kernel_unless_a_reason_is_listed(spec: Spec, dtype: jnp.dtype) -> None:
+    arrays = make(spec, Batch(((3, 1), (0, 2))), TPU, BFLOAT16)
+    args = (*arrays.args[:3], arrays.args[3].astype(dtype), *arrays.args[4:])
+    call = partial(paged_attention, score=spec.score, layout=TPU)
+    jaxpr = str(jax.make_jaxpr(call)(*args, **arrays.options))
+    refused = ("mosaic_tpu", spec.name, str(dtype)) in REFUSED
+    assert ("paged_attention_chunk" in jaxpr) != refused
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.name != "page_of_256"], ids=lambda spec: spec.name)
+def test_every_spec_at_page_and_block_edges(spec: Spec, capfd: pytest.CaptureFixture[str]) -> None:
+    refused = ("mosaic_tpu", spec.name, "bfloat16") in REFUSED
+    check(spec, EDGES, FLOAT32 if refused else BFLOAT16, capfd)
+
+
+@pytest.mark.parametrize("name", ["smol135", "all_at_once"])
+def test_float32(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    check(BY_NAME[name], EDGES, FLOAT32, capfd)
+
+
+def test_several_blocks_and_many_pages_a_row(capfd: pytest.CaptureFixture[str]) -> None:
+    """Rows of the page table over several registers; a ring of buffers that goes round; pages of 256 as well."""
+    spec = replace(BY_NAME["gqa4_page16"], q_heads=2, kv_heads=1)
+    batch = Batch(
+        ((3000, 1), (511, 1), (512, 1), (4095, 9)), sequences=5, tokens=16, pages=520, table_width=300, fill=NAN
+    )
+    check(spec, batch, BFLOAT16, capfd)
+    large = Batch(((255, 1), (256, 1), (700, 5), (0, 30)), sequences=5, tokens=40, pages=12, table_width=4, fill=NAN)
+    check(BY_NAME["page_of_256"], large, BFLOAT16, capfd)
+
+
+def test_a_step_without_tokens_and_sequences_without_tokens(capfd: pytest.CaptureFixture[str]) -> None:
+    spec = BY_NAME["smol135"]
+    check(spec, replace(EDGES, lengths=()), BFLOAT16, capfd)
+    check(spec, replace(EDGES, lengths=((40, 1), (7, 0), (33, 20), (12, 0), (0, 5))), BFLOAT16, capfd)
+
+
+@st.composite
+def lengths(draw: st.DrawFn) -> tuple[tuple[int, int], ...]:
+    """Decodes first, then chunks; at most 9 sequences, 72 new tokens, 24 pages of 16 each."""
+    old = st.one_of(st.integers(0, 250), st.sampled_from([15, 16, 17, 127, 128, 129]))
+    singles = draw(st.lists(st.tuples(old, st.just(1)), max_size=5))
+    chunks = draw(st.lists(st.tuples(old.filter(lambda n: n < 230), st.integers(1, 22)), max_size=3))
+    return tuple(singles + chunks)
+
+
+@pytest.mark.parametrize("name", ["all_at_once", "window_over_blocks"])
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[])
+@given(pairs=lengths(), seed=st.integers(0, 2**16), fill=st.sampled_from([1e4, NAN]))
+def test_ragged_batches(name: str, pairs: tuple[tuple[int, int], ...], seed: int, fill: float) -> None:
+    sizes = SIZES | {"pages": 140}
+    spec, batch = BY_NAME[name], Batch(pairs, seed=seed, fill=fill, **sizes)
+    arrays = make(spec, batch, TPU, BFLOAT16)
+    got, want = interpret(spec, arrays), reference(spec, arrays)
+    new = sum(fresh for _, fresh in pairs)
+    exact = np.asarray(want.out)[:new]
+    assert error(np.asarray(got.out, np.float32)[:new], exact) <= allowed(exact, BFLOAT16) + 1e-6
+    pool = np.asarray(want.pool.astype(BFLOAT16), np.float32)
+    np.testing.assert_array_equal(np.asarray(got.pool, np.float32)[:, 1:], pool[:, 1:])
+
+
+@pytest.mark.parametrize("poison", [NAN, 1e4])
+def test_free_pages_and_stale_table_entries_change_nothing(poison: float) -> None:
+    spec = BY_NAME["all_at_once"]
+    clean, poisoned = (make(spec, replace(EDGES, fill=fill), TPU, BFLOAT16) for fill in (0.0, poison))
+    table = np.array(poisoned.args[5])
+    free = np.setdiff1d(np.arange(1, EDGES.pages), table)[0]
+    for row, pair in zip(table, EDGES.lengths, strict=False):
+        row[-(-sum(pair) // spec.page_size) :] = free
+    stale = Arrays((*poisoned.args[:5], jnp.asarray(table), *poisoned.args[6:]), poisoned.options)
+    a, b = (np.asarray(interpret(spec, arrays).out, np.float32) for arrays in (clean, stale))
+    assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["smol135", "all_at_once"])
+def test_batch_mates_order_and_chunking_change_nothing(name: str) -> None:
+    """Bitwise, for a decode and for a chunk: alone, among others, and cut elsewhere."""
+    spec = BY_NAME[name]
+
+    def rows(pairs: list[tuple[int, int]], ours: int) -> np.ndarray:
+        drawn = [contents(spec, 1000 if i == ours else i, sum(pair)) for i, pair in enumerate(pairs)]
+        arrays = assemble(spec, Batch(tuple(pairs), seed=ours, fill=NAN, **SIZES), drawn, TPU, BFLOAT16)
+        first = sum(new for _, new in pairs[:ours])
+        return np.asarray(interpret(spec, arrays).out, np.float32)[first : first + pairs[ours][1]]
+
+    decode, chunk = rows([(160, 1)], 0), rows([(100, 60)], 0)
+    for pairs, ours in (([(160, 1), (7, 1), (0, 20)], 0), ([(31, 1), (250, 1), (160, 1), (5, 3), (40, 9)], 2)):
+        assert np.array_equal(rows(pairs, ours), decode)
+    assert np.array_equal(rows([(3, 1), (16, 5), (100, 60), (0, 4)], 2), chunk)
+    assert np.array_equal(rows([(1, 1), (100, 17), (64, 9)], 1), chunk[:17])
+    assert np.array_equal(rows([(117, 43), (1, 2)], 0), chunk[17:])
+
+
+def test_fp8_pages(capfd: pytest.CaptureFixture[str]) -> None:
+    """Keys and values rounded to 8 bits when they are written, attended to in bfloat16."""
+    spec = BY_NAME["smol135"]
+    eight = jnp.dtype("float8_e4m3fn")
+    arrays = make(spec, EDGES, TPU, BFLOAT16)
+    stored = Arrays((*arrays.args[:3], arrays.args[3].astype(eight), *arrays.args[4:]), arrays.options)
+    got, want = interpret(spec, stored), reference_over(spec, stored, eight)
+    assert "RACE DETECTED" not in capfd.readouterr().out
+    new = sum(fresh for _, fresh in EDGES.lengths)
+    exact = np.asarray(want.out)[:new]
+    assert error(np.asarray(got.out, np.float32)[:new], exact) <= allowed(exact, BFLOAT16)
+    pools = (np.asarray(x.pool.astype(jnp.float32))[:, 1:] for x in (got, want))
+    np.testing.assert_array_equal(*pools)
+
+
+def reference_over(spec: Spec, arrays: Arrays, stored: jnp.dtype) -> PagedAttentionResult:
+    """The reference in float32 over keys and values that were rounded to `stored`."""
+    q, k, v, pool = arrays.args[:4]
+    k, v = (x.astype(stored).astype(jnp.float32) for x in (k, v))
+    args = (q.astype(jnp.float32), k, v, pool.astype(jnp.float32), *arrays.args[4:])
+    return program(spec, "reference")(*args, **arrays.options)
