@@ -309,15 +309,14 @@ def _merge_block(
     if g.score.window is not None:
         whole &= begin > item.last_key - g.score.window
 
-    def distance() -> jax.Array:
-        """From each key to each row's token; below 0 where the row is not the item's. [rows, block]"""
+    def position() -> jax.Array:
+        """Of each row's token; -1 where the row is not the item's. [rows, 1]"""
         token = tile_begin + (lax.broadcasted_iota(jnp.int32, (g.rows, 1), 0) & (g.plan.tile - 1))
-        position = jnp.where((token >= item.begin) & (token < item.end), token + item.shift, -1)
-        return position - (begin + lax.broadcasted_iota(jnp.int32, (1, g.plan.block), 1))
+        return jnp.where((token >= item.begin) & (token < item.end), token + item.shift, -1)
 
     def heads(masked: bool) -> None:
         def head(h: jax.Array) -> None:
-            _merge_head(g, r, buffer, i, h, distance() if masked or r.slopes is not None else None, masked)
+            _merge_head(g, r, buffer, i, h, begin, position() if masked or r.slopes is not None else None, masked)
 
         for_heads(g.kv_heads, g.head_unroll, head)
 
@@ -326,27 +325,42 @@ def _merge_block(
 
 
 def _merge_head(
-    g: Geometry, r: Refs, buffer: jax.Array, i: jax.Array, head: jax.Array, distance: jax.Array | None, masked: bool
+    g: Geometry,
+    r: Refs,
+    buffer: jax.Array,
+    i: jax.Array,
+    head: jax.Array,
+    begin: jax.Array,
+    position: jax.Array | None,
+    masked: bool,
 ) -> None:
     q = r.q[i, head]
     kv = r.f.kv[buffer, head].astype(q.dtype)
     keys, values = (kv, kv) if g.half < LANES else (kv[:, : g.half], kv[:, g.half :])
     s = _logits(g, _dot(q, keys, 1))
-    if distance is not None and r.slopes is not None:
-        s = s - (_per_head(g, r.slopes, head) * LOG2E) * distance.astype(jnp.float32)
-    if distance is not None and masked:
-        visible = distance >= 0
-        if g.score.window is not None:
-            visible &= distance < g.score.window
-        s = jnp.where(visible, s, MASKED)
+    if position is not None:
+        distance = position - (begin + lax.broadcasted_iota(jnp.int32, (1, g.plan.block), 1))
+        if r.slopes is not None:
+            s = s - (_per_head(g, r.slopes, head) * LOG2E) * distance.astype(jnp.float32)
+        if masked:
+            s = jnp.where(_visible(g, distance), s, MASKED)
     before = r.top[head, :, :1]
     top = jnp.maximum(before, jnp.max(s, axis=1, keepdims=True))
     p = jnp.exp2(s - top)
     shrink = jnp.exp2(before - top)
-    total = r.total[head, :, :1] * shrink + jnp.sum(p, axis=1, keepdims=True)
-    r.acc[head] = r.acc[head] * shrink + _dot(p.astype(q.dtype), values, 0)
+    acc = r.acc[head] * shrink + _dot(p.astype(q.dtype), values, 0)
+    if position is not None and masked:
+        # A value of another sequence may be NaN, which a weight of 0 would not take away.
+        acc = jnp.where(position >= 0, acc, r.acc[head])
+    r.acc[head] = acc
     r.top[head] = jnp.broadcast_to(top, r.top.shape[1:])
+    total = r.total[head, :, :1] * shrink + jnp.sum(p, axis=1, keepdims=True)
     r.total[head] = jnp.broadcast_to(total, r.total.shape[1:])
+
+
+def _visible(g: Geometry, distance: jax.Array) -> jax.Array:
+    visible = distance >= 0
+    return visible if g.score.window is None else visible & (distance < g.score.window)
 
 
 def _logits(g: Geometry, s: jax.Array) -> jax.Array:

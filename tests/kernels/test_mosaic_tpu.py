@@ -165,6 +165,21 @@ def test_batch_mates_order_and_chunking_change_nothing(name: str) -> None:
     assert np.array_equal(rows([(117, 43), (1, 2)], 0), chunk[17:])
 
 
+@pytest.mark.parametrize("broken", [1, 3])
+def test_a_sequence_that_is_not_finite_harms_only_itself(broken: int) -> None:
+    """A decode or a chunk whose new keys and values are NaN, in one tile with another chunk."""
+    spec = BY_NAME["smol135"]
+    batch = replace(EDGES, lengths=((40, 1), (70, 1), (20, 9), (33, 20), (5, 12)))
+    arrays = make(spec, batch, TPU, BFLOAT16)
+    first, new = sum(n for _, n in batch.lengths[:broken]), batch.lengths[broken][1]
+    k, v = (x.at[first : first + new].set(jnp.nan) for x in arrays.args[1:3])
+    spoilt = Arrays((arrays.args[0], k, v, *arrays.args[3:]), arrays.options)
+    a, b = (np.asarray(interpret(spec, x).out, np.float32) for x in (arrays, spoilt))
+    others = np.r_[0:first, first + new : sum(n for _, n in batch.lengths)]
+    assert np.array_equal(a[others], b[others])
+    assert np.isnan(b[first : first + new]).any()
+
+
 def test_fp8_pages(capfd: pytest.CaptureFixture[str]) -> None:
     """Keys and values rounded to 8 bits when they are written, attended to in bfloat16."""
     spec = BY_NAME["smol135"]
