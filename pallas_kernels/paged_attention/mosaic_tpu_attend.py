@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -75,14 +75,14 @@ class Refs(NamedTuple):
     slopes: jax.Ref | None
     sinks: jax.Ref | None
     q: jax.Ref
-    new: jax.Ref | None
+    new: Any  # and stage, stage_sem: None unless the kernel writes
     out: jax.Ref
     top: jax.Ref
     total: jax.Ref
     acc: jax.Ref
     progress: jax.Ref
-    stage: jax.Ref
-    stage_sem: jax.Ref
+    stage: Any
+    stage_sem: Any
 
 
 def attend(
@@ -133,12 +133,12 @@ def _tiles_of(g: Geometry, x: jax.Array) -> pl.BlockSpec:
     return pl.BlockSpec((g.tiles, *x.shape[1:]), lambda i, *_: (i, *(0 for _ in x.shape[1:])))
 
 
-def _softmax_scratch(g: Geometry) -> list[object]:
+def _softmax_scratch(g: Geometry) -> list[Any]:
     state = pltpu.VMEM((g.kv_heads, g.rows, LANES), jnp.float32)
     return [state, state, pltpu.VMEM((g.kv_heads, g.rows, g.lanes), jnp.float32), pltpu.SMEM((2,), jnp.int32)]
 
 
-def _write_scratch(g: Geometry, pool: jax.Array) -> list[object]:
+def _write_scratch(g: Geometry, pool: jax.Array) -> list[Any]:
     if not g.writes:
         return []
     rows = pltpu.VMEM((STAGES, g.kv_heads, sublanes(pool.dtype), pool.shape[-1]), pool.dtype)
@@ -151,28 +151,27 @@ def sublanes(dtype: jnp.dtype) -> int:
 
 
 def _kernel(g: Geometry, has_slopes: bool, has_sinks: bool, *refs: jax.Ref) -> None:
-    rest = list(refs)
-    take = lambda there: rest.pop(0) if there else None  # noqa: E731
+    rest: list[Any] = list(refs)
     scalars = Scalars(*(rest.pop(0) for _ in Scalars._fields))
-    slopes, sinks, q, new, table, pool_in = map(take, (has_slopes, has_sinks, True, g.writes, True, True))
-    out = rest.pop(0)
-    pool = rest.pop(0) if g.writes else pool_in
+    slopes, sinks = (rest.pop(0) if there else None for there in (has_slopes, has_sinks))
+    q, new = rest.pop(0), rest.pop(0) if g.writes else None
+    table, pool, out = rest.pop(0), rest.pop(0), rest.pop(0)
+    pool = rest.pop(0) if g.writes else pool
     fetch = Fetch(table, pool, *(rest.pop(0) for _ in Fetch._fields[2:]))
     top, total, acc, progress, *stage = rest
     r = Refs(scalars, fetch, slopes, sinks, q, new, out, top, total, acc, progress, *(stage or (None, None)))
 
     @pl.when(pl.program_id(0) == 0)
-    def _() -> None:
+    def _begin() -> None:
         r.progress[SEQUENCE], r.progress[WRITES] = sequences(g.plan, r.s)[0], 0
         start(g.plan, r.s, r.f)
 
-    first_tile = pl.program_id(0) * g.tiles
-    lax.fori_loop(0, g.tiles, lambda i, _: _attend_tile(g, r, first_tile + i, i), None)
-    if g.writes:
+    @pl.loop(0, g.tiles)
+    def _tile(i: jax.Array) -> None:
+        _attend_tile(g, r, pl.program_id(0) * g.tiles + i, i)
 
-        @pl.when(pl.program_id(0) == pl.num_programs(0) - 1)
-        def _() -> None:
-            _finish_writes(g, r)
+    if g.writes:
+        pl.when(pl.program_id(0) == pl.num_programs(0) - 1)(lambda: _finish_writes(r))
 
 
 def _attend_tile(g: Geometry, r: Refs, tile: jax.Array, i: jax.Array) -> None:
@@ -182,50 +181,45 @@ def _attend_tile(g: Geometry, r: Refs, tile: jax.Array, i: jax.Array) -> None:
     _, last_sequence = sequences(g.plan, r.s)
 
     def more(state: tuple[jax.Array, jax.Array]) -> jax.Array:
-        sequence, done = state
-        return jnp.logical_not(done) & (sequence < last_sequence) & (r.s.cu_q_lens[sequence] < end)
+        sequence, left = state
+        return (left == 0) & (sequence < last_sequence) & (r.s.cu_q_lens[sequence] < end)
 
     def item(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         sequence, _ = state
         _attend_item(g, r, tile, i, item_of(g.plan, r.s, tile, sequence))
-        finished = r.s.cu_q_lens[sequence + 1] <= end
-        return sequence + finished.astype(jnp.int32), jnp.logical_not(finished)
+        finished = (r.s.cu_q_lens[sequence + 1] <= end).astype(jnp.int32)
+        return sequence + finished, 1 - finished
 
-    r.progress[SEQUENCE], _ = lax.while_loop(more, item, (r.progress[SEQUENCE], False))
+    r.progress[SEQUENCE], _ = lax.while_loop(more, item, (r.progress[SEQUENCE], jnp.int32(0)))
     _store_out(g, r, i)
 
 
 def _attend_item(g: Geometry, r: Refs, tile: jax.Array, i: jax.Array, item: Item) -> None:
     first, last = item.blocks(g.plan.block)
 
-    def block(b: jax.Array, _: None) -> None:
+    @pl.loop(first, last)
+    def _block(b: jax.Array) -> None:
         fetch_next(g.plan, r.s, r.f)
         buffer = wait_next(g.plan, r.s, r.f)
         begin = b * g.plan.block
         if g.writes:
-
-            @pl.when(b == last - 1)
-            def _() -> None:
-                _write_token(g, r, buffer, i, item.last_key - begin)
+            pl.when(b == last - 1)(lambda: _write_token(g, r, buffer, i, item.last_key - begin))
 
         @pl.when((begin < item.first_key) | (begin + g.plan.block > item.last_key + 1))
-        def _() -> None:
+        def _edge() -> None:
             _clean(g, r, buffer, item.first_key - begin, item.last_key - begin)
 
         _merge_block(g, r, buffer, i, tile * g.plan.tile, item, begin)
-
-    lax.fori_loop(first, last, block, None)
 
 
 def for_heads(kv_heads: int, unroll: int, body: Callable[[jax.Array], None]) -> None:
     """body(head) for every head, as many interleaved as divide the heads and are at most `unroll`."""
     several = max(n for n in range(1, unroll + 1) if kv_heads % n == 0)
 
-    def group(j: jax.Array, _: None) -> None:
+    @pl.loop(0, kv_heads // several)
+    def _group(j: jax.Array) -> None:
         for k in range(several):
             body(j * several + k)
-
-    lax.fori_loop(0, kv_heads // several, group, None)
 
 
 # The new token of a decode.
@@ -238,10 +232,7 @@ def _write_token(g: Geometry, r: Refs, buffer: jax.Array, i: jax.Array, place: j
     stage = lax.rem(r.progress[WRITES], STAGES)
     page = r.f.pages[buffer, divide(place, g.plan.page)]
 
-    @pl.when(r.progress[WRITES] >= STAGES)
-    def _() -> None:
-        _copy_stage(r, stage, page, 0).wait()
-
+    pl.when(r.progress[WRITES] >= STAGES)(lambda: _copy_stage(r, stage, page, jnp.int32(0)).wait())
     here = lax.broadcasted_iota(jnp.int32, (rows, 1), 0) == place - aligned
     for head in range(g.kv_heads):
         row = r.new[i, head : head + 1]
@@ -252,18 +243,16 @@ def _write_token(g: Geometry, r: Refs, buffer: jax.Array, i: jax.Array, place: j
     r.progress[WRITES] += 1
 
 
-def _copy_stage(r: Refs, stage: jax.Array | int, page: jax.Array | int, slot: jax.Array | int):
+def _copy_stage(r: Refs, stage: jax.Array | int, page: jax.Array | int, slot: jax.Array):
     rows = r.stage.shape[2]
     target = r.f.pool.at[r.s.layer[0], page, :, pl.ds(pl.multiple_of(slot, rows), rows)]
     return pltpu.make_async_copy(r.stage.at[stage], target, r.stage_sem.at[stage])
 
 
-def _finish_writes(g: Geometry, r: Refs) -> None:
-    for stage in range(STAGES):
-
-        @pl.when(stage < r.progress[WRITES])
-        def _(stage: int = stage) -> None:
-            _copy_stage(r, stage, 0, 0).wait()
+def _finish_writes(r: Refs) -> None:
+    @pl.loop(0, jnp.minimum(r.progress[WRITES], STAGES))
+    def _stage(stage: jax.Array) -> None:
+        _copy_stage(r, stage, 0, jnp.int32(0)).wait()
 
 
 # The online softmax, in units of log2.

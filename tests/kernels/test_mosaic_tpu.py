@@ -93,14 +93,18 @@ def test_float32(name: str, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_several_blocks_and_many_pages_a_row(capfd: pytest.CaptureFixture[str]) -> None:
-    """Rows of the page table over several registers; a ring of buffers that goes round; pages of 256 as well."""
+    """Rows of the page table over several registers, a ring of buffers that goes round; pages of 256."""
     spec = replace(BY_NAME["gqa4_page16"], q_heads=2, kv_heads=1)
-    batch = Batch(
-        ((3000, 1), (511, 1), (512, 1), (4095, 9)), sequences=5, tokens=16, pages=520, table_width=300, fill=NAN
-    )
-    check(spec, batch, BFLOAT16, capfd)
+    lengths, sizes = ((3000, 1), (511, 1), (512, 1), (4095, 9)), {"sequences": 5, "tokens": 16, "table_width": 300}
+    check(spec, Batch(lengths, pages=520, fill=NAN, **sizes), BFLOAT16, capfd)
     large = Batch(((255, 1), (256, 1), (700, 5), (0, 30)), sequences=5, tokens=40, pages=12, table_width=4, fill=NAN)
     check(BY_NAME["page_of_256"], large, BFLOAT16, capfd)
+
+
+def test_a_window_of_more_than_a_block(capfd: pytest.CaptureFixture[str]) -> None:
+    spec = replace(BY_NAME["window"], q_heads=2, kv_heads=1, window=700)
+    sizes = {"sequences": 4, "tokens": 16, "table_width": 100}
+    check(spec, Batch(((1100, 1), (700, 1), (1200, 9)), pages=210, fill=NAN, **sizes), BFLOAT16, capfd)
 
 
 def test_a_step_without_tokens_and_sequences_without_tokens(capfd: pytest.CaptureFixture[str]) -> None:
