@@ -15,7 +15,6 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from pallas_kernels.paged_attention.mosaic_tpu_attend import for_heads, sublanes
 from pallas_kernels.paged_attention.mosaic_tpu_fetch import (
     Fetch,
     Item,
@@ -30,6 +29,7 @@ from pallas_kernels.paged_attention.mosaic_tpu_fetch import (
     start,
     wait_next,
 )
+from pallas_kernels.paged_attention.mosaic_tpu_refs import for_heads, sublanes
 
 STAGES = 2  # blocks on their way back to the pool
 HEADS = 4  # that the compiler may interleave
