@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +83,7 @@ def divide(x: jax.Array, y: int) -> jax.Array:
     return lax.div(x, jnp.int32(y))
 
 
-def scratch(plan: Plan, table: jax.Array, pool: jax.Array) -> list[object]:
+def scratch(plan: Plan, table: jax.Array, pool: jax.Array) -> list[Any]:
     """Shapes of Fetch from `kv` on."""
     kv_heads, _, row = pool.shape[2:]
     return [
@@ -124,11 +124,7 @@ def start(plan: Plan, s: Scalars, f: Fetch, also: Also | None = None) -> None:
     first, end = sequences(plan, s)
     f.cursor[TILE], f.cursor[SEQUENCE], f.cursor[BLOCK] = divide(s.cu_q_lens[first], plan.tile), first, -1
     f.cursor[FETCHES], f.cursor[ITEMS], f.cursor[USES] = 0, 0, 0
-
-    @pl.when(first < end)
-    def _() -> None:
-        _copy_ids(f, first, 0).start()
-
+    pl.when(first < end)(lambda: _copy_ids(f, first, 0).start())
     for _ in range(plan.buffers - 1):
         fetch_next(plan, s, f, also)
 
@@ -141,7 +137,7 @@ def fetch_next(plan: Plan, s: Scalars, f: Fetch, also: Also | None = None) -> No
     _, end = sequences(plan, s)
 
     @pl.when(f.cursor[SEQUENCE] < end)
-    def _() -> None:
+    def _fetch() -> None:
         tile, sequence = f.cursor[TILE], f.cursor[SEQUENCE]
         item = item_of(plan, s, tile, sequence)
         first, last = item.blocks(plan.block)
@@ -150,13 +146,10 @@ def fetch_next(plan: Plan, s: Scalars, f: Fetch, also: Also | None = None) -> No
         following = sequence + finished.astype(jnp.int32)
 
         @pl.when(f.cursor[BLOCK] < 0)
-        def _() -> None:
+        def _begin_item() -> None:
             f.cursor[BLOCK] = first
             _copy_ids(f, sequence, side).wait()
-
-            @pl.when(following < end)
-            def _() -> None:
-                _copy_ids(f, following, 1 - side).start()
+            pl.when(following < end)(lambda: _copy_ids(f, following, 1 - side).start())
 
         block, buffer = f.cursor[BLOCK], lax.rem(f.cursor[FETCHES], plan.buffers)
         _start_pages(plan, s, f, item, block, side, buffer)
@@ -166,7 +159,7 @@ def fetch_next(plan: Plan, s: Scalars, f: Fetch, also: Also | None = None) -> No
         f.cursor[BLOCK] = block + 1
 
         @pl.when(block + 1 == last)
-        def _() -> None:
+        def _next_item() -> None:
             f.cursor[BLOCK] = -1
             f.cursor[ITEMS] += 1
             f.cursor[SEQUENCE] = following
@@ -178,10 +171,10 @@ def wait_next(plan: Plan, s: Scalars, f: Fetch) -> jax.Array:
     buffer = lax.rem(f.cursor[USES], plan.buffers)
     f.cursor[USES] += 1
 
-    def page(_: jax.Array, __: None) -> None:
-        _copy_page(plan, s, f, 0, buffer, 0).wait()
+    @pl.loop(0, f.counts[buffer])
+    def _page(_: jax.Array) -> None:
+        _copy_page(plan, s, f, 0, buffer, jnp.int32(0)).wait()
 
-    lax.fori_loop(0, f.counts[buffer], page, None)
     return buffer
 
 
@@ -198,13 +191,13 @@ def _start_pages(
 ) -> None:
     begin, end = page_range(plan, item, block)
 
-    def page(place: jax.Array, _: None) -> None:
+    @pl.loop(begin, end)
+    def _page(place: jax.Array) -> None:
         index = block * (plan.block // plan.page) + place
         page = f.ids[side, divide(index, LANES), lax.rem(index, LANES)]
         f.pages[buffer, place] = page
         _copy_page(plan, s, f, page, buffer, place).start()
 
-    lax.fori_loop(begin, end, page, None)
     f.counts[buffer] = end - begin
 
 
@@ -212,6 +205,6 @@ def _copy_ids(f: Fetch, sequence: jax.Array, side: jax.Array | int):
     return pltpu.make_async_copy(f.table.at[sequence], f.ids.at[side], f.ids_sem.at[side])
 
 
-def _copy_page(plan: Plan, s: Scalars, f: Fetch, page: jax.Array | int, buffer: jax.Array, place: jax.Array | int):
+def _copy_page(plan: Plan, s: Scalars, f: Fetch, page: jax.Array | int, buffer: jax.Array, place: jax.Array):
     slots = pl.ds(pl.multiple_of(place * plan.page, plan.page), plan.page)
     return pltpu.make_async_copy(f.pool.at[s.layer[0], page], f.kv.at[buffer, :, slots], f.kv_sem.at[buffer])

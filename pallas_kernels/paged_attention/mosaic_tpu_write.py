@@ -15,7 +15,6 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from pallas_kernels.paged_attention.mosaic_tpu_attend import for_heads, sublanes
 from pallas_kernels.paged_attention.mosaic_tpu_fetch import (
     Fetch,
     Item,
@@ -30,6 +29,7 @@ from pallas_kernels.paged_attention.mosaic_tpu_fetch import (
     start,
     wait_next,
 )
+from pallas_kernels.paged_attention.mosaic_tpu_refs import for_heads, sublanes
 
 STAGES = 2  # blocks on their way back to the pool
 HEADS = 4  # that the compiler may interleave
@@ -119,10 +119,10 @@ def _write_block(plan: Plan, r: Refs, item: Item, block: jax.Array, stage: jax.A
     begin, end = page_range(plan, item, block)
     _merge(plan, r, item, block, buffer, stage)
 
-    def page(place: jax.Array, _: None) -> None:
+    @pl.loop(begin, end)
+    def _page(place: jax.Array) -> None:
         _copy_page(plan, r, stage, r.f.pages[buffer, place], place).start()
 
-    lax.fori_loop(begin, end, page, None)
     r.staged[stage] = end - begin
 
 
@@ -166,7 +166,7 @@ def _copy_rows(plan: Plan, r: Refs, item: Item, block: jax.Array, buffer: jax.Ar
     return pltpu.make_async_copy(window, r.near.at[buffer], r.near_sem.at[buffer])
 
 
-def _copy_page(plan: Plan, r: Refs, stage: jax.Array | int, page: jax.Array | int, place: jax.Array | int):
+def _copy_page(plan: Plan, r: Refs, stage: jax.Array | int, page: jax.Array | int, place: jax.Array):
     slots = pl.ds(pl.multiple_of(place * plan.page, plan.page), plan.page)
     return pltpu.make_async_copy(r.stage.at[stage, :, slots], r.f.pool.at[r.s.layer[0], page], r.stage_sem.at[stage])
 
@@ -174,7 +174,6 @@ def _copy_page(plan: Plan, r: Refs, stage: jax.Array | int, page: jax.Array | in
 def _finish_stage(plan: Plan, r: Refs, stage: jax.Array | int) -> None:
     """Wait until the stage's pages are in the pool."""
 
-    def page(_: jax.Array, __: None) -> None:
-        _copy_page(plan, r, stage, 0, 0).wait()
-
-    lax.fori_loop(0, r.staged[stage], page, None)
+    @pl.loop(0, r.staged[stage])
+    def _page(_: jax.Array) -> None:
+        _copy_page(plan, r, stage, 0, jnp.int32(0)).wait()

@@ -5,7 +5,7 @@
 
 Needs jax's libtpu beside what the engine needs. For decode (64 tokens) and prefill (512 tokens) steps on one and four
 chips it asserts: the Mosaic kernels are in the layer loop, the pool is aliased, nothing that holds as much as a weight
-or a layer of the pool is produced in HBM, temporaries are bounded, and layers have two all-reduces when split.
+or a layer of the pool is produced, temporaries are bounded, and layers have two all-reduces when split.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 KERNELS = ("paged_attention_decode", "paged_attention_write", "paged_attention_chunk")
 # What passes a buffer on without producing it. The kernels' custom calls and the loop alias theirs.
 PASSING = {"parameter", "get-tuple-element", "tuple", "bitcast", "while", "conditional", "custom-call", "opt-barrier"}
+# Weights that are brought to vector memory while something else is computed.
+PREFETCHING = {"copy-start", "copy-done", "slice-start", "slice-done", "async-start", "async-done"}
 INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?[\w.-]+ = (?P<type>\(.*?\)|\w+\[[\d,]*\]\S*) (?P<op>[\w-]+)\(")
 COMPUTATION = re.compile(r"^(?:ENTRY )?%?(?P<name>[\w.-]+) \(.*\{\s*$")
-SHAPE = re.compile(r"(?P<kind>bf16|f32|s32|u32|s8|u8|f8\w+)\[(?P<dims>[\d,]*)\](?P<layout>\{[^}]*\})?")
+SHAPE = re.compile(r"(?:bf16|f32|s32|u32|s8|u8|f8\w+)\[(?P<dims>[\d,]*)\]")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def check(case: Case) -> tuple[str, list[str]]:
 
 
 def products(text: str) -> Iterator[str]:
-    """Results that are written to HBM: those of instructions outside of fusions. As `operation type`."""
+    """Results that are written to memory: those of instructions outside of fusions. As `operation type`."""
     fused = set(re.findall(r"calls=%?([\w.-]+)", text))
     computation = ""
     for line in text.splitlines():
@@ -104,12 +106,10 @@ def products(text: str) -> Iterator[str]:
 
 
 def sizes(product: str) -> Sequence[int]:
-    """Elements of each array, those in vector memory (weights that are prefetched) aside."""
-    return [
-        math.prod(int(n) for n in found["dims"].split(",") if n)
-        for found in SHAPE.finditer(product)
-        if "S(1)" not in (found["layout"] or "")
-    ]
+    """Elements of each array, those that are prefetched aside."""
+    if product.split()[0] in PREFETCHING and "S(1)" in product:
+        return []
+    return [math.prod(int(n) for n in found["dims"].split(",") if n) for found in SHAPE.finditer(product)]
 
 
 if __name__ == "__main__":

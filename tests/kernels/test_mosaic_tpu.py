@@ -93,14 +93,18 @@ def test_float32(name: str, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_several_blocks_and_many_pages_a_row(capfd: pytest.CaptureFixture[str]) -> None:
-    """Rows of the page table over several registers; a ring of buffers that goes round; pages of 256 as well."""
+    """Rows of the page table over several registers, a ring of buffers that goes round; pages of 256."""
     spec = replace(BY_NAME["gqa4_page16"], q_heads=2, kv_heads=1)
-    batch = Batch(
-        ((3000, 1), (511, 1), (512, 1), (4095, 9)), sequences=5, tokens=16, pages=520, table_width=300, fill=NAN
-    )
-    check(spec, batch, BFLOAT16, capfd)
+    lengths, sizes = ((3000, 1), (511, 1), (512, 1), (4095, 9)), {"sequences": 5, "tokens": 16, "table_width": 300}
+    check(spec, Batch(lengths, pages=520, fill=NAN, **sizes), BFLOAT16, capfd)
     large = Batch(((255, 1), (256, 1), (700, 5), (0, 30)), sequences=5, tokens=40, pages=12, table_width=4, fill=NAN)
     check(BY_NAME["page_of_256"], large, BFLOAT16, capfd)
+
+
+def test_a_window_of_more_than_a_block(capfd: pytest.CaptureFixture[str]) -> None:
+    spec = replace(BY_NAME["window"], q_heads=2, kv_heads=1, window=700)
+    sizes = {"sequences": 4, "tokens": 16, "table_width": 100}
+    check(spec, Batch(((1100, 1), (700, 1), (1200, 9)), pages=210, fill=NAN, **sizes), BFLOAT16, capfd)
 
 
 def test_a_step_without_tokens_and_sequences_without_tokens(capfd: pytest.CaptureFixture[str]) -> None:
@@ -163,6 +167,21 @@ def test_batch_mates_order_and_chunking_change_nothing(name: str) -> None:
     assert np.array_equal(rows([(3, 1), (16, 5), (100, 60), (0, 4)], 2), chunk)
     assert np.array_equal(rows([(1, 1), (100, 17), (64, 9)], 1), chunk[:17])
     assert np.array_equal(rows([(117, 43), (1, 2)], 0), chunk[17:])
+
+
+@pytest.mark.parametrize("broken", [1, 3])
+def test_a_sequence_that_is_not_finite_harms_only_itself(broken: int) -> None:
+    """A decode or a chunk whose new keys and values are NaN, in one tile with another chunk."""
+    spec = BY_NAME["smol135"]
+    batch = replace(EDGES, lengths=((40, 1), (70, 1), (20, 9), (33, 20), (5, 12)))
+    arrays = make(spec, batch, TPU, BFLOAT16)
+    first, new = sum(n for _, n in batch.lengths[:broken]), batch.lengths[broken][1]
+    k, v = (x.at[first : first + new].set(jnp.nan) for x in arrays.args[1:3])
+    spoilt = Arrays((arrays.args[0], k, v, *arrays.args[3:]), arrays.options)
+    a, b = (np.asarray(interpret(spec, x).out, np.float32) for x in (arrays, spoilt))
+    others = np.r_[0:first, first + new : sum(n for _, n in batch.lengths)]
+    assert np.array_equal(a[others], b[others])
+    assert np.isnan(b[first : first + new]).any()
 
 
 def test_fp8_pages(capfd: pytest.CaptureFixture[str]) -> None:
