@@ -1,10 +1,9 @@
-"""Invariant 2 across buckets, in both precisions: the sums in norms, attention, products and the sampler change size."""
+"""Invariant 2 across buckets, in both precisions: sums in norms, attention, products and sampler change their size."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
