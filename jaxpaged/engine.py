@@ -115,7 +115,7 @@ class Engine:
     def step(self) -> list[EngineOutput]:
         """Submit the next plan if there is one, then collect the oldest when the pipeline is full or dry.
 
-        Whatever it raises, the engine's state is unknown then; a note of the error says where its last steps are written.
+        Whatever it raises, the engine's state is unknown then; a note of the error says where its last steps are.
         """
         try:
             return self._step()

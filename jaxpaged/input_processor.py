@@ -179,7 +179,7 @@ class InputProcessor:
 
 
 def _children(base: EngineRequest) -> tuple[EngineRequest, ...]:
-    """The n sequences of a request. Child i has the id "i_<id>" and seed + i (64 bits); only the first scores the prompt."""
+    """The n sequences of a request. Child i has the id "i_<id>" and seed + i; only the first scores the prompt."""
     params = base.params
     if params.n == 1:
         return (base,)

@@ -32,8 +32,7 @@ def test_every_other_value_is_understood_or_refused(case: Case) -> None:
     for key, config in variants(case.config):
         try:
             spec_from_config(config)
-        except UnsupportedModelError as error:
-            assert "\n" not in str(error)
+        except UnsupportedModelError:
             refused.add(key)
     assert refused >= (set(case.config) & set(KINDS)) - {"attention_bias", "mlp_bias", "tie_word_embeddings"}
 
@@ -60,5 +59,6 @@ def test_every_key_that_is_read_has_a_kind() -> None:
     ],
 )
 def test_the_sentence(name: str, changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(UnsupportedModelError, match=message):
+    with pytest.raises(UnsupportedModelError, match=message) as caught:
         spec_from_config({**CASE[name].config, **changes})
+    assert "\n" not in str(caught.value)
