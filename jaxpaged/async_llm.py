@@ -68,7 +68,8 @@ class AsyncLLM:
         if config.logits_processors:
             raise ConfigError("logits_processors cannot cross into the engine process; use LLM for them.")
         directory, tokenizer = resolve_model(config.model), resolve_tokenizer(config.model)
-        local = replace(config.model, model=str(directory), tokenizer=None if tokenizer is None else str(tokenizer))
+        tokenizer_path = None if tokenizer is None else str(tokenizer)
+        local = replace(config.model, model=str(directory), tokenizer=tokenizer_path, revision=None)
         with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as pool:
             front_end = pool.submit(read_front_end, config.model, directory, tokenizer, chat_template=chat_template)
             client = EngineProcess(replace(config, model=local), engine=engine, progress=progress, debug=debug)

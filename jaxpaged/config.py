@@ -6,9 +6,11 @@ works out (the page count, the context that fits) is returned by the part that w
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from numbers import Integral, Real
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from jaxpaged.errors import ConfigError
 
@@ -47,6 +49,10 @@ class ModelConfig:
             raise ConfigError(f"max_logprobs is {self.max_logprobs}; give -1 (the whole vocabulary), 0 or more.")
         if not -(2**63) <= self.seed < 2**63:
             raise ConfigError("seed does not fit in 64 bits; give a smaller number.")
+        if self.model == "":
+            raise ConfigError(
+                "model is an empty text; name a directory or a hub id, or leave it out for the bundled one."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +94,6 @@ class SchedulerConfig:
                 f"max_num_batched_tokens ({self.max_num_batched_tokens}) is smaller than max_num_seqs "
                 f"({self.max_num_seqs}): every running sequence needs a token a step. Raise it or lower max_num_seqs."
             )
-        if self.policy not in ("fcfs", "priority"):
-            raise ConfigError(f"scheduling policy {self.policy!r} is unknown; choose fcfs or priority.")
         if self.max_queued_requests < 1 or self.plans_in_flight < 1:
             raise ConfigError("max_queued_requests and plans_in_flight must be at least 1.")
 
@@ -115,6 +119,10 @@ class CompileConfig:
     layer_loop: Literal["auto", "scan", "unroll", "switch"] = "auto"
     threads: int | None = None
 
+    def validate(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads is {self.threads}; give 1 or more, or leave it out.")
+
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
@@ -129,5 +137,39 @@ class EngineConfig:
 
     def validate(self) -> None:
         """Raise ConfigError in one sentence that names the field and the mend."""
-        for part in (self.model, self.cache, self.scheduler, self.parallel):
+        for part in (self.model, self.cache, self.scheduler, self.parallel, self.compile):
+            _check_kinds(part)
             part.validate()
+        for stage in self.logits_processors:
+            if isinstance(stage, (str, type)) or not callable(getattr(stage, "apply", None)):
+                raise ConfigError(
+                    f"logits_processors holds {stage!r}; give objects of the form of "
+                    "jaxpaged.sampling.stages.stage.LogitStage."
+                )
+
+
+def _check_kinds(part: Any) -> None:
+    """Refuse a value of another kind than its field's: from Python anything may come."""
+    for name, kind in get_type_hints(type(part)).items():
+        value = getattr(part, name)
+        if not _is_of(kind, value):
+            raise ConfigError(f"{name} is {value!r}; give {_described(kind)}.")
+
+
+def _is_of(kind: Any, value: object) -> bool:
+    if get_origin(kind) in (Union, types.UnionType):
+        return any(_is_of(branch, value) for branch in get_args(kind))
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if kind in (int, float):
+        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    return isinstance(value, get_origin(kind) or kind)
+
+
+def _described(kind: Any) -> str:
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join(map(_described, get_args(kind)))
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(get_args(kind))
+    names = {int: "an integer", float: "a number", str: "a text", bool: "True or False", types.NoneType: "None"}
+    return names.get(kind, "a mapping")

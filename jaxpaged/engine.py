@@ -5,10 +5,13 @@ schedule -> submit -> (the device works; the next plan is made) -> wait -> commi
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
@@ -110,7 +113,17 @@ class Engine:
         return bool(self._in_flight or self._late) or self.scheduler.has_work()
 
     def step(self) -> list[EngineOutput]:
-        """Submit the next plan if there is one, then collect the oldest when the pipeline is full or dry."""
+        """Submit the next plan if there is one, then collect the oldest when the pipeline is full or dry.
+
+        Whatever it raises, the engine's state is unknown then; a note of the error says where its last steps are.
+        """
+        try:
+            return self._step()
+        except Exception as error:
+            error.add_note(f"The engine's last steps, a JSON line each: {self.records.dump(_crash_file())}")
+            raise
+
+    def _step(self) -> list[EngineOutput]:
         if self._late:
             outputs, self._late = self._late, []
             return outputs
@@ -210,3 +223,10 @@ class Engine:
         if request.finish_reason == "error":
             output.error = "the model produced values that are not finite for this request"
         self._requests.pop(request.request_id, None)
+
+
+def _crash_file() -> Path:
+    """A new file that only this user can read."""
+    handle, name = tempfile.mkstemp(prefix="jaxpaged-steps-", suffix=".jsonl")
+    os.close(handle)
+    return Path(name)

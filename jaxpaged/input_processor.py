@@ -188,8 +188,14 @@ def _children(base: EngineRequest) -> tuple[EngineRequest, ...]:
         child_params = replace(
             params,
             n=1,
-            seed=None if params.seed is None else params.seed + index,
+            seed=None if params.seed is None else _child_seed(params.seed, index),
             prompt_logprobs=params.prompt_logprobs if index == 0 else None,
         )
         children.append(replace(base, request_id=f"{index}_{base.request_id}", params=child_params))
     return tuple(children)
+
+
+def _child_seed(seed: int, index: int) -> int:
+    """seed + index in 64 bits; never -1, which means no seed."""
+    wrapped = (seed + index + 2**63) % 2**64 - 2**63
+    return wrapped if wrapped != -1 else -(2**63)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -60,7 +61,7 @@ class LLM:
 
     def __init__(  # noqa: PLR0913 - vLLM's arguments
         self,
-        model: str | None = None,
+        model: str | Path | None = None,
         *,
         tokenizer: str | None = None,
         skip_tokenizer_init: bool = False,
@@ -97,7 +98,7 @@ class LLM:
     ) -> None:
         check_other_arguments(others, signature(LLM).parameters)
         model_config = ModelConfig(
-            model=model,
+            model=os.fspath(model) if isinstance(model, Path) else model,
             tokenizer=tokenizer,
             revision=revision,
             dtype=dtype,
@@ -337,9 +338,11 @@ def _scheduler_config(
     """Defaults where nothing is given; a step always has room for a token of every sequence."""
     scheduler = SchedulerConfig(policy=policy)
     scheduler = _with(scheduler, max_num_seqs=max_num_seqs, max_queued_requests=max_num_queued_reqs)
-    if max_num_batched_tokens is None:
-        max_num_batched_tokens = max(scheduler.max_num_batched_tokens, scheduler.max_num_seqs)
-    return replace(scheduler, max_num_batched_tokens=max_num_batched_tokens)
+    if max_num_batched_tokens is not None:
+        return replace(scheduler, max_num_batched_tokens=max_num_batched_tokens)
+    if isinstance(max_num_seqs, int) and max_num_seqs > scheduler.max_num_batched_tokens:
+        return replace(scheduler, max_num_batched_tokens=max_num_seqs)
+    return scheduler
 
 
 def _with[Config: CacheConfig | SchedulerConfig](config: Config, **fields: Any) -> Config:

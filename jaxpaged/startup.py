@@ -34,7 +34,7 @@ from jaxpaged.messages import EngineInfo
 from jaxpaged.models.architecture import Architecture
 from jaxpaged.models.decoder import LayerLoop
 from jaxpaged.models.functional import FunctionalDecoder, build_decoder
-from jaxpaged.models.registry import find_architecture
+from jaxpaged.models.registry import find_architecture, spec_from_config
 from jaxpaged.models.spec import DecoderSpec
 from jaxpaged.quant.schemes import SCHEMES
 from jaxpaged.request_factory import RequestFactory
@@ -140,9 +140,8 @@ def _mesh(config: EngineConfig, devices: Sequence[jax.Device] | None, mesh: Mesh
 def _read_model(config: ModelConfig) -> _Model:
     directory = resolve_model(config)
     settings = read_config(directory, config.hf_overrides)
+    spec = spec_from_config(settings)
     architecture = find_architecture(settings)
-    architecture.check_keys(settings)
-    spec = architecture.spec_from_hf(settings)
     limit = spec.max_position or DEFAULT_CONTEXT
     if config.max_model_len is not None and config.max_model_len > limit:
         raise ConfigError(

@@ -11,17 +11,16 @@ from jaxtyping import Array, Float, Float32
 from jaxpaged.layers.param import param
 from jaxpaged.models import spec
 
+# XLA:CPU adds up fewer elements than that in another order; a program has eight rows at least.
+SMALL = 4096
+FEWEST_ROWS = 8
 CPU_COLUMNS = 8  # a product with fewer columns takes another path
 
 
 def rms_norm(x: Float[Array, "*rows d"], weight: Float[Array, "d"], norm: spec.RMSNorm) -> Float[Array, "*rows d"]:
     """x / sqrt(mean(x^2) + eps) * (offset + weight)."""
     wide = x.astype(jnp.float32)
-    # XLA:CPU adds up squares of bfloat16 in one order, and faster than by a product.
-    means = (
-        jnp.mean(jnp.square(wide), axis=-1, keepdims=True) if x.dtype == jnp.bfloat16 else _row_means(jnp.square(wide))
-    )
-    normed = wide * lax.rsqrt(means + norm.eps)
+    normed = wide * lax.rsqrt(_row_means(jnp.square(wide)) + norm.eps)
     return _affine(normed, norm.offset + weight.astype(jnp.float32)).astype(x.dtype)
 
 
@@ -36,18 +35,22 @@ def layer_norm(
 
 
 def _row_means(x: Float32[Array, "*rows d"]) -> Float32[Array, "*rows 1"]:
-    """The mean over the last axis; a row's does not depend on how many rows there are.
+    """The mean over the last axis; a row's does not depend on how many rows there are (from FEWEST_ROWS up)."""
+    if x.shape[-1] * FEWEST_ROWS >= SMALL:
+        return _mean(x)
+    return lax.platform_dependent(x, cpu=_mean_by_product, default=_mean)
 
-    XLA:CPU adds up small arrays in another order than large ones, but the rows of a product always in the same.
-    """
+
+def _mean(x: Float32[Array, "*rows d"]) -> Float32[Array, "*rows 1"]:
+    return jnp.mean(x, axis=-1, keepdims=True)
+
+
+def _mean_by_product(x: Float32[Array, "*rows d"]) -> Float32[Array, "*rows 1"]:
+    """On a CPU the rows of a product are always added up in the same order."""
     size = x.shape[-1]
-
-    def by_product(x: Array) -> Array:
-        ones = jnp.ones((CPU_COLUMNS, size), jnp.float32)
-        sums = lax.dot_general(x.reshape(-1, size), ones, (((1,), (1,)), ((), ())), precision=lax.Precision.HIGHEST)
-        return sums[:, :1].reshape(*x.shape[:-1], 1) / size
-
-    return lax.platform_dependent(x, cpu=by_product, default=lambda x: jnp.mean(x, axis=-1, keepdims=True))
+    ones = jnp.ones((CPU_COLUMNS, size), jnp.float32)
+    sums = lax.dot_general(x.reshape(-1, size), ones, (((1,), (1,)), ((), ())), precision=lax.Precision.HIGHEST)
+    return sums[:, :1].reshape(*x.shape[:-1], 1) / size
 
 
 def _affine(x: Array, weight: Array, bias: Array | None = None) -> Array:

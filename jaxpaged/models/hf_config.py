@@ -73,7 +73,18 @@ def activation_of(config: Config, key: str, default: str) -> Activation:
 
 def head_dim_of(config: Config) -> int:
     """`head_dim`, or the hidden size shared among the heads."""
-    return int(given(config, "head_dim", need(config, "hidden_size") // need(config, "num_attention_heads")))
+    return int(given(config, "head_dim", 0)) or per_head(
+        need(config, "hidden_size"), need(config, "num_attention_heads")
+    )
+
+
+def per_head(hidden: int, heads: int) -> int:
+    """The hidden size shared among the heads. Raises UnsupportedModelError when there are more heads than that."""
+    if hidden < heads:
+        raise UnsupportedModelError(
+            f"config.json shares a hidden size of {hidden} among {heads} heads; fetch the file again."
+        )
+    return hidden // heads
 
 
 def layer_types_of(config: Config, default: tuple[str, ...]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from jaxpaged.models.architectures import (
     qwen2,
     qwen3,
 )
+from jaxpaged.models.config_values import check_spec, check_values
 from jaxpaged.models.spec import DecoderSpec
 
 FAMILIES = (bloom, gemma2, gemma3, gpt2, gpt_neox, gptj, granite, llama, mistral, opt, phi3, qwen2, qwen3)
@@ -45,8 +46,11 @@ def find_architecture(config: Config) -> Architecture:
 def spec_from_config(config: Config) -> DecoderSpec:
     """The decoder that config.json describes.
 
-    Raises UnsupportedModelError, by name, for an architecture or a key that is not implemented.
+    Raises UnsupportedModelError, by name, for an architecture or a key that is not implemented, or a broken value.
     """
+    check_values(config)
     architecture = find_architecture(config)
     architecture.check_keys(config)
-    return architecture.spec_from_hf(config)
+    spec = architecture.spec_from_hf(config)
+    check_spec(spec)
+    return spec

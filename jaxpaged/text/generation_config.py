@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jaxpaged.errors import ConfigError, RequestError
+from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.weights.hub import read_json
 
+NAME = "generation_config.json"
 # generation_config.json's key -> SamplingParams' field
 SAMPLING_KEYS = {
     "repetition_penalty": "repetition_penalty",
@@ -33,29 +36,34 @@ class GenerationConfig:
 def load_generation_config(directory: Path, *, tokenizer_eos: int | None = None) -> GenerationConfig:
     """Read generation_config.json; config.json stands in for its eos_token_id where it says nothing.
 
-    The tokenizer's own end token always counts. Raises ConfigError for a file that is not a JSON object.
+    The tokenizer's own end token always counts. Raises ConfigError for a file that cannot be used.
     """
-    generation = _read(directory / "generation_config.json")
+    generation = _read(directory / NAME)
     config = _read(directory / "config.json")
-    eos = _token_ids(generation.get("eos_token_id")) or _config_eos(config)
+    eos = _token_ids(generation.get("eos_token_id"), NAME) or _config_eos(config)
     if tokenizer_eos is not None:
         eos |= {tokenizer_eos}
     sampling = {
         SAMPLING_KEYS[key]: value for key, value in generation.items() if key in SAMPLING_KEYS and value is not None
     }
+    try:
+        SamplingParams(**sampling)
+    except RequestError as error:
+        raise ConfigError(f"{directory / NAME}: {error} Mend it, or use generation_config='vllm'.") from error
     return GenerationConfig(tuple(sorted(eos)), sampling)
 
 
 def _config_eos(config: Mapping[str, Any]) -> set[int]:
     text_config = config.get("text_config")
     nested = text_config.get("eos_token_id") if isinstance(text_config, dict) else None
-    return _token_ids(config.get("eos_token_id")) or _token_ids(nested)
+    return _token_ids(config.get("eos_token_id"), "config.json") or _token_ids(nested, "config.json")
 
 
-def _token_ids(value: int | list[int] | None) -> set[int]:
-    if value is None:
-        return set()
-    return set(value) if isinstance(value, list) else {value}
+def _token_ids(value: object, file: str) -> set[int]:
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(isinstance(token, int) for token in ids):
+        raise ConfigError(f"{file} has eos_token_id={value!r}, which should be token ids; fetch the file again.")
+    return set(ids)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -40,14 +40,21 @@ def resolve_model(config: ModelConfig) -> Path:
         directory = BUNDLED_MODEL
     else:
         patterns = SETTINGS_FILES if config.load_format == "dummy" else SETTINGS_FILES + WEIGHT_FILES
-        directory = _find(config.model, config, patterns)
+        directory = _find(config.model, config, patterns, config.revision)
+    if config.revision is not None and (config.model is None or Path(config.model).expanduser().is_dir()):
+        raise ConfigError(
+            f"revision is {config.revision!r}, but {directory} is no repository of the hub; leave it out."
+        )
     check_model_directory(directory, config.hf_overrides)
     return directory
 
 
 def resolve_tokenizer(config: ModelConfig) -> Path | None:
     """The directory of `tokenizer` where it is another one than the model's, else None. Raises ConfigError."""
-    return None if config.tokenizer is None else _find(config.tokenizer, config, SETTINGS_FILES)
+    if config.tokenizer is None:
+        return None
+    revision = config.revision if config.tokenizer == config.model else None
+    return _find(config.tokenizer, config, SETTINGS_FILES, revision)
 
 
 def check_model_directory(directory: Path, overrides: Mapping[str, Any]) -> None:
@@ -84,7 +91,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _find(model: str, config: ModelConfig, patterns: tuple[str, ...]) -> Path:
+def _find(model: str, config: ModelConfig, patterns: tuple[str, ...], revision: str | None) -> Path:
     local = Path(model).expanduser()
     if local.is_dir():
         return local
@@ -92,15 +99,15 @@ def _find(model: str, config: ModelConfig, patterns: tuple[str, ...]) -> Path:
         raise ConfigError(f"{model} is a file; name the directory that holds it together with its {CONFIG}.")
     if local.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1 or os.sep + os.sep in model:
         raise ConfigError(f"{model} does not exist; name a model directory or a hub id such as Qwen/Qwen3-0.6B.")
-    return _download(model, config, patterns)
+    return _download(model, config, patterns, revision)
 
 
-def _download(model: str, config: ModelConfig, patterns: tuple[str, ...]) -> Path:
+def _download(model: str, config: ModelConfig, patterns: tuple[str, ...], revision: str | None) -> Path:
     try:
         validate_repo_id(model)
         found = snapshot_download(
             model,
-            revision=config.revision,
+            revision=revision,
             cache_dir=config.download_dir,
             allow_patterns=list(patterns),
             ignore_patterns=list(SKIPPED_FILES),
@@ -110,7 +117,7 @@ def _download(model: str, config: ModelConfig, patterns: tuple[str, ...]) -> Pat
     except GatedRepoError as error:
         raise ConfigError(f"{model} is gated: accept its licence on the hub and set HF_TOKEN.") from error
     except RevisionNotFoundError as error:
-        raise ConfigError(f"{model} has no revision {config.revision!r} on the hub.") from error
+        raise ConfigError(f"{model} has no revision {revision!r} on the hub.") from error
     except RepositoryNotFoundError as error:
         raise ConfigError(f"{model} is no directory here and no (public) model of the hub.") from error
     except LocalEntryNotFoundError as error:

@@ -46,6 +46,9 @@ def test_n_sequences_with_their_own_ids_and_seeds() -> None:
     assert [child.params.seed for child in children] == [10, 11, 12]
     assert [child.params.n for child in children] == [1, 1, 1]
     assert [child.params.prompt_logprobs for child in children] == [2, None, None]
+    for seed, last in ((2**63 - 1, -(2**63)), (-2, -(2**63))):  # -1 would mean no seed
+        children = processor().process("a", [1, 2], SamplingParams(n=2, seed=seed)).children
+        assert [child.params.seed for child in children] == [seed, last]
     unseeded = processor().process("a", [1, 2], SamplingParams(n=2)).children
     assert [child.params.seed for child in unseeded] == [None, None]
 

@@ -40,6 +40,7 @@ LLAMA: Mapping[str, Any] = {
 }
 MODEL_FIELDS = (
     "dtype",
+    "load_format",
     "max_model_len",
     "seed",
     "quantization",

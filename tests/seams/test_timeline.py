@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from pathlib import Path
+
+import pytest
 
 from jaxpaged.engine import Engine
 from jaxpaged.llm import LLM
@@ -75,3 +78,17 @@ def test_the_steps_are_recorded_and_dumped(engine: Engine, tmp_path: Path) -> No
     assert sum(line["sampled"] for line in lines) == 10
     assert sum(line["admitted"] for line in lines) == 2
     assert [line["submitted"] for line in lines] == sorted(line["submitted"] for line in lines)
+
+
+def test_a_crash_leaves_the_last_steps_behind(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    view = rescheduled(engine, depth=1)
+    view.add(ask("a", [1, 2, 3], max_tokens=9))
+    view.step()
+    monkeypatch.setattr(view.scheduler, "commit", lambda *_: 1 // 0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        view.step()
+    (note,) = caught.value.__notes__
+    (file,) = tmp_path.iterdir()
+    assert str(file) in note
+    assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 2]

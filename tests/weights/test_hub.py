@@ -70,10 +70,19 @@ def test_hub_ids_are_downloaded_without_code_and_without_weights_for_dummies(
     assert (asked[0]["model"], asked[0]["revision"], asked[0]["cache_dir"]) == ("org/name", "abc", "/cache")
     hub.resolve_model(ModelConfig(model="org/name", load_format="dummy"))
     assert hub.resolve_tokenizer(ModelConfig(model="org/name", tokenizer="org/other")) == directory
+    assert asked[2]["revision"] is None
+    hub.resolve_tokenizer(ModelConfig(model="org/name", revision="abc", tokenizer="org/other"))
+    assert asked.pop()["revision"] is None  # it is the model's
     patterns = [options["allow_patterns"] for options in asked]
     assert ["*.safetensors" in each for each in patterns] == [True, False, False]  # type: ignore[operator]
     assert not any(pattern.endswith((".py", ".bin")) for each in patterns for pattern in each)  # type: ignore[attr-defined]
     assert hub.resolve_tokenizer(ModelConfig(model="org/name")) is None
+
+
+def test_a_revision_is_for_the_hub(tmp_path: Path) -> None:
+    directory = tiny_llama.write(tmp_path / "model", tiny_llama.tensors())
+    refuse("revision is 'abc', but .* is no repository of the hub; leave it out", model=str(directory), revision="abc")
+    refuse("revision is 'abc'", revision="abc")
 
 
 def test_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

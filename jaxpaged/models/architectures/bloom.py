@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jaxpaged.models.architecture import Architecture, Config
-from jaxpaged.models.hf_config import given, need_one
+from jaxpaged.models.hf_config import given, need_one, per_head
 from jaxpaged.models.spec import MLP, Alibi, Attention, DecoderSpec, Embedding, Head, LayerNorm, LayerSpec, PreNorm
 from jaxpaged.weights.rules import Rule, WeightRules
 
@@ -41,7 +41,7 @@ WEIGHTS = WeightRules(
 def spec_from_hf(config: Config) -> DecoderSpec:
     hidden = need_one(config, "n_embed", "hidden_size")
     heads = need_one(config, "n_head", "num_attention_heads")
-    norm, dim = LayerNorm(given(config, "layer_norm_epsilon", 1e-5)), hidden // heads
+    norm, dim = LayerNorm(given(config, "layer_norm_epsilon", 1e-5)), per_head(hidden, heads)
     mixer = Attention(heads, heads, dim, scale=dim**-0.5, position=Alibi(), qkv_bias=True, out_bias=True)
     layer = LayerSpec(mixer, MLP(4 * hidden, "gelu_tanh", bias=True), PreNorm(norm))
     return DecoderSpec(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jaxpaged.models.architecture import Architecture, Config
-from jaxpaged.models.hf_config import activation_of, given, need
+from jaxpaged.models.hf_config import activation_of, given, need, per_head
 from jaxpaged.models.spec import (
     MLP,
     Attention,
@@ -49,7 +49,7 @@ WEIGHTS = WeightRules(
 def spec_from_hf(config: Config) -> DecoderSpec:
     hidden, heads = need(config, "n_embd"), need(config, "n_head")
     norm = LayerNorm(given(config, "layer_norm_epsilon", 1e-5))
-    dim = hidden // heads
+    dim = per_head(hidden, heads)
     mixer = Attention(heads, heads, dim, scale=dim**-0.5, qkv_bias=True, out_bias=True)
     ffn = MLP(given(config, "n_inner", 4 * hidden), activation_of(config, "activation_function", "gelu_new"), bias=True)
     positions = given(config, "n_positions", given(config, "n_ctx", 1024))

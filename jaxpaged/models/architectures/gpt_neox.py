@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jaxpaged.models.architecture import Architecture, Config
-from jaxpaged.models.hf_config import ROPE_KEYS, activation_of, given, max_position_of, need, rope_of
+from jaxpaged.models.hf_config import ROPE_KEYS, activation_of, given, max_position_of, need, per_head, rope_of
 from jaxpaged.models.spec import (
     MLP,
     Attention,
@@ -50,7 +50,7 @@ WEIGHTS = WeightRules(
 def spec_from_hf(config: Config) -> DecoderSpec:
     hidden, heads = need(config, "hidden_size"), need(config, "num_attention_heads")
     norm = LayerNorm(given(config, "layer_norm_eps", 1e-5))
-    dim = hidden // heads
+    dim = per_head(hidden, heads)
     theta, share = given(config, "rotary_emb_base", 10000.0), given(config, "rotary_pct", 0.25)
     rope = rope_of(config, dim, theta=theta, rotated=share)
     bias = given(config, "attention_bias", True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures.gpt2 import SUMMARY_KEYS
-from jaxpaged.models.hf_config import activation_of, given, need
+from jaxpaged.models.hf_config import activation_of, given, need, per_head
 from jaxpaged.models.spec import MLP, Attention, DecoderSpec, Embedding, Head, LayerNorm, LayerSpec, Parallel, Rope
 from jaxpaged.weights.rules import Rule, WeightRules
 
@@ -37,7 +37,7 @@ WEIGHTS = WeightRules(
 def spec_from_hf(config: Config) -> DecoderSpec:
     hidden, heads = need(config, "n_embd"), need(config, "n_head")
     norm = LayerNorm(given(config, "layer_norm_epsilon", 1e-5))
-    dim = hidden // heads
+    dim = per_head(hidden, heads)
     rope = Rope(need(config, "rotary_dim"), 10000.0, pairs="adjacent")
     mixer = Attention(heads, heads, dim, scale=dim**-0.5, position=rope)
     ffn = MLP(given(config, "n_inner", 4 * hidden), activation_of(config, "activation_function", "gelu_new"), bias=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jaxpaged.models.architecture import Architecture, Config
-from jaxpaged.models.hf_config import activation_of, given, need
+from jaxpaged.models.hf_config import activation_of, given, need, per_head
 from jaxpaged.models.spec import (
     MLP,
     Attention,
@@ -58,7 +58,7 @@ WEIGHTS = WeightRules(
 
 def spec_from_hf(config: Config) -> DecoderSpec:
     hidden, heads = need(config, "hidden_size"), need(config, "num_attention_heads")
-    norm, dim = LayerNorm(NORM_EPS), hidden // heads
+    norm, dim = LayerNorm(NORM_EPS), per_head(hidden, heads)
     bias, norm_first = given(config, "enable_bias", True), given(config, "do_layer_norm_before", True)
     mixer = Attention(heads, heads, dim, scale=dim**-0.5, qkv_bias=bias, out_bias=bias)
     ffn = MLP(need(config, "ffn_dim"), activation_of(config, "activation_function", "relu"), bias=bias)

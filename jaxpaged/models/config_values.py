@@ -1,0 +1,121 @@
+"""What kind of value each key of config.json has, so that a broken file is told from its first wrong key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxpaged.errors import UnsupportedModelError
+from jaxpaged.models.spec import Attention, DecoderSpec, LongRopeScaling, Rope
+
+
+def _count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _count_or_zero(value: object) -> bool:
+    return _count(value) or (value == 0 and not isinstance(value, bool))
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+
+
+def _numbers(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_number, value))
+
+
+def _flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(map(_text, value))
+
+
+def _object(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+Kind = Callable[[object], bool]
+_DESCRIBED: Mapping[Kind, str] = {
+    _count: "a positive integer",
+    _count_or_zero: "an integer, 0 or more",
+    _number: "a positive number",
+    _numbers: "a list of positive numbers",
+    _flag: "true or false",
+    _text: "a text",
+    _texts: "a list of texts",
+    _object: "a JSON object",
+}
+_KEYS: Mapping[Kind, str] = {
+    _count: """
+        _sliding_window_pattern ffn_dim head_dim hidden_size intermediate_size max_position_embeddings n_ctx n_embd
+        n_embed n_head n_inner n_layer n_positions num_attention_heads num_hidden_layers num_key_value_heads
+        original_max_position_embeddings rotary_dim seq_length sliding_window sliding_window_pattern vocab_size
+        word_embed_proj_dim
+    """,
+    _count_or_zero: "max_window_layers",
+    _number: """
+        attention_factor attention_multiplier attn_logit_softcapping beta_fast beta_slow embedding_multiplier factor
+        final_logit_softcapping high_freq_factor layer_norm_eps layer_norm_epsilon logits_scaling low_freq_factor
+        partial_rotary_factor query_pre_attn_scalar residual_multiplier rms_norm_eps rope_local_base_freq rope_theta
+        rotary_emb_base rotary_pct
+    """,
+    _numbers: "long_factor short_factor",
+    _flag: """
+        _remove_final_layer_norm attention_bias do_layer_norm_before enable_bias finetuned mlp_bias tie_word_embeddings
+        truncate use_parallel_residual use_sliding_window
+    """,
+    _text: "activation_function hidden_act hidden_activation rope_type type",
+    _texts: "architectures layer_types",
+    _object: "full_attention rope_parameters rope_scaling sliding_attention",
+}
+KINDS: Mapping[str, Kind] = {key: kind for kind, keys in _KEYS.items() for key in keys.split()}
+
+
+def check_values(config: Mapping[str, Any], where: str = "config.json") -> None:
+    """Refuse, by name, a value of the wrong kind; null counts as absent. Raises UnsupportedModelError."""
+    for key, value in config.items():
+        kind = KINDS.get(key)
+        if kind is None or value is None:
+            continue
+        if not kind(value):
+            raise UnsupportedModelError(
+                f"{where} has {key}={value!r}, which should be {_DESCRIBED[kind]}; fetch the file again."
+            )
+        if kind is _object:
+            check_values(value, f"{key} of {where}")
+
+
+def check_spec(spec: DecoderSpec) -> None:
+    """Refuse sizes that cannot go together. Raises UnsupportedModelError."""
+    for mixer in dict.fromkeys(layer.mixer for layer in spec.layers):
+        if mixer.head_dim < 1 or mixer.heads % mixer.kv_heads:
+            raise UnsupportedModelError(
+                f"config.json asks for {mixer.heads} query heads of {mixer.head_dim} dimensions over {mixer.kv_heads} "
+                "key-value heads, which cannot be shared out evenly; fetch the file again."
+            )
+        if isinstance(mixer.position, Rope):
+            _check_rope(mixer, mixer.position)
+
+
+def _check_rope(mixer: Attention, rope: Rope) -> None:
+    if rope.dim < 2 or rope.dim % 2 or rope.dim > mixer.head_dim:
+        raise UnsupportedModelError(
+            f"config.json rotates {rope.dim} of a head's {mixer.head_dim} dimensions; that must be an even number of "
+            "them; fetch the file again."
+        )
+    scaling = rope.scaling
+    if isinstance(scaling, LongRopeScaling):
+        for name, factors in (("short_factor", scaling.short_factor), ("long_factor", scaling.long_factor)):
+            if len(factors) != rope.dim // 2:
+                raise UnsupportedModelError(
+                    f"config.json has {len(factors)} numbers in {name}, but {rope.dim // 2} pairs of dimensions are "
+                    "rotated; fetch the file again."
+                )
