@@ -5,7 +5,8 @@
 Every step 5 % of the running sequences finish and as many arrive in their place. Prompts have 161 tokens on average and
 answers 338 in the workload this stands for; sequences are therefore started at random places of such a life. The prefix
 cache is on, and the pool is so small that every allocation evicts cached pages, as after hours of service. Timed:
-schedule() and commit(), with admission, page growth and hashing of filled pages. add() is shown by itself, per request.
+schedule() and commit(), with admission, page growth and hashing of filled pages, and pack(), which makes and checks the
+one array that the device is sent. add() is shown by itself, per request.
 
 Other processes on the machine make this slower by half and more; `chrt -f 10` in front of it keeps them off its core.
 """
@@ -20,6 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxpaged.config import SchedulerConfig
+from jaxpaged.execution.batch import BatchLayout, BatchLimits, pack
+from jaxpaged.execution.buckets import choose, ladder
 from jaxpaged.kv.spec import FullAttentionSpec, cache_groups
 from jaxpaged.request import Request
 from jaxpaged.sampling_params import SamplingParams
@@ -37,6 +40,7 @@ class Cost:
     running: int
     schedule: float
     commit: float
+    pack: float
     median: float
     mean: float
     add: float
@@ -58,6 +62,9 @@ class Workload:
         groups = cache_groups([FullAttentionSpec(8, 128)])
         self.scheduler = Scheduler(config, groups, [pages], PAGE, 2048)
         self.running = running
+        width = 2048 // PAGE
+        self.limits = BatchLimits(running, running + 1, 2049, VOCAB, (pages,), (width,), PAGE)
+        self.buckets = ladder(config.max_num_batched_tokens)
         self.count = 0
         self.params = SamplingParams(max_tokens=1024)
         self.in_flight: deque[StepPlan] = deque()
@@ -76,6 +83,10 @@ class Workload:
             self.scheduler.add(request)
             self.add_seconds += time.perf_counter() - start
 
+    def pack(self, plan: StepPlan) -> None:
+        tokens = choose(self.buckets, int(plan.shards[0].counts.sum()))
+        pack(BatchLayout(tokens, self.limits), plan)
+
     def answer(self, plan: StepPlan, ending: int) -> StepResult:
         shard = plan.shards[0]
         tokens = self.random.integers(1, VOCAB, (len(shard.rows), 1), dtype=np.int32)
@@ -88,7 +99,7 @@ def measure(running: int, steps: int) -> Cost:
     work = Workload(running)
     work.add(running, spread=True)
     churn = round(CHURN * running)
-    schedule, commit, added_before = [], [], 0
+    schedule, commit, packing, added_before = [], [], [], 0
     warm_up = max(60, steps // 4)
     for step in range(warm_up + steps):
         if step == warm_up:
@@ -98,6 +109,9 @@ def measure(running: int, steps: int) -> Cost:
         schedule.append(time.perf_counter() - start)
         assert plan is not None
         work.in_flight.append(plan)
+        start = time.perf_counter()
+        work.pack(plan)
+        packing.append(time.perf_counter() - start)
         commit.append(0.0)
         if len(work.in_flight) == DEPTH:
             oldest = work.in_flight.popleft()
@@ -108,13 +122,11 @@ def measure(running: int, steps: int) -> Cost:
             del committed  # an engine turns it into outputs first, so freeing the requests in it is not timed
         work.add(running - len(work.scheduler.requests))
     added = work.count - added_before
-    parts = np.array([schedule[warm_up:], commit[warm_up:]]) * 1e6
+    parts = np.array([schedule[warm_up:], commit[warm_up:], packing[warm_up:]]) * 1e6
     total = parts.sum(axis=0)
     work.scheduler.check()
     medians = np.median(parts, axis=1)
-    return Cost(
-        running, medians[0], medians[1], float(np.median(total)), float(total.mean()), work.add_seconds / added * 1e6
-    )
+    return Cost(running, *medians, float(np.median(total)), float(total.mean()), work.add_seconds / added * 1e6)
 
 
 def main() -> None:
@@ -122,13 +134,15 @@ def main() -> None:
     parser.add_argument("--running", type=int, nargs="+", default=[256, 1024, 4096])
     parser.add_argument("--steps", type=int, default=400)
     arguments = parser.parse_args()
-    print("| running | schedule us | commit us | step us, median | step us, mean | target us | add us/request |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| running | schedule us | commit us | pack us | step us, median | step us, mean | target us | add us/request |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for running in arguments.running:
         cost = measure(running, arguments.steps)
         print(
-            f"| {cost.running} | {cost.schedule:.0f} | {cost.commit:.0f} | {cost.median:.0f} | {cost.mean:.0f} "
-            f"| {cost.target:.0f} | {cost.add:.1f} |"
+            f"| {cost.running} | {cost.schedule:.0f} | {cost.commit:.0f} | {cost.pack:.0f} | {cost.median:.0f} "
+            f"| {cost.mean:.0f} | {cost.target:.0f} | {cost.add:.1f} |"
         )
 
 

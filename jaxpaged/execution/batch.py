@@ -7,6 +7,7 @@ the null page, so every index in the array is valid.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 
 import jax
@@ -71,9 +72,15 @@ class BatchLayout:
 
     def views(self, packed: np.ndarray) -> dict[str, np.ndarray]:
         """Named windows into a packed array of shape [..., size]; writing to them writes the array."""
-        ends = list(accumulate(self.fields.values()))
-        starts = [0, *ends[:-1]]
-        return {name: packed[..., a:b] for name, a, b in zip(self.fields, starts, ends, strict=True)}
+        return {name: packed[..., window] for name, window in _windows(self).items()}
+
+
+@cache
+def _windows(layout: BatchLayout) -> dict[str, slice]:
+    """Of each field in the packed array; kept, because every step asks for them."""
+    ends = list(accumulate(layout.fields.values()))
+    starts = [0, *ends[:-1]]
+    return {name: slice(a, b) for name, a, b in zip(layout.fields, starts, ends, strict=True)}
 
 
 @jax.tree_util.register_dataclass
@@ -104,10 +111,7 @@ class DeviceBatch:
 
 def unpack(layout: BatchLayout, packed: Int32[Array, " k"]) -> DeviceBatch:
     """One shard's fields as slices of its packed array."""
-    fields, start = {}, 0
-    for name, size in layout.fields.items():
-        fields[name] = jax.lax.slice_in_dim(packed, start, start + size)
-        start += size
+    fields = {name: packed[window] for name, window in _windows(layout).items()}
     fields["page_writes"] = fields["page_writes"].reshape(len(layout.limits.pages), -1, 3)
     return DeviceBatch(**fields)
 

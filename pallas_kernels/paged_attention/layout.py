@@ -106,11 +106,6 @@ def write_pages(pool: jax.Array, ids: jax.Array, values: jax.Array, layout: Pool
     return pool.at[:, ids].set(values, mode="promise_in_bounds")
 
 
-def copy_pages(pool: jax.Array, src: jax.Array, dst: jax.Array, layout: PoolLayout) -> jax.Array:
-    """The pool with page src[i] copied to page dst[i]; all reads come before all writes. Pad with src = dst = 0."""
-    return write_pages(pool, dst, read_pages(pool, src, layout), layout)
-
-
 def _check_rank(pool: jax.Array, layout: PoolLayout) -> None:
     if pool.ndim != len(layout.axes):
         raise ValueError(f"pool: {pool.ndim} axes {pool.shape}, but layout {layout.name} has {layout.axes}.")
