@@ -38,6 +38,7 @@ from jaxpaged.engine_protocol import (
     requests_address,
 )
 from jaxpaged.errors import ConfigError, QueueFullError, RequestError
+from jaxpaged.garbage import settle
 from jaxpaged.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats
 
 STATS_INTERVAL = 0.1  # seconds between batches that hold nothing but statistics
@@ -145,6 +146,7 @@ def run(link: Link, engine_class: str) -> int:
         traceback.print_exc()
         link.send(NotStarted(f"The engine could not be built: {type(error).__name__}.", mistake=False))
         return 1
+    settle()
     link.send(Ready(engine.info))
     try:
         serve(engine, link)

@@ -8,18 +8,21 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def long_lived_objects() -> Iterator[None]:
-    """No collection while an engine is built; what it leaves is never searched again.
-
-    Tracing programs makes millions of objects: collections took a quarter of a warm start, and one in the middle of
-    a step would take a tenth of a second.
-    """
+def collector_paused() -> Iterator[None]:
+    """No collection inside: tracing makes millions of objects, and searching them took a quarter of a start."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
-        gc.collect()
-        gc.freeze()
     finally:
         if was_enabled:
             gc.enable()
+
+
+def settle() -> None:
+    """Never search again what lives now: a full collection would take a tenth of a second in the middle of a step.
+
+    For a process that serves one engine until its end: what is settled and forgotten later is not given back.
+    """
+    gc.collect()
+    gc.freeze()

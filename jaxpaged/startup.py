@@ -27,7 +27,7 @@ from jaxpaged.execution.memory import GroupDemand, MemoryPlan, device_capacity, 
 from jaxpaged.execution.programs import ProgramSet
 from jaxpaged.execution.runner import Runner
 from jaxpaged.execution.step import DeviceRows, Leaves, StepFunctions
-from jaxpaged.garbage import long_lived_objects
+from jaxpaged.garbage import collector_paused
 from jaxpaged.kv.pool import KVPool, PoolGeometry
 from jaxpaged.kv.spec import CacheGroup, cache_groups
 from jaxpaged.messages import EngineInfo
@@ -91,7 +91,7 @@ def start(
     mesh = _mesh(config, devices, mesh)
     model = _read_model(config.model)
     decoder = _decoder(config, model, mesh)
-    with long_lived_objects(), ThreadPoolExecutor(1, thread_name_prefix="weights") as pool:
+    with collector_paused(), ThreadPoolExecutor(1, thread_name_prefix="weights") as pool:
         weights = config.model
         leaves = pool.submit(
             load_weights,
