@@ -53,10 +53,11 @@ def test_pages_survive_a_round_trip_bit_for_bit(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_copies_read_before_they_write_and_are_padded_with_the_null_page(backend: str) -> None:
+def test_the_counted_pairs_are_copied_one_after_the_other(backend: str) -> None:
     layout, pool = pool_layout(backend), random_bits(backend)
-    copied = jax.jit(copy_pages, static_argnums=3)(pool, jnp.asarray([1, 2, 0, 0]), jnp.asarray([2, 3, 0, 0]), layout)
-    assert np.array_equal(bits(copied), bits(pool)[:, [0, 1, 1, 2, 4, 5]])
+    pairs = jnp.asarray([[1, 2], [2, 3], [4, 5]])
+    copied = jax.jit(copy_pages, static_argnums=3)(pool, pairs, 2, layout)
+    assert np.array_equal(bits(copied), bits(pool)[:, [0, 1, 1, 1, 4, 5]])
 
 
 def test_values_of_another_dtype_are_refused() -> None:
