@@ -158,6 +158,8 @@ class InputProcessor:
                 f"{self._max_model_len} leaves room for {room}.",
                 "min_tokens",
             )
+        if params.extra_args and not self._config.logits_processors:
+            raise RequestError("extra_args are for logits_processors, and this engine has none.", "extra_args")
         if params.bad_words and self._tokenizer is not None:
             params = params.tokenize_bad_words(partial(self._tokenizer.encode, add_special_tokens=False))
         params.validate(self._vocab_size, self._max_model_len, self._config.model.max_logprobs)

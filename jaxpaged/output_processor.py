@@ -100,6 +100,7 @@ class _Request:
         self.sequences = [_Sequence(index, child, self, vocabulary) for index, child in enumerate(prepared.children)]
         self._vocabulary = vocabulary if prepared.params.detokenize else None
         self._kind = prepared.params.output_kind
+        self._interval = prepared.params.stream_interval or 1
         self._known_prompt = prepared.children[0].prompt_embeds is None
         self._metrics = RequestMetrics(arrival_time=prepared.arrival_time)
         self._prompt_logprobs: PromptLogprobs | None = None
@@ -125,8 +126,11 @@ class _Request:
         finished = self.finished
         if self._kind is RequestOutputKind.FINAL_ONLY and not finished:
             return None
+        due = [sequence for sequence in self.sequences if sequence.is_due(self._interval)]
+        if not due:
+            return None
         delta = self._kind is RequestOutputKind.DELTA
-        shown = [sequence for sequence in self.sequences if sequence.changed] if delta else self.sequences
+        shown = due if delta else self.sequences
         made = RequestOutput(
             request_id=self.prepared.request_id,
             prompt=self.prepared.prompt,
@@ -150,7 +154,8 @@ class _Sequence:
         self.engine_id = child.request_id
         self.request = request
         self.finish_reason: str | None = None
-        self.changed = False
+        self._waiting: int | None = None  # tokens since the last output, None where nothing has changed
+        self._shown = False
         params = child.params
         self._index = index
         self._vocabulary = vocabulary if params.detokenize else None
@@ -182,7 +187,7 @@ class _Sequence:
                 token_ids = token_ids[: piece.num_tokens]
         self._token_ids += token_ids
         self._take_logprobs(output, len(token_ids))
-        self.changed = True
+        self._waiting = (self._waiting or 0) + len(token_ids)
         return len(token_ids)
 
     def _take_logprobs(self, output: EngineOutput, count: int) -> None:
@@ -193,8 +198,14 @@ class _Sequence:
             self._cumulative += entry.logprob
             self._context = [*self._context[-3:], entry.token_id]
 
+    def is_due(self, interval: int) -> bool:
+        """Its first tokens, every `interval` later ones, and its end are to be shown."""
+        if self._waiting is None:
+            return False
+        return not self._shown or self._waiting >= interval or self.finish_reason is not None
+
     def completion(self, *, delta: bool) -> CompletionOutput:
-        self.changed = False
+        self._waiting, self._shown = None, True
         text = "".join(self._text)
         made = CompletionOutput(
             index=self._index,

@@ -40,6 +40,7 @@ _INTEGERS: dict[str, tuple[int, int]] = {
     "min_tokens": (0, _INT32_MAX),
     "logprobs": (-1, _INT32_MAX),
     "prompt_logprobs": (-1, _INT32_MAX),
+    "stream_interval": (1, _INT32_MAX),
 }
 # field -> (smallest, largest, what the sentence says); those that say "(0" leave 0 out
 _FLOATS: dict[str, tuple[float, float, str]] = {
@@ -57,7 +58,7 @@ _BOOLEANS = (
     "spaces_between_special_tokens",
     "include_stop_str_in_output",
 )
-_OPTIONAL = frozenset(("seed", "max_tokens", "logprobs", "prompt_logprobs"))
+_OPTIONAL = frozenset(("seed", "max_tokens", "logprobs", "prompt_logprobs", "stream_interval"))
 # list of token ids -> how many it may hold
 _TOKEN_ID_LISTS = {
     "stop_token_ids": MAX_STOP_TOKEN_IDS,
@@ -70,9 +71,7 @@ _NOT_YET: dict[str, tuple[Any, ...]] = {
     "prompt_logprob_token_ids": (None,),
     "prompt_logprob_start": (None,),
     "flat_logprobs": (False,),
-    "stream_interval": (None, 1),
     "structured_outputs": (None,),
-    "extra_args": (None, {}),
     "thinking_token_budget": (None, -1),
     "repetition_detection": (None,),
     "routed_experts_prompt_start": (0,),
@@ -207,6 +206,8 @@ class SamplingParams:
             _boolean(name, getattr(self, name))
         if self.skip_reading_prefix_cache is not None:
             _boolean("skip_reading_prefix_cache", self.skip_reading_prefix_cache)
+        if self.extra_args is not None and not isinstance(self.extra_args, dict):
+            raise RequestError(f"extra_args must be a mapping, got {_shown(self.extra_args)}.", "extra_args")
         if not isinstance(self.output_kind, RequestOutputKind):
             raise RequestError(f"output_kind must be a RequestOutputKind, got {self.output_kind!r}.", "output_kind")
 
@@ -404,7 +405,10 @@ def _logit_bias(value: object) -> dict[int, float]:
             token = int(token)
         number = _real("logit_bias", bias, -_FLOAT32_MAX, _FLOAT32_MAX, "[-3.4e38, 3.4e38]")
         clamped = min(_LOGIT_BIAS_BOUND, max(-_LOGIT_BIAS_BOUND, number))
-        biases[_integer("logit_bias", token, 0, _INT32_MAX)] = clamped
+        if isinstance(token, bool) or not isinstance(token, Integral) or not 0 <= token <= _INT32_MAX:
+            key = repr(token[:20]) if isinstance(token, str) else _shown(token)
+            raise RequestError(f"logit_bias has the key {key}, which is no token id.", "logit_bias")
+        biases[int(token)] = clamped
     return biases
 
 

@@ -58,7 +58,7 @@ VLLM_ONLY: dict[str, tuple[tuple[Any, ...], str]] = {
     "async_scheduling": ((None, True), "steps always overlap"),
     "long_prefill_token_threshold": ((0,), "max_num_batched_tokens bounds a chunk"),
     "scheduler_cls": ((None,), "there is one scheduler"),
-    "stream_interval": ((1,), "every token is streamed as soon as it is there"),
+    "stream_interval": ((1,), "set it in SamplingParams"),
     "prefix_caching_hash_algo": (("sha256",), "the hash is a secure one, always"),
     "disable_sliding_window": ((False,), "windows are part of the model"),
     "disable_cascade_attn": ((None, False, True), _XLA),

@@ -14,6 +14,7 @@ from jaxpaged.text.chat_template import read_chat_template
 from server.app import build_app
 from server.serving import ServerOptions
 from server.socket import listening_socket, url_of
+from server.tls import check_tls
 from server.uvicorn_server import HttpServer, uvicorn_config
 
 
@@ -26,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Bind the port, start the engine, serve until a signal says stop."""
     config = engine_config(args)
     template = None if args.chat_template is None else read_chat_template(args.chat_template)
+    check_tls(args.ssl_keyfile, args.ssl_certfile)
     with listening_socket(args.host, args.port) as socket:
         settings = ", ".join(f"{name}={value}" for name, value in changed_settings(config).items())
         print(f"jaxpaged {__version__} starts: {settings or 'every setting at its default'}", flush=True)

@@ -32,6 +32,14 @@ _MESSAGES = {
 }
 
 
+# Fields of several kinds, of which pydantic would name the first only.
+_UNIONS = {
+    "prompt": "a text, a list of token ids, or a list of either",
+    "stop": "a text or a list of texts",
+    "content": "a text or a list of parts",
+}
+
+
 class ApiError(Exception):
     """An answer that is not a success, ready to be sent."""
 
@@ -114,6 +122,8 @@ def _invalid(error: RequestValidationError | ValidationError) -> ApiError:
     path = [str(part) for part in first["loc"] if part != "body" and not _is_union_branch(part)]
     param = ".".join(path) or None
     message = f"{first['msg']}." if param is None else f"{param}: {first['msg']}."
+    if path and path[-1] in _UNIONS and any(map(_is_union_branch, first["loc"])):
+        message = f"{param} must be {_UNIONS[path[-1]]}."
     return bad_request(message, param)
 
 

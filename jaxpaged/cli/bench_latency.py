@@ -6,23 +6,40 @@ import argparse
 import statistics
 import time
 
-from jaxpaged.cli.bench_throughput import random_prompts, report
 from jaxpaged.cli.flags import add_engine_flags, engine_config
+from jaxpaged.cli.workload import (
+    add_output,
+    check_lengths,
+    check_output,
+    not_negative,
+    positive,
+    random_prompts,
+    report,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine_flags(parser, model_positional=False)
-    add = parser.add_argument_group("workload").add_argument
-    add("--batch-size", type=int, default=8, metavar="N", help="sequences in the batch (default: %(default)s)")
-    add("--input-len", type=int, default=32, metavar="TOKENS", help="tokens in each prompt (default: %(default)s)")
-    add("--output-len", type=int, default=128, metavar="TOKENS", help="tokens generated (default: %(default)s)")
-    add("--num-iters-warmup", type=int, default=2, metavar="N", help="rounds before measuring (default: %(default)s)")
-    add("--num-iters", type=int, default=5, metavar="N", help="rounds measured (default: %(default)s)")
-    add("--output-json", metavar="FILE", help="write the figures there too")
+    group = parser.add_argument_group("workload")
+    add = group.add_argument
+    add("--batch-size", type=positive, default=8, metavar="N", help="sequences in the batch (default: %(default)s)")
+    add("--input-len", type=positive, default=32, metavar="TOKENS", help="tokens in each prompt (default: %(default)s)")
+    add("--output-len", type=positive, default=128, metavar="TOKENS", help="tokens generated (default: %(default)s)")
+    add(
+        "--num-iters-warmup",
+        type=not_negative,
+        default=2,
+        metavar="N",
+        help="rounds before measuring (default: %(default)s)",
+    )
+    add("--num-iters", type=positive, default=5, metavar="N", help="rounds measured (default: %(default)s)")
+    add_output(group)
 
 
 def run(args: argparse.Namespace, arguments: list[str]) -> int:
     config = engine_config(args)
+    check_output(args.output_json)
+    check_lengths(config, args.input_len, args.output_len)
     from jaxpaged.llm import LLM
     from jaxpaged.sampling_params import SamplingParams
 

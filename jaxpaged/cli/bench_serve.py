@@ -10,8 +10,9 @@ import time
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
-from jaxpaged.cli.bench_throughput import random_prompts, report
+from jaxpaged.cli.flags import integer
 from jaxpaged.cli.http_stream import Endpoint
+from jaxpaged.cli.workload import add_output, check_output, positive, random_prompts, report
 from jaxpaged.errors import RequestError
 
 
@@ -29,21 +30,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--base-url", default="http://127.0.0.1:8000", help="the server (default: %(default)s)")
     add("--api-key", metavar="KEY", help="the server's key")
     add("--model", metavar="NAME", help="the model to ask, if not the server's first")
-    add("--num-prompts", type=int, default=64, metavar="N", help="requests (default: %(default)s)")
-    add("--random-input-len", type=int, default=128, metavar="TOKENS", help="tokens in a prompt (default: %(default)s)")
-    add("--random-output-len", type=int, default=64, metavar="TOKENS", help="tokens generated (default: %(default)s)")
-    add("--vocab-size", type=int, default=1000, metavar="N", help="prompt ids are below this (default: %(default)s)")
+    add("--num-prompts", type=positive, default=64, metavar="N", help="requests (default: %(default)s)")
+    add(
+        "--random-input-len",
+        type=positive,
+        default=128,
+        metavar="TOKENS",
+        help="tokens in a prompt (default: %(default)s)",
+    )
+    add(
+        "--random-output-len",
+        type=positive,
+        default=64,
+        metavar="TOKENS",
+        help="tokens generated (default: %(default)s)",
+    )
+    add(
+        "--vocab-size",
+        type=positive,
+        default=1000,
+        metavar="N",
+        help="prompt ids are below this (default: %(default)s)",
+    )
     add("--request-rate", type=float, default=0.0, metavar="R", help="Poisson arrivals per second; 0: at once "
         "(default: %(default)s)")  # fmt: skip
-    add("--max-concurrency", type=int, default=16, metavar="N", help="requests at a time (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of prompts and arrivals (default: %(default)s)")
-    add("--output-json", metavar="FILE", help="write the figures there too")
+    add("--max-concurrency", type=positive, default=16, metavar="N", help="requests at a time (default: %(default)s)")
+    add("--seed", type=integer, default=0, help="of prompts and arrivals (default: %(default)s)")
+    add_output(parser)
 
 
 def run(args: argparse.Namespace, arguments: list[str]) -> int:
-    model = args.model or Endpoint(f"{args.base_url}/v1", args.api_key).model()
+    check_output(args.output_json)
+    served = Endpoint(f"{args.base_url}/v1", args.api_key).model()
     began = time.perf_counter()
-    streams = asyncio.run(_run_all(args, model))
+    streams = asyncio.run(_run_all(args, args.model or served))
     seconds = time.perf_counter() - began
     good = [stream for stream in streams if stream.status == 200 and stream.times]
     if not good:
@@ -97,7 +117,10 @@ async def _one(
 
 
 async def stream_completion(url: SplitResult, api_key: str | None, body: dict[str, object]) -> Stream:
-    """Send one request and note when its events come. HTTP/1.0, so that the server frames nothing."""
+    """Send one request and note when its events come. HTTP/1.0, so that the server frames nothing.
+
+    The status is 0 where the connection breaks.
+    """
     content = json.dumps(body).encode()
     lines = [
         f"POST {url.path.rstrip('/')}/v1/completions HTTP/1.0",
@@ -107,11 +130,16 @@ async def stream_completion(url: SplitResult, api_key: str | None, body: dict[st
         *([f"Authorization: Bearer {api_key}"] if api_key else []),
     ]
     tls = url.scheme == "https"
-    reader, writer = await asyncio.open_connection(url.hostname, url.port or (443 if tls else 80), ssl=tls or None)
+    stream = Stream()
+    try:
+        reader, writer = await asyncio.open_connection(url.hostname, url.port or (443 if tls else 80), ssl=tls or None)
+    except OSError:
+        return stream
     try:
         sent = time.perf_counter()
         writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
-        stream = Stream(status=int((await reader.readline()).split()[1]))
+        status = (await reader.readline()).split()
+        stream.status = int(status[1]) if len(status) > 1 else 0
         async for line in reader:
             if not line.startswith(b"data: {"):
                 continue
@@ -120,6 +148,8 @@ async def stream_completion(url: SplitResult, api_key: str | None, body: dict[st
                 stream.times.append(time.perf_counter() - sent)
             if event.get("usage"):
                 stream.tokens = event["usage"]["completion_tokens"]
-        return stream
+    except OSError:
+        stream.status = 0
     finally:
         writer.close()
+    return stream

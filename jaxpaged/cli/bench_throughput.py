@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import json
-import random
 import time
 
 from jaxpaged.cli.flags import add_engine_flags, engine_config
+from jaxpaged.cli.workload import add_output, check_lengths, check_output, positive, random_prompts, report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine_flags(parser, model_positional=False)
-    add = parser.add_argument_group("workload").add_argument
-    add("--num-prompts", type=int, default=64, metavar="N", help="prompts (default: %(default)s)")
-    add("--input-len", type=int, default=128, metavar="TOKENS", help="tokens in each prompt (default: %(default)s)")
-    add("--output-len", type=int, default=128, metavar="TOKENS", help="tokens generated (default: %(default)s)")
-    add("--n", type=int, default=1, metavar="N", help="completions of each prompt (default: %(default)s)")
-    add("--output-json", metavar="FILE", help="write the figures there too")
+    group = parser.add_argument_group("workload")
+    add = group.add_argument
+    add("--num-prompts", type=positive, default=64, metavar="N", help="prompts (default: %(default)s)")
+    add(
+        "--input-len", type=positive, default=128, metavar="TOKENS", help="tokens in each prompt (default: %(default)s)"
+    )
+    add("--output-len", type=positive, default=128, metavar="TOKENS", help="tokens generated (default: %(default)s)")
+    add("--n", type=positive, default=1, metavar="N", help="completions of each prompt (default: %(default)s)")
+    add_output(group)
 
 
 def run(args: argparse.Namespace, arguments: list[str]) -> int:
     config = engine_config(args)
+    check_output(args.output_json)
+    check_lengths(config, args.input_len, args.output_len)
     from jaxpaged.llm import LLM
     from jaxpaged.sampling_params import SamplingParams
 
@@ -42,18 +46,3 @@ def run(args: argparse.Namespace, arguments: list[str]) -> int:
     }
     report(figures, args.output_json)
     return 0
-
-
-def random_prompts(count: int, length: int, vocab_size: int, seed: int) -> list[list[int]]:
-    """Prompts of random token ids, the same for the same seed."""
-    rng = random.Random(seed)
-    return [[rng.randrange(vocab_size) for _ in range(length)] for _ in range(count)]
-
-
-def report(figures: dict[str, float], path: str | None) -> None:
-    """Print figures, and write them as JSON where that was asked for."""
-    for name, value in figures.items():
-        print(f"{name:32} {value:12.3f}")
-    if path is not None:
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(figures, file, indent=1)

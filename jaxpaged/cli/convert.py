@@ -7,6 +7,7 @@ when serving it.
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from jaxpaged.cli.flags import add_engine_flags, engine_config
@@ -22,8 +23,10 @@ def run(args: argparse.Namespace, arguments: list[str]) -> int:
     output = Path(args.output).expanduser()
 
     from jaxpaged.startup import load_model
-    from jaxpaged.weights.convert import convert
+    from jaxpaged.weights.convert import convert, new_directory
 
+    new_directory(output)  # before the model loads
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax warns of a step that this format does not have
     directory, decoder, leaves = load_model(config)
     convert(directory, output, decoder, leaves)
     print(f"{output} is ready; serve it with: jaxpaged serve {output}")

@@ -54,7 +54,7 @@ class MemoryPlan:
             ("left free", free),
             ("device memory", self.capacity),
         ]
-        lines = [f"  {name:<14}{size / GIB:>9.2f} GiB" for name, size in rows]
+        lines = [f"  {name:<14}{_readable(size):>12}" for name, size in rows]
         tokens = (self.num_pages[0] - 1) * page_size
         full = min((n - 1) / p for n, p in zip(self.num_pages, pages_per_request, strict=True))
         return "\n".join(
@@ -137,15 +137,18 @@ def _too_small(groups: Sequence[GroupDemand], budget: int, config: CacheConfig) 
         )
     share = max(0.0, budget / needed)
     mend = "gpu_memory_utilization" if config.kv_cache_memory_bytes is None else "kv_cache_memory_bytes"
+    lower = (
+        f"Lower max_model_len to about {share:.0%} of its value, raise {mend}," if share >= 0.01 else f"Raise {mend}"
+    )
     return (
         f"one full-length request needs {_readable(needed)} of KV pages but {_readable(max(0, budget))} are left for "
-        f"them. Lower max_model_len to about {share:.0%} of its value, raise {mend}, or use more devices."
+        f"them. {lower} or use more devices."
     )
 
 
 def _readable(size: int) -> str:
     """Bytes in the largest unit that leaves at least one of it."""
     for unit, name in ((GIB, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
-        if size >= unit:
+        if abs(size) >= unit:
             return f"{size / unit:.2f} {name}"
     return f"{size} bytes"

@@ -14,7 +14,6 @@ from functools import cache, cached_property
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Int32
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from jaxpaged.errors import InvariantError
 from jaxpaged.kv.spec import CacheGroup
 from jaxpaged.sharding.mesh import DATA
 from jaxpaged.sharding.rules import sharding_of
-from pallas_kernels.paged_attention import PoolLayout, read_pages, write_pages
+from pallas_kernels.paged_attention import PoolLayout, copy_pages, read_pages, write_pages
 
 BATCH = 64  # pages that one call of a program takes; more are done in several calls
 IntArray = NDArray[np.int32]
@@ -174,15 +173,8 @@ def _allocate_program(geometry: PoolGeometry, num_pages: tuple[int, ...]) -> Cal
 
 @cache
 def _copy_program(geometry: PoolGeometry, shape: tuple[int, ...]) -> Callable[[Array, Array, Array], Array]:
-    axis = geometry.page_axis
-
-    # A loop over the pairs that there are: a copy by index arrays would move BATCH pages for one pair.
     def local(pool: Array, pairs: Int32[Array, "1 b 2"], counts: Int32[Array, "1"]) -> Array:
-        def one(i: Array, pool: Array) -> Array:
-            page = lax.dynamic_slice_in_dim(pool, pairs[0, i, 0], 1, axis)
-            return lax.dynamic_update_slice_in_dim(pool, page, pairs[0, i, 1], axis)
-
-        return lax.fori_loop(0, counts[0], one, pool)
+        return copy_pages(pool, pairs[0], counts[0], geometry.layout)
 
     return _compiled(geometry, shape, local, (_ids(geometry, BATCH, 2), _ids(geometry)), donate=True)
 

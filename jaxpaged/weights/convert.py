@@ -16,14 +16,22 @@ from jaxpaged.weights.orbax_store import MANIFEST, save_converted
 INDEX_SUFFIX = ".safetensors.index.json"
 
 
+def new_directory(output: Path) -> None:
+    """Make the directory that convert() writes to. Raises ConfigError when it holds something or cannot be made."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"{output} exists already; name a new directory, or remove it.")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{output} cannot be made ({error.strerror}); name another directory.") from error
+
+
 def convert(source: Path, output: Path, decoder: FunctionalDecoder, leaves: Sequence[Array]) -> None:
     """Write leaves loaded from `source` to the new directory `output`, a model directory like any other.
 
-    Raises ConfigError when `output` holds something already.
+    Raises ConfigError when `output` holds something already or cannot be made.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ConfigError(f"{output} exists already; name a new directory, or remove it.")
-    output.mkdir(parents=True, exist_ok=True)
+    new_directory(output)
     for path in settings_files(source):
         shutil.copyfile(path, output / path.name)
     save_converted(output, decoder, leaves)

@@ -1,13 +1,14 @@
 """Attention over a paged pool of keys and values."""
 
 from pallas_kernels.paged_attention.api import PagedAttentionResult, paged_attention
-from pallas_kernels.paged_attention.layout import PoolLayout, pool_layout, read_pages, write_pages
+from pallas_kernels.paged_attention.layout import PoolLayout, copy_pages, pool_layout, read_pages, write_pages
 from pallas_kernels.paged_attention.score import ScoreMod
 
 __all__ = [
     "PagedAttentionResult",
     "PoolLayout",
     "ScoreMod",
+    "copy_pages",
     "paged_attention",
     "pool_layout",
     "read_pages",

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 AXES = ("layer", "page", "kv", "kv_head", "slot", "head_dim")
 # A slot's key and value in one row of a TPU's 128 lanes, or of a multiple of them.
@@ -74,12 +75,10 @@ def fuse(k: jax.Array, v: jax.Array) -> jax.Array:
     return jnp.concatenate([jnp.pad(k, padding), jnp.pad(v, padding)], axis=-1)
 
 
-HEAD_MAJOR = AXES
-
 _LAYOUTS = MappingProxyType(
     {
-        "cpu": PoolLayout("cpu", HEAD_MAJOR),
-        "gpu": PoolLayout("gpu", HEAD_MAJOR),
+        "cpu": PoolLayout("cpu", AXES),
+        "gpu": PoolLayout("gpu", AXES),
         "tpu": PoolLayout("tpu", FUSED_AXES),
     }
 )
@@ -104,6 +103,20 @@ def write_pages(pool: jax.Array, ids: jax.Array, values: jax.Array, layout: Pool
     if values.dtype != pool.dtype:
         raise ValueError(f"values: dtype {values.dtype} is not the pool's {pool.dtype}; a cast would not be bit-exact.")
     return pool.at[:, ids].set(values, mode="promise_in_bounds")
+
+
+def copy_pages(pool: jax.Array, pairs: jax.Array, count: jax.Array, layout: PoolLayout) -> jax.Array:
+    """The pool with page pairs[i, 0] copied to page pairs[i, 1], one after the other, for the first `count` pairs.
+
+    In place when the pool is donated. A loop, because a copy by index arrays would move every pair there is room for.
+    """
+    _check_rank(pool, layout)
+
+    def one(i: jax.Array, pool: jax.Array) -> jax.Array:
+        page = lax.dynamic_slice_in_dim(pool, pairs[i, 0], 1, axis=1)
+        return lax.dynamic_update_slice_in_dim(pool, page, pairs[i, 1], axis=1)
+
+    return lax.fori_loop(0, count, one, pool)
 
 
 def _check_rank(pool: jax.Array, layout: PoolLayout) -> None:

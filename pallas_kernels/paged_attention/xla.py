@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from pallas_kernels.paged_attention.config import XlaConfig
-from pallas_kernels.paged_attention.layout import HEAD_MAJOR, PoolLayout
+from pallas_kernels.paged_attention.layout import AXES, PoolLayout
 from pallas_kernels.paged_attention.score import ScoreMod
 from pallas_kernels.paged_attention.step import token_places, write_tokens
 
@@ -275,7 +275,7 @@ def _read_block(call: _Call, ids: jax.Array, held: jax.Array) -> tuple[jax.Array
     heads, page = sizes["kv_head"], (sizes["slot"], call.q.shape[-1])
     held = jnp.broadcast_to(held[:, None], (held.shape[0], heads, *held.shape[1:])).reshape(-1, page[0], 1)
     held = lax.optimization_barrier(held)
-    if call.layout.axes == HEAD_MAJOR:
+    if call.layout.axes == AXES:
         rows = call.pool.reshape(-1, *page)
         first = (call.layer * sizes["page"] + ids)[:, None, :] * (2 * heads)
         key_row = first + jnp.arange(heads, dtype=jnp.int32)[None, :, None]

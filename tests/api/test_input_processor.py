@@ -155,3 +155,8 @@ def test_without_a_tokenizer_ids_are_served_and_text_is_refused() -> None:
         inputs.process("0", "hello")
     with pytest.raises(RequestError, match="skip_tokenizer_init"):
         inputs.process_chat("0", [{"role": "user", "content": "hello"}])
+
+
+def test_extra_args_need_somebody_who_reads_them() -> None:
+    with pytest.raises(RequestError, match="extra_args are for logits_processors, and this engine has none"):
+        processor().process("a", [1, 2], SamplingParams(extra_args={"mine": 1}))

@@ -80,6 +80,23 @@ def test_every_kind_ends_with_the_same_text(kind, n) -> None:
         assert completion.cumulative_logprob == pytest.approx(-0.5 * len(ids(HELLO)))
 
 
+@pytest.mark.parametrize("kind", [RequestOutputKind.CUMULATIVE, RequestOutputKind.DELTA])
+@pytest.mark.parametrize(("interval", "per_step"), [(1, 1), (4, 1), (4, 3), (100, 1)])
+def test_an_interval_holds_tokens_back_but_the_first_and_the_last(kind, interval, per_step) -> None:
+    params = SamplingParams(n=2, max_tokens=100, output_kind=kind, stream_interval=interval)
+    made, _ = outputs(params, per_step=per_step)
+    lengths = [len(output.outputs[0].token_ids) for output in made]
+    assert [completion.text for completion in whole(made, kind).outputs] == [HELLO] * 2
+    steps = range(per_step, len(ids(HELLO)) + per_step, per_step)
+    shown, expected = 0, []
+    for done in (min(step, len(ids(HELLO))) for step in steps):
+        if not shown or done - shown >= interval or done == len(ids(HELLO)):
+            expected.append(done)
+            shown = done
+    grown = [b - a for a, b in pairwise([0, *expected])]
+    assert lengths == (grown if kind is RequestOutputKind.DELTA else expected)
+
+
 def test_cumulative_grows_delta_adds_final_only_waits() -> None:
     cumulative, _ = outputs(SamplingParams(max_tokens=100, output_kind=RequestOutputKind.CUMULATIVE))
     assert all(b.outputs[0].text.startswith(a.outputs[0].text) for a, b in pairwise(cumulative))

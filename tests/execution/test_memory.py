@@ -22,7 +22,9 @@ def test_every_byte_is_accounted_for_within_the_share():
     used = made.weights + made.state + made.temporaries + made.reserve + made.kv
     assert used <= 0.92 * made.capacity
     assert used >= 0.92 * made.capacity * 0.96  # the coarse ladder costs at most one step of about 3 %
-    assert "full-length requests" in made.table(32, [64])
+    table = made.table(32, [64])
+    assert "weights          16.00 GiB" in table
+    assert "full-length requests" in table
 
 
 def test_a_few_bytes_more_or_less_give_the_same_shapes():
@@ -44,5 +46,7 @@ def test_a_window_group_takes_no_more_than_it_can_use():
 def test_too_little_memory_names_the_numbers_and_the_mend():
     with pytest.raises(MemoryPlanError, match=r"needs 6\d\.\d\d MiB .* Lower max_model_len"):
         plan(CacheConfig(kv_cache_memory_bytes=1 << 20))
+    with pytest.raises(MemoryPlanError, match=r"but 10 bytes are left for them\. Raise kv_cache_memory_bytes or use"):
+        plan(CacheConfig(kv_cache_memory_bytes=10))
     with pytest.raises(MemoryPlanError, match="num_gpu_blocks_override=8"):
         plan(CacheConfig(num_gpu_blocks_override=8))

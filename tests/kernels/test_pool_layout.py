@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pallas_kernels.paged_attention import PoolLayout, pool_layout, read_pages, write_pages
+from pallas_kernels.paged_attention import PoolLayout, copy_pages, pool_layout, read_pages, write_pages
 
 BACKENDS = ["cpu", "gpu", "tpu"]
 SIZES = {"layers": 3, "pages": 6, "page_size": 4, "kv_heads": 2, "head_dim": 8}
@@ -50,6 +50,14 @@ def test_pages_survive_a_round_trip_bit_for_bit(backend: str) -> None:
     assert np.array_equal(bits(content), bits(pool)[:, [4, 1]])
     assert np.array_equal(bits(moved)[:, [2, 5]], bits(pool)[:, [4, 1]])
     assert np.array_equal(bits(moved)[:, [0, 1, 3, 4]], bits(pool)[:, [0, 1, 3, 4]])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_counted_pairs_are_copied_one_after_the_other(backend: str) -> None:
+    layout, pool = pool_layout(backend), random_bits(backend)
+    pairs = jnp.asarray([[1, 2], [2, 3], [4, 5]])
+    copied = jax.jit(copy_pages, static_argnums=3)(pool, pairs, 2, layout)
+    assert np.array_equal(bits(copied), bits(pool)[:, [0, 1, 1, 1, 4, 5]])
 
 
 def test_values_of_another_dtype_are_refused() -> None:

@@ -50,6 +50,8 @@ BAD = [
     *(("logit_bias", value) for value in ({"9" * 5000: 1.0}, {2**31: 1.0}, {1.5: 1.0}, {1: HUGE})),
     ("logit_bias", dict.fromkeys(range(1025), 1.0)),
     ("output_kind", 1),
+    *(("stream_interval", value) for value in (0, -1, 1.5, True, "2")),
+    *(("extra_args", value) for value in ([], "a")),
 ]
 
 
@@ -82,9 +84,9 @@ def test_a_bad_value_is_refused_by_name(name: str, value: Any) -> None:
         ("logprob_token_ids", ([], None, list(range(128)))),
         ("logit_bias", ({}, None, dict.fromkeys(range(1024), 1))),
         ("watermarking", (None, False)),
-        ("extra_args", (None, {})),
+        ("extra_args", (None, {}, {"mine": [1]})),
         ("thinking_token_budget", (None, -1)),
-        ("stream_interval", (None, 1)),
+        ("stream_interval", (None, 1, 2**31 - 1)),
     ],
 )
 def test_the_limits_themselves_are_allowed(name: str, values: tuple[Any, ...]) -> None:
@@ -99,9 +101,7 @@ def test_the_limits_themselves_are_allowed(name: str, values: tuple[Any, ...]) -
         ("prompt_logprob_token_ids", [[1]]),
         ("prompt_logprob_start", 0),
         ("flat_logprobs", True),
-        ("stream_interval", 2),
         ("structured_outputs", {"regex": "a"}),
-        ("extra_args", {"a": 1}),
         ("thinking_token_budget", 0),
         ("repetition_detection", {"min_count": 2}),
         ("routed_experts_prompt_start", 1),

@@ -22,19 +22,18 @@ from tests.engine.tiny import VOCAB
 
 @dataclass(frozen=True)
 class NoRepeats:
-    """Forbids the last `count` tokens to requests with top_k=7 (there is no field of its own to ask for it)."""
+    """Forbids the last so many tokens to a request that asks for it in extra_args."""
 
-    count: int
     name: str = "no_repeats"
 
     def init(self, rows: int) -> Int32[Array, " n"]:
         return jnp.zeros(rows, jnp.int32)
 
     def wanted(self, params: SamplingParams) -> bool:
-        return params.top_k == 7
+        return "no_repeats" in (params.extra_args or {})
 
     def encode(self, params: SamplingParams, eos_token_ids: Sequence[int]) -> np.ndarray:
-        return np.int32(self.count)
+        return np.int32((params.extra_args or {}).get("no_repeats", 0))
 
     def apply(
         self, logits: Float32[Array, "n v"], state: Int32[Array, " n"], ctx: StageContext
@@ -49,11 +48,11 @@ def test_a_stage_of_ones_own(llama: Path, oracle: Oracle) -> None:
     engine = tiny.build(
         llama,
         (Variant.GREEDY, Variant.PLAIN, Variant.FULL),
-        logits_processors=[NoRepeats(100)],
+        logits_processors=[NoRepeats()],
         max_num_batched_tokens=8,
     )
     prompt = [5] * 12
-    wanted = {"temperature": 1.0, "top_k": 7, "seed": 1}
+    wanted = {"temperature": 1.0, "extra_args": {"no_repeats": 100}, "seed": 1}
     answers = run(
         engine,
         [

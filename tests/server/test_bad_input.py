@@ -163,6 +163,21 @@ async def assert_refused(path: str, base: dict, cases: list[tuple[dict, str]]) -
         await assert_alive(http, engine)
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"prompt": ["a", 1]}, "prompt must be a text, a list of token ids, or a list of either."),
+        ({"prompt": None}, "prompt must be a text, a list of token ids, or a list of either."),
+        ({"stop": ["a", 3]}, "stop must be a text or a list of texts."),
+        ({"logit_bias": {"x": 1}}, "logit_bias has the key 'x', which is no token id."),
+    ],
+)
+async def test_the_sentence_says_what_may_be_given(body, message) -> None:
+    async with client() as http:
+        answer = await http.post("/v1/completions", json={**COMPLETION, **body})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, message)
+
+
 async def test_completions_refuse() -> None:
     await assert_refused("/v1/completions", COMPLETION, SAMPLING + COMPLETIONS)
 
