@@ -405,7 +405,7 @@ def _logit_bias(value: object) -> dict[int, float]:
             token = int(token)
         number = _real("logit_bias", bias, -_FLOAT32_MAX, _FLOAT32_MAX, "[-3.4e38, 3.4e38]")
         clamped = min(_LOGIT_BIAS_BOUND, max(-_LOGIT_BIAS_BOUND, number))
-        if isinstance(token, bool) or not isinstance(token, Integral) or not 0 <= token <= _INT32_MAX:
+        if isinstance(token, bool) or not isinstance(token, Integral) or not 0 <= int(token) <= _INT32_MAX:
             key = repr(token[:20]) if isinstance(token, str) else _shown(token)
             raise RequestError(f"logit_bias has the key {key}, which is no token id.", "logit_bias")
         biases[int(token)] = clamped
