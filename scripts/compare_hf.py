@@ -9,7 +9,6 @@ environments hold both. Exit code 0 when max|d logit| <= 1e-4 max|logit| and eve
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -78,10 +77,16 @@ def main() -> int:
         given, answer = args.as_reference
         np.save(answer, reference(args.directory, np.load(given)))
         return 0
-    vocab = json.loads((args.directory / "config.json").read_text())["vocab_size"]
-    tokens = np.random.default_rng(args.seed).integers(0, vocab, args.tokens)
+    from jaxpaged.errors import ConfigError  # the reference's Python need not have it
+    from jaxpaged.weights.hub import read_config
+
+    try:
+        vocab = read_config(args.directory)["vocab_size"]
+        tokens = np.random.default_rng(args.seed).integers(0, vocab, args.tokens)
+        found = ours(args.directory, tokens)
+    except ConfigError as error:
+        parser.error(str(error))
     expected = run_reference(args.reference_python, args.directory, tokens)
-    found = ours(args.directory, tokens)
     error = np.abs(found - expected).max() / np.abs(expected).max()
     agree = (found.argmax(-1) == expected.argmax(-1)).mean()
     print(f"max|d logit| / max|logit| = {error:.2e} (limit {TOLERANCE:.0e}); {agree:.1%} of positions choose alike")
