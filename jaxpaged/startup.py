@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import random
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -86,8 +87,8 @@ def start(
     """Load, compile and size everything. Raises ConfigError (with its subclasses) in one sentence."""
     began = time.monotonic()
     config.validate()
-    if config.compile.persistent_cache:
-        enable_persistent_cache(cache_directory(config))
+    if config.compile.persistent_cache and (directory := cache_directory(config)):
+        enable_persistent_cache(directory)
     mesh = _mesh(config, devices, mesh)
     model = _read_model(config.model)
     decoder = _decoder(config, model, mesh)
@@ -120,13 +121,15 @@ def load_model(config: EngineConfig, *, progress: bool = True) -> tuple[Path, Fu
     return model.directory, decoder, leaves
 
 
-def cache_directory(config: EngineConfig) -> Path:
-    """Where compiled programs are kept; private to the user."""
+def cache_directory(config: EngineConfig) -> Path | None:
+    """Where compiled programs are kept, private to the user; None, with a warning, where nothing can be written."""
     directory = Path(config.compile.cache_dir or Path.home() / ".cache" / "jaxpaged" / "xla").expanduser()
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        tempfile.TemporaryFile(dir=directory).close()
     except OSError as error:
         log.warning("the compile cache %s cannot be used (%s); starts will be slower", directory, error.strerror)
+        return None
     return directory
 
 

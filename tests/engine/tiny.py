@@ -50,6 +50,7 @@ MODEL_FIELDS = (
 )
 CACHE_FIELDS = ("block_size", "num_gpu_blocks_override", "enable_prefix_caching", "kv_cache_memory_bytes")
 SCHEDULER_FIELDS = ("max_num_seqs", "max_num_batched_tokens", "policy", "plans_in_flight", "max_queued_requests")
+COMPILE_FIELDS = ("persistent_cache", "cache_dir", "layer_loop")
 PARALLEL_FIELDS = ("tensor_parallel_size", "data_parallel_size")
 
 Tensors = dict[str, np.ndarray]
@@ -113,7 +114,7 @@ def engine_config(directory: Path, *, logits_processors: Sequence[Any] = (), **o
         "num_gpu_blocks_override": 128,
         "enable_prefix_caching": True,
     }
-    options = {**small, **options}
+    options = {"persistent_cache": False, **small, **options}
 
     def part(make: Any, fields: Sequence[str], **more: Any) -> Any:
         return make(**{name: options.pop(name) for name in fields if name in options}, **more)
@@ -123,7 +124,7 @@ def engine_config(directory: Path, *, logits_processors: Sequence[Any] = (), **o
         part(CacheConfig, CACHE_FIELDS),
         part(SchedulerConfig, SCHEDULER_FIELDS),
         part(ParallelConfig, PARALLEL_FIELDS),
-        CompileConfig(persistent_cache=False, layer_loop=options.pop("layer_loop", "auto")),
+        part(CompileConfig, COMPILE_FIELDS),
         tuple(logits_processors),
     )
     assert not options, f"unknown options {sorted(options)}"

@@ -1,0 +1,44 @@
+"""Compiled programs are kept on disk, by default: the second start of the same machine and flags compiles nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jaxpaged import startup
+from jaxpaged.config import CompileConfig, EngineConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(directory: Path, cache: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.engine.cached_start", str(directory), str(cache)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def test_the_second_start_compiles_nothing(llama: Path, tmp_path: Path) -> None:
+    cold, warm = start(llama, tmp_path), start(llama, tmp_path)
+    assert cold["misses"] > 5
+    assert (warm["hits"], warm["misses"]) == (cold["misses"] + cold["hits"], 0)
+    assert warm["tokens"] == cold["tokens"]
+
+
+def test_it_is_on_by_default() -> None:
+    assert EngineConfig().compile.persistent_cache
+
+
+def test_a_cache_that_cannot_be_written_is_only_a_slower_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    config = EngineConfig(compile=CompileConfig(cache_dir=str(tmp_path / "file" / "cache")))
+    assert startup.cache_directory(config) is None
+    assert "starts will be slower" in caplog.text
