@@ -26,40 +26,44 @@ def as_digests(data: bytes | bytearray) -> Digests:
 
 
 class _Seen(NamedTuple):
-    """Per digest: its set [n], the pages in it [n, WAYS], and the page that has this digest or 0 [n]."""
+    """Per digest: its set [n], the tags of the pages in it [n, WAYS], and which of these are its own [n, WAYS]."""
 
     sets: RowArray
-    ways: IntArray
-    pages: IntArray
+    tags: NDArray[np.uint64]
+    same: BoolArray
 
 
 class DigestTable:
-    """Owner of what is known about the content of pages. Page 0 stands for "not found"."""
+    """Owner of what is known about the content of pages. Page 0 stands for "not found".
+
+    The tag of a place is the first word of the digest of its page, and 0 where there is none (a digest that begins with
+    64 zero bits is as improbable as two equal ones). The tags of a set are one line of the processor's cache.
+    """
 
     def __init__(self, num_pages: int) -> None:
         num_sets = 1 << num_pages.bit_length()
         self._mask = np.uint64(num_sets - 1)
-        self._sets = np.zeros((num_sets, WAYS), np.int32)
-        self._places = self._sets.reshape(-1)
+        self._tags = np.zeros((num_sets, WAYS), np.uint64)
+        self._tag_of_place = self._tags.reshape(-1)
+        self._page_of_place = np.zeros(num_sets * WAYS, np.int32)
         self._place_of = np.zeros(num_pages, np.intp)
         self._digests: Digests = np.zeros((num_pages, DIGEST_BYTES // 8), np.uint64)
-        self._heads = np.zeros(num_pages, np.uint64)  # the first words, for a quick comparison
         self.known: BoolArray = np.zeros(num_pages, np.bool_)
 
     def find(self, digests: Digests) -> IntArray:
         """The page of each digest, or 0: int32 [n]."""
-        return self._look_up(digests).pages
+        return self._pages(digests, self._look_up(digests))
 
     def add(self, pages: IntArray, digests: Digests) -> None:
         """Remember the digests of pages that have none. Where a digest is known already, its first page stays."""
         while len(pages):
             seen = self._look_up(digests)
-            places = seen.sets * WAYS + (seen.ways == 0).argmax(axis=1)
-            wanted = (seen.pages == 0) & (self._places[places] == 0)
+            places = seen.sets * WAYS + (seen.tags == 0).argmax(axis=1)
+            wanted = (self._tag_of_place[places] == 0) & (self._pages(digests, seen) == 0)
             if not wanted.all():
                 pages, digests, places = pages[wanted], digests[wanted], places[wanted]
-            self._places[places] = pages  # of several that want the same place, one gets it
-            won = self._places[places] == pages
+            self._page_of_place[places] = pages  # of several that want the same place, one gets it
+            won = self._page_of_place[places] == pages
             if won.all():
                 self._settle(pages, digests, places)
                 return
@@ -68,35 +72,37 @@ class DigestTable:
 
     def remove(self, pages: IntArray) -> None:
         """Forget what is known of pages."""
-        self._places[self._place_of[pages]] = 0
+        self._tag_of_place[self._place_of[pages]] = 0
         self.known[pages] = False
 
     def clear(self) -> None:
-        self._sets[:] = 0
+        self._tags[:] = 0
         self.known[:] = False
 
     def check(self) -> None:
         """Raise InvariantError unless places and known pages map both ways and no digest is there twice."""
         known = self.known.nonzero()[0]
-        if not np.array_equal(np.sort(self._places[self._places > 0]), known):
+        if not np.array_equal(np.sort(self._page_of_place[self._tag_of_place != 0]), known):
             raise InvariantError("digest table: places and known pages differ")
         if not np.array_equal(self.find(self._digests[known]), known):
             raise InvariantError("digest table: a page is not found by its digest, or two pages have the same")
 
     def _settle(self, pages: IntArray, digests: Digests, places: RowArray) -> None:
+        self._tag_of_place[places] = digests[:, 0]
         self._place_of[pages] = places
         self._digests[pages] = digests
-        self._heads[pages] = digests[:, 0]
         self.known[pages] = True
 
     def _look_up(self, digests: Digests) -> _Seen:
         heads = digests[:, 0]
-        sets = (heads & self._mask).astype(np.intp)
-        ways = self._sets.take(sets, axis=0)
-        same = self._heads.take(ways) == heads[:, None]
-        pages = np.zeros(len(heads), np.int32)
-        rows = same.view(np.uint64).reshape(-1).nonzero()[0]  # eight ways are eight bytes
-        if len(rows):
-            candidates = ways[rows, same[rows].argmax(axis=1)]
-            pages[rows] = candidates * (self._digests[candidates] == digests[rows]).all(axis=1)
-        return _Seen(sets, ways, pages)
+        sets = (heads & self._mask).view(np.intp)
+        tags = self._tags.take(sets, axis=0)
+        return _Seen(sets, tags, tags == heads[:, None])
+
+    def _pages(self, digests: Digests, seen: _Seen) -> IntArray:
+        pages = np.zeros(len(digests), np.int32)
+        hits = seen.same.view(np.uint64).reshape(-1).nonzero()[0]  # eight ways are eight bytes
+        if len(hits):
+            candidates = self._page_of_place[seen.sets[hits] * WAYS + seen.same[hits].argmax(axis=1)]
+            pages[hits] = candidates * (self._digests[candidates] == digests[hits]).all(axis=1)
+        return pages

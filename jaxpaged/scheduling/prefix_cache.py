@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Buffer, Sequence
 from dataclasses import dataclass
 
 from jaxpaged.request import Request
@@ -42,10 +42,11 @@ class PrefixHasher:
             digest.update(b"%s %d\n%s" % (tag, len(value), value))
         return digest.digest()
 
-    def page(self, parent_and_tokens: bytes, content: bytes = b"") -> bytes:
-        """The digest of one page, from its parent's digest followed by its tokens as int32."""
+    def page(self, parent: Buffer, tokens: Buffer, content: bytes = b"") -> bytes:
+        """The digest of one page, from its parent's digest and its tokens as int32."""
         hasher = self._page_hash.copy()
-        hasher.update(parent_and_tokens)
+        hasher.update(parent)
+        hasher.update(tokens)
         if content:
             hasher.update(content)
         return hasher.digest()
@@ -70,7 +71,7 @@ class PrefixHasher:
         data, width = tokens.tobytes(), 4 * size
         for page in range(len(digests[0]) // DIGEST_BYTES - 1, len(tokens) // size):
             content = self.content(request, page) if request.content_hashes else b""
-            parent = self.page(parent + data[page * width : (page + 1) * width], content)
+            parent = self.page(parent, data[page * width : (page + 1) * width], content)
             digests.append(parent)
         request.page_digests = b"".join(digests)
         reads = not request.prompt_heads and not request.params.skip_reading_prefix_cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray
-from jaxpaged.scheduling.digest_table import DIGEST_BYTES, Digests, as_digests
+from jaxpaged.scheduling.digest_table import DIGEST_BYTES
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
 from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.shard import Shard
@@ -37,27 +37,15 @@ def publish_full_pages(shard: Shard, hasher: PrefixHasher, sampled: BoolArray) -
 
 
 def _hash_pages(rows: Rows, hasher: PrefixHasher, where: RowArray, last: IntArray) -> None:
-    """Hash until `last` [n] pages of each row are. One page a round: decoding fills one at a time."""
-    behind = rows.hashed[where] < last
-    while behind.any():
-        where, last = where[behind], last[behind]
-        page = rows.hashed[where]
-        parents = rows.digests[where, page]  # the digest of page p stands at p + 1
-        rows.digests[where, page + 1] = _hash_page(rows, hasher, where, page, parents)
-        rows.hashed[where] = page + 1
-        behind = page + 1 < last
-
-
-def _hash_page(rows: Rows, hasher: PrefixHasher, where: RowArray, page: IntArray, parents: Digests) -> Digests:
-    """The digest of one page of each row: uint64 [n, 4]."""
-    positions = (page * hasher.page_size)[:, None] + np.arange(hasher.page_size)[None, :]
-    tokens = rows.history.reshape(-1)[rows.history_index(where[:, None], positions)]
-    data = np.concatenate((parents.view(np.int32), tokens), axis=1).tobytes()
-    width = len(data) // len(where)
-    messages = [data[start : start + width] for start in range(0, len(data), width)]
-    if not rows.has_content[where].any():
-        return as_digests(b"".join(map(hasher.page, messages)))
-    contents = [
-        hasher.content(rows.request(row), index) for row, index in zip(where.tolist(), page.tolist(), strict=True)
-    ]
-    return as_digests(b"".join(map(hasher.page, messages, contents)))
+    """Hash until `last` [n] pages of each row are. Row by row: decoding fills few pages in a step."""
+    hashed = rows.hashed[where]
+    behind = (hashed < last).nonzero()[0]
+    if not len(behind):
+        return
+    where, hashed, last = where[behind], hashed[behind], last[behind]
+    for row, first, end in zip(where.tolist(), hashed.tolist(), last.tolist(), strict=True):
+        request = rows.request(row)
+        for page in range(first, end):
+            content = hasher.content(request, page) if request.content_hashes else b""
+            rows.set_digest(row, page, hasher.page(*rows.hash_input(row, page), content))
+    rows.hashed[where] = last

@@ -52,6 +52,8 @@ class Rows:
         self.history = np.zeros((size, max_model_len), np.int32)
         self.tables = tuple(np.zeros((size, width), np.int32) for _ in range(num_groups))
         self.digests: Digests = np.zeros((size, width, DIGEST_BYTES // 8), np.uint64)
+        self._history_bytes, self._digest_bytes = (memoryview(array).cast("B") for array in (self.history, self.digests))
+        self._page_bytes = 4 * page_size
         self.requests: NDArray[np.object_] = np.full(size, None, dtype=object)
         self.ids: NDArray[np.object_] = np.full(size, None, dtype=object)
         self.free = list(range(max_num_seqs, 0, -1))
@@ -128,6 +130,18 @@ class Rows:
     def page_digests(self, row: int) -> bytes:
         """The parent of a row's first page and the digests of its hashed pages; empty where there are none."""
         return self.digests[row, : 1 + self.hashed[row]].tobytes() if self.hashed[row] else b""
+
+    def hash_input(self, row: int, page: int) -> tuple[memoryview, memoryview]:
+        """The digest of the page before this one, and the tokens of this one."""
+        at, begin = self._digest_at(row, page), 4 * row * self.history.shape[1] + page * self._page_bytes
+        return self._digest_bytes[at : at + DIGEST_BYTES], self._history_bytes[begin : begin + self._page_bytes]
+
+    def set_digest(self, row: int, page: int, digest: bytes) -> None:
+        at = self._digest_at(row, page + 1)
+        self._digest_bytes[at : at + DIGEST_BYTES] = digest
+
+    def _digest_at(self, row: int, page: int) -> int:
+        return (row * self.digests.shape[1] + page) * DIGEST_BYTES
 
     def _set_digests(self, rows: RowArray, requests: list[Request]) -> None:
         digests = [request.page_digests for request in requests]
