@@ -1,12 +1,12 @@
 """What the scheduler costs per step on the host, with a model that costs nothing.
 
-    python scripts/bench_scheduler.py [--running 256 1024 4096] [--steps 400]
+    python scripts/bench_scheduler.py [--running 256 1024 4096] [--steps 400] [--churn 0.05]
 
-Every step 5 % of the running sequences finish and as many arrive in their place. Prompts have 161 tokens on average and
-answers 338 in the workload this stands for; sequences are therefore started at random places of such a life. The prefix
-cache is on, and the pool is so small that every allocation evicts cached pages, as after hours of service. Timed:
-schedule() and commit(), with admission, page growth and hashing of filled pages, and pack(), which makes and checks the
-one array that the device is sent. add() is shown by itself, per request.
+Every step a share (--churn) of the running sequences finish and as many arrive in their place. Prompts have 161 tokens
+on average and answers 338 in the workload this stands for; sequences are therefore started at random places of such a
+life. The prefix cache is on, and the pool is so small that every allocation evicts cached pages, as after hours of
+service. Timed: schedule() and commit(), with admission, page growth and hashing of filled pages, and pack(), which
+makes and checks the one array that the device is sent. add() is shown by itself, per request.
 
 Other processes on the machine make this slower by half and more; `chrt -f 10` in front of it keeps them off its core.
 """
@@ -29,7 +29,7 @@ from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.plan import ShardResult, StepPlan, StepResult
 from jaxpaged.scheduling.scheduler import Scheduler
 
-PROMPT, ANSWER, EOS, PAGE, CHURN, DEPTH = 161, 338, 0, 32, 0.05, 2
+PROMPT, ANSWER, EOS, PAGE, DEPTH = 161, 338, 0, 32, 2
 VOCAB = 49_152
 
 
@@ -94,11 +94,11 @@ class Workload:
         return StepResult((ShardResult(tokens, shard.samples.astype(np.int32), np.ones(len(tokens), np.bool_)),))
 
 
-def measure(running: int, steps: int) -> Cost:
+def measure(running: int, steps: int, share: float) -> Cost:
     """Run a steady state of `running` sequences, and time the scheduler's part of each step."""
     work = Workload(running)
     work.add(running, spread=True)
-    churn = round(CHURN * running)
+    churn = round(share * running)
     schedule, commit, packing, added_before = [], [], [], 0
     warm_up = max(60, steps // 4)
     for step in range(warm_up + steps):
@@ -133,13 +133,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--running", type=int, nargs="+", default=[256, 1024, 4096])
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--churn", type=float, default=0.05)
     arguments = parser.parse_args()
     print(
         "| running | schedule us | commit us | pack us | step us, median | step us, mean | target us | add us/request |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for running in arguments.running:
-        cost = measure(running, arguments.steps)
+        cost = measure(running, arguments.steps, arguments.churn)
         print(
             f"| {cost.running} | {cost.schedule:.0f} | {cost.commit:.0f} | {cost.pack:.0f} | {cost.median:.0f} "
             f"| {cost.mean:.0f} | {cost.target:.0f} | {cost.add:.1f} |"

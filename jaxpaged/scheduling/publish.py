@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray
 from jaxpaged.scheduling.digest_table import DIGEST_BYTES
 from jaxpaged.scheduling.prefix_cache import PrefixHasher

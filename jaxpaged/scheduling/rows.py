@@ -52,7 +52,9 @@ class Rows:
         self.history = np.zeros((size, max_model_len), np.int32)
         self.tables = tuple(np.zeros((size, width), np.int32) for _ in range(num_groups))
         self.digests: Digests = np.zeros((size, width, DIGEST_BYTES // 8), np.uint64)
-        self._history_bytes, self._digest_bytes = (memoryview(array).cast("B") for array in (self.history, self.digests))
+        self._history_bytes, self._digest_bytes = (
+            memoryview(array).cast("B") for array in (self.history, self.digests)
+        )
         self._page_bytes = 4 * page_size
         self.requests: NDArray[np.object_] = np.full(size, None, dtype=object)
         self.ids: NDArray[np.object_] = np.full(size, None, dtype=object)
@@ -141,7 +143,8 @@ class Rows:
         self._digest_bytes[at : at + DIGEST_BYTES] = digest
 
     def _digest_at(self, row: int, page: int) -> int:
-        return (row * self.digests.shape[1] + page) * DIGEST_BYTES
+        at: int = (row * self.digests.shape[1] + page) * DIGEST_BYTES
+        return at
 
     def _set_digests(self, rows: RowArray, requests: list[Request]) -> None:
         digests = [request.page_digests for request in requests]

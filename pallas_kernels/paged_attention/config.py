@@ -26,8 +26,8 @@ class XlaConfig:
         return max(1, self.kv_block // page_size)
 
     def decode_width(self, tokens: int) -> int:
-        """Sequences of one decode step in a program of `tokens` tokens: a quarter, so that padding stays small."""
-        return min(self.decode_tile, max(4, tokens // 4))
+        """Sequences of one decode step in a program of `tokens` tokens; few where one sequence may be all there is."""
+        return 4 if tokens <= 8 else self.decode_tile
 
     def chunk_width(self, tokens: int) -> int:
         """Tiles of one step of a prefill chunk."""
