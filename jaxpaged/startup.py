@@ -48,7 +48,7 @@ from jaxpaged.sharding.rules import sharding_of
 from jaxpaged.weights.hub import read_config, resolve_model
 from jaxpaged.weights.loader import load_weights
 from jaxpaged.weights.update import update_weights
-from pallas_kernels.paged_attention import pool_layout
+from pallas_kernels.paged_attention import device_layout, implementations
 
 log = logging.getLogger("jaxpaged")
 
@@ -214,7 +214,7 @@ class _Builder:
 
     @cached_property
     def pool(self) -> PoolGeometry:
-        layout = pool_layout(self.platform)
+        layout = device_layout(self.mesh.devices.flat[0])
         return PoolGeometry(self.groups, layout, self.config.cache.block_size, self.model.dtype, self.mesh)
 
     @cached_property
@@ -353,7 +353,7 @@ class _Builder:
             max_num_batched_tokens=config.scheduler.max_num_batched_tokens,
             backend=self.platform,
             start_up_seconds=time.monotonic() - began,
-            report=plan.table(self.pool.page_size, needed),
+            report=f"{plan.table(self.pool.page_size, needed)}\n  attention: {implementations(self.pool.layout)}",
         )
 
 

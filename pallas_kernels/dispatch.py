@@ -6,7 +6,11 @@ the caller's input is wrong: it passes through at once. When none can, all reaso
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+
+log = logging.getLogger("pallas_kernels")
 
 
 def dispatch[Result](
@@ -26,8 +30,17 @@ def dispatch[Result](
     refusals: list[Exception] = []
     for name in order:
         try:
-            return implementations[name](*args, **kwargs)
+            result = implementations[name](*args, **kwargs)
+            for refused in refusals:
+                _warn_once(f"{op} runs as {name}: {refused}")
+            return result
         except NotImplementedError as refusal:
             refusal.add_note(f"implementation {name!r} of {op}")
             refusals.append(refusal)
     raise ExceptionGroup(f"no implementation of {op} among {list(order)} can serve this call", refusals)
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """A model's layers and programs would say the same again and again."""
+    log.warning(message)

@@ -10,18 +10,27 @@ import jax
 import jax.numpy as jnp
 
 from pallas_kernels.dispatch import dispatch
-from pallas_kernels.paged_attention import mosaic_tpu, reference, xla
-from pallas_kernels.paged_attention.layout import PoolLayout, pool_layout
+from pallas_kernels.paged_attention import mosaic_gpu, mosaic_tpu, reference, xla
+from pallas_kernels.paged_attention.layout import PoolLayout, device_layout
 from pallas_kernels.paged_attention.score import ScoreMod
 
 IMPLEMENTATIONS = MappingProxyType(
     {
         "reference": reference.paged_attention,
         "xla": xla.paged_attention,
+        "mosaic_gpu": mosaic_gpu.paged_attention,
         "mosaic_tpu": mosaic_tpu.paged_attention,
     }
 )
-ORDER = MappingProxyType({"cpu": ("xla",), "gpu": ("xla",), "tpu": ("mosaic_tpu", "xla")})
+ORDER = MappingProxyType(
+    {"cpu": ("xla",), "gpu": ("xla",), "hopper": ("mosaic_gpu", "xla"), "tpu": ("mosaic_tpu", "xla")}
+)
+
+
+def implementations(layout: PoolLayout) -> str:
+    """The implementations that are tried with a layout, in order, and why there is no better one; for people."""
+    reason = {"gpu": " (the Pallas kernels for NVIDIA are for Hopper, compute capability 9.0)"}
+    return ", else ".join(ORDER[layout.name]) + reason.get(layout.name, "")
 
 
 class PagedAttentionResult(NamedTuple):
@@ -52,7 +61,7 @@ def paged_attention(
 
     q: [t, hq, d], k and v: [t, hkv, d], the step's new tokens with positions applied; hq is a multiple of hkv, query
         head h reads key head h // (hq // hkv).
-    pool: all layers' pages in `layout` (default: that of jax.default_backend()). Donate it and carry it through the
+    pool: all layers' pages in `layout` (default: that of the first device). Donate it and carry it through the
         loop over layers: it is updated in place.
     layer: integer scalar, may be traced.
     page_table: int32 [s, p], page ids of sequence s in order; entries that no visible key lies on may be anything in
@@ -62,13 +71,13 @@ def paged_attention(
         chunks; sequences in all.
     alibi_slopes: float32 [hq], adds slope * (k_pos - q_pos). sinks: float32 [hq], a logit in each softmax's sum
         without a value.
-    implementation: a name, or names in the order to try; default: the backend's order.
+    implementation: a name, or names in the order to try; default: the layout's order.
 
     Page 0 is the null page: tokens beyond the last sequence are written there and their rows of `out` are finite but
     without meaning. What unwritten slots and free pages hold (NaN too) changes nothing.
     Raises ValueError that names the wrong argument, ExceptionGroup when no implementation can serve the call.
     """
-    layout = pool_layout(jax.default_backend()) if layout is None else layout
+    layout = device_layout(jax.devices()[0]) if layout is None else layout
     _check(q, k, v, pool, layer, page_table, kv_lens, cu_q_lens, distribution, alibi_slopes, sinks, layout)
     order = ORDER[layout.name] if implementation is None else implementation
     out, pool = dispatch(

@@ -70,3 +70,56 @@ class TpuConfig:
         while tokens > 16 and tokens * group > self.query_rows:
             tokens //= 2
         return tokens
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """Sizes of the Hopper decode kernel.
+
+    split: keys that one work item attends to, counted from token 0. max_splits: in a longer context (the page table's
+        width, not a sequence's length) the split grows instead. Both, and the tile, are part of the numerics.
+    tile: keys of one online-softmax step. ring: bytes of tiles in flight of a block, min_stages tiles at least.
+    blocks: persistent blocks, two for each multiprocessor of an H100 or H200.
+    """
+
+    split: int = 512
+    max_splits: int = 32
+    tile: int = 64
+    ring: int = 96 << 10
+    min_stages: int = 3
+    blocks: int = 264
+
+    def keys_per_split(self, context: int) -> int:
+        """Keys of a split where a row of the page table holds `context` tokens: a multiple of the tile."""
+        return max(self.split, -(-context // (self.max_splits * self.tile)) * self.tile)
+
+    def stages(self, tile_bytes: int) -> int:
+        return max(self.min_stages, self.ring // tile_bytes)
+
+
+@dataclass(frozen=True)
+class ChunkConfig:
+    """Sizes of the Hopper kernel for chunks.
+
+    tile: keys of one online-softmax step, part of the numerics; wide_tile: the same for heads of more than 128, which
+        fill shared memory sooner. shared_memory: bytes that queries, weights and the ring may take.
+    blocks: persistent blocks, one for each multiprocessor of an H100 or H200.
+    weights_in_registers: the second product takes its left operand from there. Faster on paper, but GPU interpret mode
+        cannot run it; off until a run on a device has proved the results equal.
+    """
+
+    tile: int = 128
+    wide_tile: int = 64
+    shared_memory: int = 220 << 10
+    max_stages: int = 4
+    blocks: int = 132
+    weights_in_registers: bool = False
+
+    def keys_per_tile(self, head_dim: int) -> int:
+        return self.tile if head_dim <= 128 else self.wide_tile
+
+    def stages(self, rows: int, head_dim: int, itemsize: int) -> int:
+        """Tiles of keys and values that fit beside the queries and weights of `rows` rows."""
+        tile = self.keys_per_tile(head_dim)
+        left = self.shared_memory - rows * (head_dim + tile) * itemsize
+        return min(self.max_stages, left // (2 * tile * head_dim * itemsize))

@@ -18,17 +18,20 @@ AXES = ("layer", "page", "kv", "kv_head", "slot", "head_dim")
 # A slot's key and value in one row of a TPU's 128 lanes, or of a multiple of them.
 FUSED_AXES = ("layer", "page", "kv_head", "slot", "head_dim")
 LANES = 128
+WGMMA_ROWS = 64  # of a Hopper matrix product, which a head's values are when they stand on the left
 
 
 @dataclass(frozen=True)
 class PoolLayout:
     """The order of the pool's axes: a permutation of AXES ("kv" has size 2: keys, then values), or FUSED_AXES.
 
-    Fused, the last axis holds a key, zeros up to half of the row, a value, and zeros: `row_half` lanes each.
+    Fused, the last axis holds a key, zeros up to half of the row, a value, and zeros: `row_half` lanes each. Otherwise
+    keys and values are padded with zeros to a multiple of `head_multiple`.
     """
 
     name: str
     axes: tuple[str, ...]
+    head_multiple: int = 1
 
     def __post_init__(self) -> None:
         if self.axes != FUSED_AXES and (sorted(self.axes) != sorted(AXES) or self.axes[:2] != AXES[:2]):
@@ -40,7 +43,7 @@ class PoolLayout:
 
     def shape(self, *, layers: int, pages: int, page_size: int, kv_heads: int, head_dim: int) -> tuple[int, ...]:
         """Shape of a pool of `pages` pages (the null page among them) of `page_size` tokens."""
-        row = 2 * row_half(head_dim) if self.fused else head_dim
+        row = 2 * row_half(head_dim) if self.fused else head_dim + -head_dim % self.head_multiple
         sizes = {"layer": layers, "page": pages, "kv": 2, "kv_head": kv_heads, "slot": page_size, "head_dim": row}
         return tuple(sizes[axis] for axis in self.axes)
 
@@ -55,18 +58,24 @@ class PoolLayout:
             return jnp.stack([pages[..., :head_dim], pages[..., half : half + head_dim]], axis=1)
         rest = self.axes[2:]
         order = (rest.index(axis) for axis in ("kv", "kv_head", "slot", "head_dim"))
-        return pages.transpose(0, *(1 + axis for axis in order))
+        return pages.transpose(0, *(1 + axis for axis in order))[..., :head_dim]
 
     def join(self, kv: jax.Array) -> jax.Array:
         """The inverse of split()."""
         if self.fused:
             return fuse(kv[:, 0], kv[:, 1])
+        kv = pad_heads(kv, self.head_multiple)
         return kv.transpose(0, *(1 + ("kv", "kv_head", "slot", "head_dim").index(axis) for axis in self.axes[2:]))
 
 
 def row_half(head_dim: int) -> int:
     """Lanes of a key, and of a value, in a fused row: whole registers, or two halves of one."""
     return LANES // 2 if head_dim <= LANES // 2 else -(-head_dim // LANES) * LANES
+
+
+def pad_heads(x: jax.Array, multiple: int) -> jax.Array:
+    """[..., d] with zeros up to a multiple of `multiple`."""
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % multiple)]) if x.shape[-1] % multiple else x
 
 
 def fuse(k: jax.Array, v: jax.Array) -> jax.Array:
@@ -79,13 +88,20 @@ _LAYOUTS = MappingProxyType(
     {
         "cpu": PoolLayout("cpu", AXES),
         "gpu": PoolLayout("gpu", AXES),
+        "hopper": PoolLayout("hopper", AXES, head_multiple=WGMMA_ROWS),
         "tpu": PoolLayout("tpu", FUSED_AXES),
     }
 )
 
 
+def device_layout(device: jax.Device) -> PoolLayout:
+    """The layout that the kernels for `device` want."""
+    capability = getattr(device, "compute_capability", None)
+    return pool_layout("hopper" if device.platform == "gpu" and capability == "9.0" else device.platform)
+
+
 def pool_layout(backend: str) -> PoolLayout:
-    """The layout that the kernels of `backend` ("cpu", "gpu", "tpu") want. Raises ValueError for any other."""
+    """The layout that the kernels of `backend` ("cpu", "gpu", "hopper", "tpu") want. Raises ValueError for others."""
     if backend not in _LAYOUTS:
         raise ValueError(f"backend: no pool layout for {backend!r}; choose from {sorted(_LAYOUTS)}.")
     return _LAYOUTS[backend]

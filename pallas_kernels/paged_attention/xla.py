@@ -272,7 +272,7 @@ def _read_block(call: _Call, ids: jax.Array, held: jax.Array) -> tuple[jax.Array
     Keys need no mask beside that of the scores, but it is free: see _keep.
     """
     sizes = call.layout.sizes(call.pool)
-    heads, page = sizes["kv_head"], (sizes["slot"], call.q.shape[-1])
+    heads, page, head_dim = sizes["kv_head"], (sizes["slot"], sizes["head_dim"]), call.q.shape[-1]
     held = jnp.broadcast_to(held[:, None], (held.shape[0], heads, *held.shape[1:])).reshape(-1, page[0], 1)
     held = lax.optimization_barrier(held)
     if call.layout.axes == AXES:
@@ -281,11 +281,11 @@ def _read_block(call: _Call, ids: jax.Array, held: jax.Array) -> tuple[jax.Array
         key_row = first + jnp.arange(heads, dtype=jnp.int32)[None, :, None]
         # The barriers keep the arithmetic of the indices out of the copying loop.
         at = lax.optimization_barrier((key_row.reshape(-1), (key_row + heads).reshape(-1)))
-        keys, values = (rows.at[row].get(mode="promise_in_bounds") for row in at)
+        keys, values = (rows.at[row].get(mode="promise_in_bounds")[..., :head_dim] for row in at)
     else:
         pages = call.pool.at[call.layer, ids.reshape(-1)].get(mode="promise_in_bounds")
-        kv = call.layout.split(pages, page[1]).reshape(*ids.shape, 2, heads, *page).transpose(2, 0, 3, 1, 4, 5)
-        keys, values = kv.reshape(2, -1, *page)
+        kv = call.layout.split(pages, head_dim).reshape(*ids.shape, 2, heads, page[0], head_dim)
+        keys, values = kv.transpose(2, 0, 3, 1, 4, 5).reshape(2, -1, page[0], head_dim)
     return lax.optimization_barrier((_keep(keys, held), _keep(values, held)))
 
 

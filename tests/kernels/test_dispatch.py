@@ -40,3 +40,9 @@ def test_all_refusals_are_told_together() -> None:
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(ValueError, match=r"implementation: op has no 'fast'; choose from .*'double'"):
         dispatch("op", IMPLEMENTATIONS, ["fast"], 3)
+
+
+def test_a_slower_choice_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        dispatch("told_once", IMPLEMENTATIONS, ["cannot", "square"], 3)
+    assert [record.getMessage() for record in caplog.records] == ["told_once runs as square: not for 3"]

@@ -1,13 +1,15 @@
 """Pool layouts, and whole pages read, written and copied bit for bit."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pallas_kernels.paged_attention import PoolLayout, copy_pages, pool_layout, read_pages, write_pages
+from pallas_kernels.paged_attention import PoolLayout, copy_pages, device_layout, pool_layout, read_pages, write_pages
 
-BACKENDS = ["cpu", "gpu", "tpu"]
+BACKENDS = ["cpu", "gpu", "hopper", "tpu"]
 SIZES = {"layers": 3, "pages": 6, "page_size": 4, "kv_heads": 2, "head_dim": 8}
 
 
@@ -22,7 +24,13 @@ def bits(pool: jax.Array) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("backend", "shape"), [("cpu", (3, 6, 2, 2, 4, 8)), ("gpu", (3, 6, 2, 2, 4, 8)), ("tpu", (3, 6, 2, 4, 128))]
+    ("backend", "shape"),
+    [
+        ("cpu", (3, 6, 2, 2, 4, 8)),
+        ("gpu", (3, 6, 2, 2, 4, 8)),
+        ("hopper", (3, 6, 2, 2, 4, 64)),
+        ("tpu", (3, 6, 2, 4, 128)),
+    ],
 )
 def test_shape(backend: str, shape: tuple[int, ...]) -> None:
     layout = pool_layout(backend)
@@ -64,3 +72,18 @@ def test_values_of_another_dtype_are_refused() -> None:
     pool = random_bits("cpu")
     with pytest.raises(ValueError, match="values: dtype float32"):
         write_pages(pool, jnp.asarray([1]), jnp.zeros(pool[:, :1].shape), pool_layout("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("platform", "capability", "name"),
+    [
+        ("cpu", None, "cpu"),
+        ("gpu", "9.0", "hopper"),
+        ("gpu", "8.0", "gpu"),
+        ("gpu", "10.0", "gpu"),
+        ("tpu", None, "tpu"),
+    ],
+)
+def test_a_device_has_a_layout(platform: str, capability: str | None, name: str) -> None:
+    device = SimpleNamespace(platform=platform, compute_capability=capability)
+    assert device_layout(device).name == name

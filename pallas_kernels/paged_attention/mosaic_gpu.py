@@ -1,0 +1,183 @@
+"""Paged attention for Hopper in Pallas Mosaic GPU: decodes split over their keys, chunks in tiles of queries.
+
+XLA writes the step's keys and values (its scatter fuses with the rotation before it), then the kernels read pages only.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pallas_kernels.paged_attention.config import ChunkConfig, DecodeConfig
+from pallas_kernels.paged_attention.layout import AXES, PoolLayout, pad_heads
+from pallas_kernels.paged_attention.mosaic_gpu_chunk import chunk_tiles
+from pallas_kernels.paged_attention.mosaic_gpu_chunk_refs import TILE_ROWS, ChunkShape, Rows, Tiles
+from pallas_kernels.paged_attention.mosaic_gpu_decode import DecodeShape, decode_splits, split_range, work_list
+from pallas_kernels.paged_attention.mosaic_gpu_merge import merge_splits
+from pallas_kernels.paged_attention.mosaic_gpu_tiles import Pages
+from pallas_kernels.paged_attention.score import ScoreMod
+from pallas_kernels.paged_attention.step import TokenPlaces, token_places, write_tokens
+
+DECODE, CHUNK = DecodeConfig(), ChunkConfig()
+COLUMNS = 8  # of a product come in eights
+
+
+class _Call(NamedTuple):
+    """What decodes and chunks share: arrays, then static values. q is padded as the pool is."""
+
+    q: jax.Array  # [t, hq, padded d]
+    pool: jax.Array
+    layer: jax.Array
+    page_table: jax.Array
+    kv_lens: jax.Array
+    cu_q_lens: jax.Array
+    distribution: jax.Array
+    alibi_slopes: jax.Array | None
+    sinks: jax.Array | None
+    score: ScoreMod
+
+    @property
+    def kv_heads(self) -> int:
+        return self.pool.shape[3]
+
+    @property
+    def group(self) -> int:
+        return self.q.shape[1] // self.kv_heads
+
+
+def paged_attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    pool: jax.Array,
+    layer: jax.Array,
+    page_table: jax.Array,
+    kv_lens: jax.Array,
+    cu_q_lens: jax.Array,
+    distribution: jax.Array,
+    *,
+    score: ScoreMod,
+    alibi_slopes: jax.Array | None,
+    sinks: jax.Array | None,
+    layout: PoolLayout,
+    decode: DecodeConfig = DECODE,
+    chunk: ChunkConfig = CHUNK,
+) -> tuple[jax.Array, jax.Array]:
+    """See api.paged_attention. Raises NotImplementedError for what the kernels cannot take."""
+    _refuse(q, pool, layout, score)
+    tokens, _, head_dim = q.shape
+    places = token_places(tokens, page_table, kv_lens, cu_q_lens, distribution, pool.shape[4])
+    pool = write_tokens(pool, layer, k, v, places, layout)
+    padded = pad_heads(q, layout.head_multiple)
+    layer = jnp.asarray(layer, jnp.int32)
+    call = _Call(padded, pool, layer, page_table, kv_lens, cu_q_lens, distribution, alibi_slopes, sinks, score)
+    out = decodes(call, decode)
+    out = jnp.pad(out, ((0, tokens - len(out)), (0, 0), (0, 0)))
+    if tokens > 1:
+        in_chunk = places.valid & (jnp.arange(tokens, dtype=jnp.int32) >= distribution[0])
+        out = jnp.where(in_chunk[:, None, None], chunks(call, places, chunk), out)
+    return out[..., :head_dim], pool
+
+
+def _refuse(q: jax.Array, pool: jax.Array, layout: PoolLayout, score: ScoreMod) -> None:
+    if layout.axes != AXES or pool.shape[-1] % 64:
+        raise NotImplementedError(f"the Hopper kernels read heads padded to 64 as {AXES}, not layout {layout.name}")
+    if q.dtype not in (jnp.bfloat16, jnp.float16) or pool.dtype != q.dtype:
+        raise NotImplementedError(f"the Hopper kernels compute in 16 bits, not {q.dtype} over pages of {pool.dtype}")
+    page = pool.shape[4]
+    if page % 8 or page & (page - 1):
+        raise NotImplementedError(f"a page of {page} slots is no power of two of at least 8")
+    if score.scale <= 0:
+        raise NotImplementedError(f"the Hopper kernels take the maximum before the scale, which is {score.scale}")
+    if pool.shape[-1] > 256 or q.shape[1] // pool.shape[3] > 128:
+        raise NotImplementedError(f"{q.shape[1]} heads of {q.shape[2]} over {pool.shape[3]} do not fit shared memory")
+
+
+def decodes(call: _Call, config: DecodeConfig) -> jax.Array:
+    """Outputs [n, hq, padded d] of the first tokens, one a sequence; 0 where it is no decode."""
+    sequences, (page_size, padded) = min(len(call.q), len(call.kv_lens)), call.pool.shape[4:]
+    page_table, kv_lens = call.page_table[:sequences], call.kv_lens[:sequences]
+    context = page_table.shape[1] * page_size
+    split = config.keys_per_split(context)
+    first, end = split_range(kv_lens, call.distribution[0], split, call.score.window)
+    shape = DecodeShape(
+        sequences=sequences,
+        columns=call.group + -call.group % COLUMNS,
+        head_dim=padded,
+        splits=-(-context // split),
+        split=split,
+        stages=config.stages(2 * config.tile * padded * call.pool.dtype.itemsize),
+        blocks=config.blocks,
+        pages=Pages(page_size, config.tile, call.kv_heads),
+    )
+    q = call.q[:sequences].reshape(sequences, call.kv_heads, call.group, padded)
+    q = jnp.pad(q, ((0, 0), (0, 0), (0, shape.columns - call.group), (0, 0)))
+    slopes, sinks = (_by_column(x, call.kv_heads, shape.columns) for x in (call.alibi_slopes, call.sinks))
+    work = work_list(first, end, shape.splits)
+    values, softmax = decode_splits(
+        q, call.pool, call.layer, page_table, kv_lens, work, slopes, shape=shape, score=call.score
+    )
+    out = merge_splits(values, softmax, first, end, sinks, call.q.dtype)
+    return out[..., : call.group].swapaxes(2, 3).reshape(sequences, -1, padded)
+
+
+def _by_column(per_head: jax.Array | None, kv_heads: int, columns: int) -> jax.Array | None:
+    """A value per query head, [hq] -> [hkv, columns]."""
+    if per_head is None:
+        return None
+    grid = per_head.reshape(kv_heads, -1)
+    return jnp.pad(grid, ((0, 0), (0, columns - grid.shape[1])))
+
+
+def chunks(call: _Call, places: TokenPlaces, config: ChunkConfig) -> jax.Array:
+    """Outputs [t, hq, padded d] of the tokens of chunks; arbitrary for other tokens."""
+    tokens, q_heads, padded = call.q.shape
+    tiles, first_row, first_item = chunk_list(call)
+    shape = ChunkShape(
+        head_dim=padded,
+        width=padded if padded <= 128 else 64,
+        stages=config.stages(TILE_ROWS, padded, call.pool.dtype.itemsize),
+        blocks=config.blocks,
+        weights_in_registers=config.weights_in_registers,
+        pages=Pages(call.pool.shape[4], config.keys_per_tile(padded), call.kv_heads),
+    )
+    row = first_row[:, None] + jnp.arange(TILE_ROWS, dtype=jnp.int32)[None, :]
+    token, member = jnp.clip(row // call.group, 0, tokens - 1), row % call.group  # [items, TILE_ROWS]
+    grouped = call.q.reshape(tokens, call.kv_heads, call.group, padded)
+    q = grouped.at[token, :, member].get(mode="promise_in_bounds").transpose(2, 0, 1, 3)
+    per_head = (None if x is None else x.reshape(call.kv_heads, -1)[:, member] for x in (call.alibi_slopes, call.sinks))
+    rows = Rows(places.position[token], *per_head)
+    out = chunk_tiles(q, rows, call.pool, call.layer, call.page_table, tiles, shape=shape, score=call.score)
+
+    row = jnp.arange(tokens, dtype=jnp.int32)[:, None] * call.group + jnp.arange(call.group, dtype=jnp.int32)[None, :]
+    offset = row - (call.cu_q_lens[places.sequence] * call.group)[:, None]
+    at = jnp.clip(first_item[places.sequence][:, None] * TILE_ROWS + offset, 0, row_count(out) - 1)
+    out = out.reshape(call.kv_heads, -1, padded).at[:, at].get(mode="promise_in_bounds")
+    return out.swapaxes(0, 1).reshape(tokens, q_heads, padded)
+
+
+def row_count(out: jax.Array) -> int:
+    return out.shape[1] * out.shape[2]
+
+
+def chunk_list(call: _Call) -> tuple[Tiles, jax.Array, jax.Array]:
+    """The tiles of all chunks, the first row of each (row: token * group + member), each sequence's first item."""
+    sequences, group = len(call.kv_lens), call.group
+    index = jnp.arange(sequences, dtype=jnp.int32)
+    is_chunk = (index >= call.distribution[0]) & (index < call.distribution[2])
+    begin_row, end_row = call.cu_q_lens[:-1] * group, call.cu_q_lens[1:] * group
+    count = jnp.where(is_chunk, (end_row - begin_row + TILE_ROWS - 1) // TILE_ROWS, 0)
+    ends = jnp.cumsum(count, dtype=jnp.int32)
+    item = jnp.arange(-(-len(call.q) * group // TILE_ROWS) + min(sequences, len(call.q)), dtype=jnp.int32)
+    sequence = jnp.sum((item[:, None] >= ends[None, :]).astype(jnp.int32), axis=1)
+    sequence = jnp.minimum(sequence, sequences - 1)
+    first_item = ends - count
+    first_row = begin_row[sequence] + (item - first_item[sequence]) * TILE_ROWS
+    last_row = jnp.minimum(first_row + TILE_ROWS, end_row[sequence]) - 1
+    offset = call.kv_lens[sequence] - call.cu_q_lens[sequence + 1]
+    first, last = offset + first_row // group, offset + last_row // group
+    window = call.score.window
+    begin = jnp.zeros_like(first) if window is None else jnp.maximum(first - window + 1, 0)
+    return Tiles(sequence, begin, last + 1, first + 1, ends[-1:]), first_row, first_item

@@ -1,0 +1,123 @@
+"""Attention of prefill chunks over pages on Hopper: FlashAttention-3's roles, in Pallas Mosaic GPU.
+
+A work item is one key head of a tile of 128 query rows of one sequence; a row is a token and one of the query heads of
+the key head, so keys are read once for all of them. Persistent blocks take items in turn. In each block one warpgroup
+brings queries and tiles of keys and values by TMA, and two consume them, 64 rows each, in ping-pong: one has the
+tensor cores while the other works out its softmax (Shah et al. 2024, arXiv 2407.08608).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as plgpu
+
+from pallas_kernels.paged_attention.mosaic_gpu_chunk_attend import attend
+from pallas_kernels.paged_attention.mosaic_gpu_chunk_refs import (
+    CONSUMERS,
+    ROWS,
+    Buffers,
+    ChunkShape,
+    Context,
+    Rows,
+    Tiles,
+    item_of,
+    scratch,
+)
+from pallas_kernels.paged_attention.mosaic_gpu_tiles import drain
+from pallas_kernels.paged_attention.score import ScoreMod
+
+CONSUMER_REGISTERS, PRODUCER_REGISTERS = 232, 40
+
+
+def chunk_tiles(
+    q: jax.Array, rows: Rows, pool: jax.Array, layer: jax.Array, page_table: jax.Array, tiles: Tiles, *,
+    shape: ChunkShape, score: ScoreMod,
+) -> jax.Array:  # fmt: skip
+    """Attention of each item's rows: [hkv, items, TILE_ROWS, d] in q's dtype; what is not in the list is arbitrary.
+
+    q: [hkv, items, TILE_ROWS, d], padded as the pool is. pool: [layers, pages, 2, hkv, page, d].
+    """
+    first_page = (layer.astype(jnp.int32) * pool.shape[1]).reshape(1)
+    optional = [x for x in (rows.slope, rows.sink) if x is not None]
+    operands = [q, shape.pages.view(pool), page_table, first_page, rows.position, *tiles, *optional]
+    kernel = plgpu.kernel(
+        partial(_kernel, shape=shape, score=score, alibi=rows.slope is not None, sinks=rows.sink is not None),
+        out_type=jax.ShapeDtypeStruct(q.shape, q.dtype),
+        grid=(shape.blocks,),
+        grid_names=("block",),
+        num_threads=CONSUMERS + 1,
+        thread_name="warpgroup",
+        scratch_types=scratch(shape, pool.dtype),
+        compiler_params=plgpu.CompilerParams(approx_math=True),
+    )
+    out: jax.Array = kernel(*operands)
+    return out
+
+
+def _kernel(*refs: Any, shape: ChunkShape, score: ScoreMod, alibi: bool, sinks: bool) -> None:
+    q, source, table, first_page, position, *others = refs
+    tiles = Tiles(*(others.pop(0) for _ in Tiles._fields))
+    rows = Rows(position, others.pop(0) if alibi else None, others.pop(0) if sinks else None)
+    out, *scratch = others
+    buffers = Buffers(*scratch)
+    block, warpgroup = lax.axis_index("block"), lax.axis_index("warpgroup")
+    total = tiles.real[0] * shape.pages.kv_heads
+    turns = jnp.maximum(lax.div(total - block + (shape.blocks - 1), jnp.int32(shape.blocks)), 0)
+    context = Context(buffers, partial(item_of, tiles, shape, score, block), shape, score)
+
+    @pl.when(warpgroup < CONSUMERS)
+    def _consume() -> None:
+        plgpu.set_max_registers(CONSUMER_REGISTERS, action="increase")
+        lax.fori_loop(0, turns, partial(attend, context, rows, out, warpgroup), jnp.int32(0))
+
+    @pl.when(warpgroup == CONSUMERS)
+    def _produce() -> None:
+        plgpu.set_max_registers(PRODUCER_REGISTERS, action="decrease")
+        done = lax.fori_loop(0, turns, partial(_load, context, q, source, table, first_page[0]), jnp.int32(0))
+        drain((buffers.k_free, buffers.v_free), done, shape.stages)
+
+        @pl.when(turns > 0)
+        def _wait_for_the_last_q() -> None:
+            plgpu.barrier_wait(buffers.q_free)
+
+
+def _load(
+    context: Context, q: Any, source: Any, table: Any, first_page: Any, turn: jax.Array, done: jax.Array
+) -> jax.Array:
+    """The producer's part of an item. done: tiles of the items before. Returns it with this item's added."""
+    buffers, shape, it = context.buffers, context.shape, context.item(turn)
+    size = jnp.int32(shape.pages.page_size)
+    first, last = lax.div(it.begin, size), lax.div(it.end - 1, size)
+
+    @pl.when(turn > 0)
+    def _wait_for_q() -> None:
+        plgpu.barrier_wait(buffers.q_free)
+
+    for i in range(CONSUMERS):
+        rows = q.at[it.head, it.entry, pl.ds(i * ROWS, ROWS)]
+        plgpu.copy_gmem_to_smem(rows, buffers.q.at[i], buffers.q_full)
+
+    def held(page: jax.Array) -> jax.Array:
+        # Outside of what is visible the table may say anything: take a page that is read anyway.
+        return table[it.sequence, jnp.clip(page, first, last)] + first_page
+
+    def load_tile(tile: jax.Array, done: jax.Array) -> jax.Array:
+        stage = lax.rem(done, jnp.int32(shape.stages))
+
+        @pl.when(done >= shape.stages)
+        def _wait_for_stage() -> None:
+            plgpu.barrier_wait(buffers.k_free.at[stage])
+            plgpu.barrier_wait(buffers.v_free.at[stage])
+
+        rings = (buffers.k.at[stage], buffers.v.at[stage])
+        full = (buffers.k_full.at[stage], buffers.v_full.at[stage])
+        shape.pages.copy_tile(source, held, it.head, tile * shape.pages.boxes, rings, full)
+        return done + 1
+
+    return lax.fori_loop(it.first_tile, it.end_tile, load_tile, done)

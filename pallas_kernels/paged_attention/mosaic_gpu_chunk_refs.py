@@ -1,0 +1,130 @@
+"""What the producer and the consumers of the Hopper kernel for chunks share: sizes, work items, SMEM and barriers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental.pallas import mosaic_gpu as plgpu
+
+from pallas_kernels.paged_attention.mosaic_gpu_tiles import Pages, swizzled
+from pallas_kernels.paged_attention.score import ScoreMod
+
+CONSUMERS, ROWS = 2, 64  # warpgroups, rows of each
+TILE_ROWS = CONSUMERS * ROWS
+
+
+@dataclass(frozen=True)
+class ChunkShape:
+    """Static sizes. width: columns of values that one product makes."""
+
+    head_dim: int
+    width: int
+    stages: int
+    blocks: int
+    weights_in_registers: bool
+    pages: Pages
+
+
+class Tiles(NamedTuple):
+    """The items that there are, Int32[n] each; `real` Int32[1]: how many of the n there are.
+
+    begin, end: keys that any row of the item sees. whole: the keys up to here are seen by all.
+    """
+
+    sequence: jax.Array
+    begin: jax.Array
+    end: jax.Array
+    whole: jax.Array
+    real: jax.Array
+
+
+class Rows(NamedTuple):
+    """What is known of each row of n items: position Int32[n, TILE_ROWS]; slope, sink: float32 [hkv, n, TILE_ROWS]."""
+
+    position: jax.Array
+    slope: jax.Array | None
+    sink: jax.Array | None
+
+
+class Buffers(NamedTuple):
+    """SMEM and barriers of a block. *_full: a copy has arrived; *_free: it has been read."""
+
+    q: Any  # and, at the end, the output
+    k: Any
+    v: Any
+    weights: Any
+    q_full: Any
+    q_free: Any
+    k_full: Any
+    k_free: Any
+    v_full: Any
+    v_free: Any
+    cleared: Any  # of what no row sees, by the first consumer
+    turn: Any  # the consumers take turns on the tensor cores
+
+
+def scratch(shape: ChunkShape, dtype: Any) -> list[Any]:
+    stages, tile = shape.stages, shape.pages.tile
+    full = partial(plgpu.Barrier, num_arrivals=shape.pages.boxes, num_barriers=stages)
+    free = partial(plgpu.Barrier, num_arrivals=CONSUMERS, num_barriers=stages)
+    buffers = Buffers(
+        q=swizzled((CONSUMERS, ROWS, shape.head_dim), dtype),
+        k=swizzled((stages, tile, shape.head_dim), dtype),
+        v=swizzled((stages, tile, shape.head_dim), dtype),
+        weights=swizzled((CONSUMERS, ROWS, tile), dtype),
+        q_full=plgpu.Barrier(num_arrivals=CONSUMERS),
+        q_free=plgpu.Barrier(num_arrivals=CONSUMERS),
+        k_full=full(),
+        k_free=free(),
+        v_full=full(),
+        v_free=free(),
+        cleared=plgpu.Barrier(),
+        turn=plgpu.Barrier(num_arrivals=CONSUMERS),
+    )
+    return list(buffers)
+
+
+class Item(NamedTuple):
+    """A work item. Tiles of keys count from token 0."""
+
+    entry: jax.Array
+    head: jax.Array
+    sequence: jax.Array
+    begin: jax.Array
+    end: jax.Array
+    first_tile: jax.Array
+    whole_tiles: jax.Array
+    end_tile: jax.Array
+
+
+class Context(NamedTuple):
+    """What both roles share."""
+
+    buffers: Buffers
+    item: Callable[[jax.Array], Item]
+    shape: ChunkShape
+    score: ScoreMod
+
+
+def item_of(tiles: Tiles, shape: ChunkShape, score: ScoreMod, block: jax.Array, turn: jax.Array) -> Item:
+    heads, tile = jnp.int32(shape.pages.kv_heads), jnp.int32(shape.pages.tile)
+    at = block + turn * shape.blocks
+    entry = lax.div(at, heads)
+    begin, end = tiles.begin[entry], tiles.end[entry]
+    first = lax.div(begin, tile)
+    return Item(
+        entry=entry,
+        head=at - entry * heads,
+        sequence=tiles.sequence[entry],
+        begin=begin,
+        end=end,
+        first_tile=first,
+        whole_tiles=first if score.window is not None else lax.div(tiles.whole[entry], tile),
+        end_tile=lax.div(end + (tile - 1), tile),
+    )

@@ -1,0 +1,131 @@
+"""What the Mosaic GPU kernels share: tiles of keys and values in SMEM, their loading by page, products and scores."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as plgpu
+
+from pallas_kernels.paged_attention.layout import WGMMA_ROWS
+from pallas_kernels.paged_attention.score import ScoreMod
+
+LOG2E = math.log2(math.e)
+LOWEST = -1e30  # far below any score, yet differences of two of them do not overflow
+WGMMA = plgpu.Layout.WGMMA
+SWIZZLE = 128  # bytes: 64 columns of 16 bits, so all that is swizzled is a multiple of 64 wide
+
+
+@dataclass(frozen=True)
+class Pages:
+    """How tiles of keys lie in the pool. A box, brought by one TMA copy, is a page or as much of one as fits a tile."""
+
+    page_size: int
+    tile: int
+    kv_heads: int
+
+    @property
+    def box(self) -> int:
+        return min(self.page_size, self.tile)
+
+    @property
+    def boxes(self) -> int:
+        """Of a tile."""
+        return self.tile // self.box
+
+    def view(self, pool: jax.Array) -> jax.Array:
+        """pool [layers, pages, 2, hkv, slots, d] -> [boxes, box, d]."""
+        return pool.reshape(-1, self.box, pool.shape[-1])
+
+    def copy_tile(
+        self, source: Any, held: Any, head: Any, first_box: Any, rings: tuple[Any, Any], full: tuple[Any, Any]
+    ) -> None:
+        """Start the copies of a tile. source: view() in GMEM. held(i): where the sequence's page i is in the pool.
+
+        first_box: of the tile, counted from token 0. rings: the tile's place in SMEM for keys and for values.
+        """
+        per_page = self.page_size // self.box
+        rows = []
+        for i in range(self.boxes):
+            box = first_box + i
+            page = lax.div(box, jnp.int32(per_page))
+            rows.append((held(page) * (2 * self.kv_heads) + head) * per_page + (box - page * per_page))
+        for kv, (ring, arrived) in enumerate(zip(rings, full, strict=True)):
+            for i, row in enumerate(rows):
+                at = row + kv * self.kv_heads * per_page
+                plgpu.copy_gmem_to_smem(source.at[at], ring.at[pl.ds(i * self.box, self.box)], arrived)
+
+
+def drain(barriers: tuple[Any, ...], done: jax.Array, slots: int) -> None:
+    """Wait for all that is still to be read, of `done` uses of `slots` slots: a block must not end before."""
+
+    def wait(i: jax.Array, _: None) -> None:
+        for barrier in barriers:
+            plgpu.barrier_wait(barrier.at[lax.rem(i, jnp.int32(slots))])
+
+    lax.fori_loop(jnp.maximum(done - slots, 0), done, wait, None)
+
+
+def swizzled(shape: tuple[int, ...], dtype: Any) -> Any:
+    """SMEM [..., rows, columns] that TMA fills and a product reads."""
+    tiling = plgpu.TilingTransform((8, SWIZZLE // jnp.dtype(dtype).itemsize))  # type: ignore[abstract]
+    return plgpu.SMEM(shape, dtype, transforms=(tiling, plgpu.SwizzleTransform(SWIZZLE)))  # type: ignore[abstract]
+
+
+def accumulator(shape: tuple[int, ...]) -> Any:
+    """Of a product, in registers. GPU interpret mode cannot run one that starts from a value."""
+    rows, columns = shape
+    return plgpu.ACC((rows, columns), jnp.float32)
+
+
+def product(a: Any, b: Any, shape: tuple[int, ...]) -> jax.Array:
+    """a @ b in float32."""
+
+    def multiply(sums: Any) -> Any:
+        plgpu.wgmma(sums, a, b)
+        return sums[...]
+
+    made: jax.Array = pl.run_scoped(multiply, accumulator(shape))
+    return made
+
+
+def logit_unit(score: ScoreMod, alibi: bool) -> float:
+    """What a unit of logits() is in log2.
+
+    The factor stands behind the subtraction of the maximum, exp2((s - top) * unit): a product before a difference
+    would be contracted to a multiply-add in some loops and, for a mask between the two, not in others.
+    """
+    if alibi:
+        return 1.0
+    return LOG2E * (score.scale if score.soft_cap is None else score.soft_cap)
+
+
+def logits(s: jax.Array, score: ScoreMod, slope: jax.Array | None, distance: jax.Array) -> jax.Array:
+    """Of q.k. slope: ALiBi's in log2, for each element; distance: from key to query, int32."""
+    if score.soft_cap is not None:
+        s = jnp.tanh(s * (score.scale / score.soft_cap))
+    if slope is None:
+        return s
+    scale = score.scale if score.soft_cap is None else score.soft_cap
+    return s * (scale * LOG2E) - slope * distance.astype(jnp.float32)
+
+
+def clear_unseen(values: Any, first_key: Any, begin: Any, end: Any) -> None:
+    """Zero the rows of a tile of values outside of keys begin:end: they may hold NaN, and 0 times NaN is NaN."""
+    side = WGMMA_ROWS
+    for row in range(0, values.shape[0], side):  # in pieces, for want of registers
+        for column in range(0, values.shape[1], side):
+            piece = values.at[pl.ds(row, side), pl.ds(column, side)]
+            key = plgpu.broadcasted_iota(jnp.int32, (side, side), 0, layout=WGMMA) + (first_key + row)
+            held = plgpu.load(piece, layout=WGMMA)
+            piece[...] = jnp.where((key >= begin) & (key < end), held, jnp.zeros_like(held))
+    plgpu.commit_smem()
+
+
+def filled(shape: tuple[int, ...], value: float, layout: Any) -> jax.Array:
+    return plgpu.layout_cast(jnp.full(shape, value, jnp.float32), layout)
