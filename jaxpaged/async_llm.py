@@ -226,7 +226,7 @@ class AsyncLLM:
             self._in_flight[prepared.request_id] = _InFlight(prepared, stream)
             self.metrics.note_added(prepared)
         self._sequences += count
-        self._client.add([child for prepared in batch for child in prepared.children])
+        self._client.add([prepared.message for prepared in batch])
         return stream
 
     async def abort(self, request_id: str | Sequence[str]) -> None:

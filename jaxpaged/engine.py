@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from jaxpaged.config import EngineConfig
 from jaxpaged.errors import RequestError
 from jaxpaged.execution.collect import LogprobCollector, step_result
 from jaxpaged.execution.records import StepRecords
-from jaxpaged.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats
+from jaxpaged.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats, Sibling
 from jaxpaged.request import Request
 from jaxpaged.scheduling.commit import Committed
 from jaxpaged.scheduling.plan import StepPlan
@@ -91,14 +91,16 @@ class Engine:
         )
 
     def add(self, message: EngineRequest) -> None:
-        """Queue a request. Raises RequestError (a QueueFullError when the client may retry)."""
+        """Queue a request with its siblings, all or none. Raises RequestError (QueueFullError: try later)."""
         if self._asleep:
             raise RequestError("the engine sleeps; call wake_up() first.")
         request = self.make_request(message)
+        siblings = [self._sample(message, sibling) for sibling in message.siblings]
         if not self.has_work():
             self._last_progress = time.monotonic()  # having been idle is no delay
-        self.scheduler.add(request)
-        self._requests[request.request_id] = request
+        self.scheduler.add(request, siblings)
+        for sample in (request, *siblings):
+            self._requests[sample.request_id] = sample
 
     def abort(self, request_ids: Iterable[str]) -> None:
         """Drop requests, wherever they are; unknown ids are ignored. No output follows."""
@@ -187,6 +189,11 @@ class Engine:
         while self._in_flight:
             outputs += self._collect()
         return outputs
+
+    def _sample(self, message: EngineRequest, sibling: Sibling) -> Request:
+        """Its prompt, and what identifies that, come from the leader's Request."""
+        own = replace(message, request_id=sibling.request_id, params=sibling.params, prompt_embeds=None, siblings=())
+        return self.make_request(own)
 
     def _submit(self, plan: StepPlan) -> None:
         self.records.add(plan, time.monotonic())

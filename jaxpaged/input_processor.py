@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxpaged.config import EngineConfig
 from jaxpaged.errors import RequestError
-from jaxpaged.messages import EngineInfo, EngineRequest
+from jaxpaged.messages import EngineInfo, EngineRequest, Sibling
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.text.chat_template import ChatOptions, Message, render_chat
 from jaxpaged.text.front_end import FrontEnd
@@ -34,6 +34,11 @@ class PreparedRequest:
     params: SamplingParams
     children: tuple[EngineRequest, ...]
     arrival_time: float
+
+    @property
+    def message(self) -> EngineRequest:
+        """What the engine gets: the first child, which names its siblings."""
+        return self.children[0]
 
 
 class InputProcessor:
@@ -194,7 +199,8 @@ def _children(base: EngineRequest) -> tuple[EngineRequest, ...]:
             prompt_logprobs=params.prompt_logprobs if index == 0 else None,
         )
         children.append(replace(base, request_id=f"{index}_{base.request_id}", params=child_params))
-    return tuple(children)
+    siblings = tuple(Sibling(child.request_id, child.params) for child in children[1:])
+    return (replace(children[0], siblings=siblings), *children[1:])
 
 
 def _child_seed(seed: int, index: int) -> int:

@@ -11,8 +11,19 @@ from jaxpaged.sampling_params import SamplingParams
 
 
 @dataclass(slots=True)
+class Sibling:
+    """One more sample of the prompt of an EngineRequest; everything that is not here is the request's."""
+
+    request_id: str
+    params: SamplingParams
+
+
+@dataclass(slots=True)
 class EngineRequest:
-    """One sequence to generate, in token ids. `prompt_embeds` are float32 bytes of shape [prompt_len, hidden]."""
+    """One sequence to generate, in token ids, and the other samples of its prompt, which is computed once.
+
+    `prompt_embeds` are float32 bytes of shape [prompt_len, hidden].
+    """
 
     request_id: str
     prompt_token_ids: list[int]
@@ -22,6 +33,7 @@ class EngineRequest:
     priority: int = 0
     cache_salt: str | None = None
     prompt_embeds: bytes | None = None
+    siblings: tuple[Sibling, ...] = ()
 
 
 @dataclass(slots=True)

@@ -63,9 +63,17 @@ class Request:
     more_stop_ids: list[int] = field(default_factory=list)
     page_need: tuple[int, ...] = ()
     prompt_heads: bool = False
+    # Other samples of the same prompt, until this one, their leader, has it computed; they know their leader.
+    siblings: tuple[Request, ...] = ()
+    leader: Request | None = None
     # The parent of the first page, then the digests of the full pages of `tokens`; and how many a hit may use of these.
     page_digests: bytes = b""
     usable_pages: int = 0
+
+    @property
+    def num_samples(self) -> int:
+        """The rows that it will take: its own, and one for each sample that waits for its prompt."""
+        return 1 + len(self.siblings)
 
     @property
     def prompt_len(self) -> int:

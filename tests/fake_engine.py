@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from jaxpaged.config import EngineConfig
@@ -83,10 +83,15 @@ class FakeEngine:
         return cls(max_model_len=config.model.max_model_len or 256, max_num_seqs=config.scheduler.max_num_seqs)
 
     def add(self, request: EngineRequest) -> None:
-        if request.request_id in self._refuse:
-            raise RequestError(self._refuse[request.request_id])
+        for sample in (request, *request.siblings):
+            if sample.request_id in self._refuse:
+                raise RequestError(self._refuse[sample.request_id])
         if len(self._rows) >= self.info.max_num_seqs + self._max_queued:
             raise QueueFullError("The queue is full; try again later.")
+        for sample in (request, *request.siblings):
+            self._add(replace(request, request_id=sample.request_id, params=sample.params, siblings=()))
+
+    def _add(self, request: EngineRequest) -> None:
         self.requests.append(request)
         row = _Row(request, list(self._script(request)))
         row.events.append(("queued", time.monotonic()))

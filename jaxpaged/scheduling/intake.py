@@ -46,6 +46,12 @@ class Intake:
             raise RequestError(f"the prompt holds {tokens.min()}, which is no token id.", "prompt")
         self._rank_and_limit(request, tokens)
 
+    def accept_siblings(self, leader: Request, siblings: Sequence[Request]) -> None:
+        """The same for samples of an accepted request's prompt; they stay with it until it has that computed."""
+        for sibling in siblings:
+            self.accept_fork(leader, sibling, leader.tokens, leader.page_digests)
+        lead(leader, siblings)
+
     def accept_fork(self, parent: Request, child: Request, tokens: IntArray, page_digests: bytes) -> None:
         """The same for a child that continues its parent's tokens; what the parent hashed is not hashed again."""
         child.prompt_token_ids = parent.prompt_token_ids
@@ -105,6 +111,13 @@ class Intake:
                     "shorten the prompt or give the KV cache more memory.",
                     "max_tokens",
                 )
+
+
+def lead(leader: Request, siblings: Sequence[Request]) -> None:
+    """Let the siblings wait for the leader's prompt."""
+    leader.leader, leader.siblings = None, tuple(siblings)
+    for sibling in siblings:
+        sibling.leader = leader
 
 
 def _stop_ids(request: Request) -> list[int]:

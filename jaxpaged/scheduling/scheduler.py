@@ -19,13 +19,13 @@ from jaxpaged.config import SchedulerConfig
 from jaxpaged.errors import InvariantError, RequestError
 from jaxpaged.kv.spec import CacheGroup
 from jaxpaged.request import Request
-from jaxpaged.scheduling.admission import admit, find_hits
+from jaxpaged.scheduling.admission import admit, find_hits, share_out
 from jaxpaged.scheduling.assemble import Flight, assemble
 from jaxpaged.scheduling.cache_groups import geometries
 from jaxpaged.scheduling.commit import Committed, commit_shard
-from jaxpaged.scheduling.intake import Intake
+from jaxpaged.scheduling.intake import Intake, lead
 from jaxpaged.scheduling.plan import StepPlan, StepResult
-from jaxpaged.scheduling.prefix_cache import PrefixHasher, PrefixHit
+from jaxpaged.scheduling.prefix_cache import PrefixHasher
 from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.running import StepDraft, draft_running, grow
 from jaxpaged.scheduling.shard import Shard
@@ -79,12 +79,16 @@ class Scheduler:
 
     # --- requests ---
 
-    def add(self, request: Request) -> None:
-        """Queue a request. Raises RequestError when it could never run, QueueFullError when the queue is full."""
-        if request.request_id in self.requests:
-            raise RequestError(f"a request with id {request.request_id!r} is running already.", "request_id")
+    def add(self, request: Request, siblings: Sequence[Request] = ()) -> None:
+        """Queue a request. Its siblings, other samples of the same prompt, are forked from it when that is computed.
+
+        Raises RequestError when it could never run, QueueFullError when the queue is full; nothing is queued then.
+        """
+        self._check_new(request)
         self.queue.check_room()  # before any hashing: refusing must be cheap
         self._intake.accept(request)
+        if siblings:
+            self._add_siblings(request, siblings)
         self._enqueue(request)
 
     def fork(self, parent_id: str, child: Request) -> None:
@@ -93,8 +97,7 @@ class Scheduler:
         The child's salt, adapter and content become the parent's. Without a free row it is queued like any other.
         """
         parent = self._live(parent_id)
-        if child.request_id in self.requests:
-            raise RequestError(f"a request with id {child.request_id!r} is running already.", "request_id")
+        self._check_new(child)
         shard = self.shards[parent.shard]
         if parent.row:
             self._intake.accept_fork(parent, child, shard.rows.tokens(parent.row), shard.rows.page_digests(parent.row))
@@ -104,7 +107,7 @@ class Scheduler:
             self.requests[child.request_id] = child
             child.shard = parent.shard
             child.events.append(("queued", self._clock()))
-            shard.fork(parent.row, child, self._clock())
+            shard.fork(parent.row, child, int(shard.rows.computed[parent.row]), self._clock())
         else:
             self.queue.check_room()
             self._enqueue(child)
@@ -120,8 +123,13 @@ class Scheduler:
             return
         if request.row:
             self.shards[request.shard].vacate(np.array([request.row], np.intp))
+        elif request.leader is not None:
+            self.shards[request.leader.shard].leave_leader(request)
         else:
             self.queue.remove(request)
+        if request.siblings:
+            self._enqueue_family(request.siblings)
+            request.siblings = ()
         request.finish_reason, request.stop_reason = reason, stop_reason
         request.events.append(("finished", self._clock()))
 
@@ -156,6 +164,10 @@ class Scheduler:
             for shard in self.shards:
                 shard.sample_page_use()
         self._flights.append(StepFlight(self._step, flights))
+        for shard in self.shards:
+            if shard.leaders:
+                for family in shard.fork_siblings(now):
+                    self._enqueue_family(family)
         self._tokens_last_step = sum(int(plan.counts.sum()) for plan in plans)
         return StepPlan(self._step, plans)
 
@@ -205,7 +217,7 @@ class Scheduler:
         use = [pages.num_held / (pages.num_pages - 1) for shard in self.shards for pages in shard.allocators]
         return SchedulerStats(
             num_running=sum(shard.num_running for shard in self.shards),
-            num_waiting=len(self.queue),
+            num_waiting=len(self.requests) - sum(shard.num_running for shard in self.shards),
             kv_cache_usage=max(use),
             prefix_cache_queries=sum(shard.stats.prefix_queries for shard in self.shards),
             prefix_cache_hits=sum(shard.stats.prefix_hits for shard in self.shards),
@@ -224,8 +236,12 @@ class Scheduler:
         for shard in self.shards:
             shard.check()
         running = [request for shard in self.shards for request in shard.rows.requests.tolist() if request is not None]
-        if {id(request) for request in (*running, *self.queue)} != {id(request) for request in self.requests.values()}:
+        found = [*running, *self.queue]
+        found += [sibling for leader in found for sibling in leader.siblings]
+        if sorted(map(id, found)) != sorted(map(id, self.requests.values())):
             raise InvariantError("the request table differs from the queue and the rows")
+        if any(sibling.leader is not leader for leader in found for sibling in leader.siblings):
+            raise InvariantError("a sibling does not know its leader")
 
     # --- inside ---
 
@@ -233,6 +249,25 @@ class Scheduler:
         if request_id not in self.requests:
             raise RequestError(f"no live request has the id {request_id!r}.", "request_id")
         return self.requests[request_id]
+
+    def _check_new(self, request: Request) -> None:
+        if request.request_id in self.requests:
+            raise RequestError(f"a request with id {request.request_id!r} is running already.", "request_id")
+
+    def _add_siblings(self, leader: Request, siblings: Sequence[Request]) -> None:
+        for sibling in siblings:
+            self._check_new(sibling)
+        self._intake.accept_siblings(leader, siblings)
+        now = self._clock()
+        for sibling in siblings:
+            sibling.events.append(("queued", now))
+            self.requests[sibling.request_id] = sibling
+
+    def _enqueue_family(self, siblings: Sequence[Request]) -> None:
+        """Queue siblings that have lost their leader, or found no row beside it, behind the first of them."""
+        leader, *others = siblings
+        lead(leader, others)
+        self.queue.add(leader)
 
     def _enqueue(self, request: Request) -> None:
         self.queue.add(request)
@@ -253,37 +288,18 @@ class Scheduler:
 
     def _most_admissions(self, drafts: list[StepDraft]) -> int:
         return sum(
-            len(shard.rows.free)
-            for shard, draft in zip(self.shards, drafts, strict=True)
-            if draft.budget and draft.heads
+            shard.num_free for shard, draft in zip(self.shards, drafts, strict=True) if draft.budget and draft.heads
         )
 
     def _admit_block(self, block: list[Request], drafts: list[StepDraft], now: float) -> int:
         """Returns how many of the block have started; a shard starts those that it is given in their order."""
         hits = [find_hits(shard, block) for shard in self.shards]
         started: list[Request] = []
-        for shard, draft, chosen in zip(self.shards, drafts, self._share_out(hits), strict=True):
+        for shard, draft, chosen in zip(
+            self.shards, drafts, share_out(self.shards, block, hits, self.config.max_num_seqs), strict=True
+        ):
             requests = [block[index] for index in chosen]
             taken = admit(shard, draft, requests, [hits[shard.index][index] for index in chosen], now)
             started += requests[:taken]
         self.queue.remove_all(started)
         return len(started)
-
-    def _share_out(self, hits: list[list[PrefixHit]]) -> list[list[int]]:
-        """Which requests of a block each shard is offered.
-
-        The longest cached prefix wins, then the fewest requests; but no shard runs far ahead of the emptiest one.
-        """
-        if len(hits) == 1:
-            return [list(range(len(hits[0])))]
-        loads = [len(shard.rows) for shard in self.shards]
-        chosen: list[list[int]] = [[] for _ in hits]
-        for index, lines in enumerate(zip(*hits, strict=True)):
-            most = min(min(loads) + max(self.config.max_num_seqs // 4, 1), self.config.max_num_seqs)
-            roomy = [shard for shard, load in enumerate(loads) if load < most]
-            if not roomy:
-                break
-            best = min(roomy, key=lambda shard: (-lines[shard].num_pages, loads[shard]))
-            loads[best] += 1
-            chosen[best].append(index)
-        return chosen

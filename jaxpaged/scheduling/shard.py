@@ -17,7 +17,10 @@ from jaxpaged.scheduling.stats import ShardStats
 
 
 class Shard:
-    """Owner of rows and pages. `hasher` is None when prefix caching is off; `guesses` are drafts by row."""
+    """Owner of rows and pages. `hasher` is None when prefix caching is off; `guesses` are drafts by row.
+
+    `leaders` are the requests, by row, whose siblings wait for their prompt.
+    """
 
     def __init__(
         self,
@@ -35,12 +38,23 @@ class Shard:
         self.prefix = PrefixCache(self.allocators, self.geometry)
         self.hasher = hasher
         self.guesses: dict[int, IntArray] = {}
+        self.leaders: dict[int, Request] = {}
         self.forked_rows: list[int] = []  # occupied without a plan having admitted them yet
         self.stats = ShardStats()
 
     @property
     def num_running(self) -> int:
         return len(self.rows)
+
+    @property
+    def num_promised(self) -> int:
+        """Rows that siblings of running leaders will take."""
+        return sum(len(leader.siblings) for leader in self.leaders.values())
+
+    @property
+    def num_free(self) -> int:
+        """Rows that waiting requests may take."""
+        return max(len(self.rows.free) - self.num_promised, 0)
 
     def vacate(self, rows: RowArray) -> None:
         """Release the rows and all their pages. Results of plans in flight for them will be dropped."""
@@ -51,9 +65,10 @@ class Shard:
             allocator.release(entries[entries != 0][::-1])
             table[rows, :used] = 0
         self.rows.vacate(rows)
-        if self.guesses or self.forked_rows:
+        if self.guesses or self.forked_rows or self.leaders:
             for row in rows.tolist():
                 self.guesses.pop(row, None)
+                self.leaders.pop(row, None)
                 if row in self.forked_rows:
                     self.forked_rows.remove(row)
 
@@ -80,9 +95,12 @@ class Shard:
         """Whether a free row can share the pages of `row`."""
         return bool(self.rows.free) and self.sees_all(row)
 
-    def fork(self, parent: int, child: Request, now: float) -> None:
-        """Start the child, whose tokens are those of the row `parent`, on shared pages. Needs can_fork(parent)."""
-        rows, computed = self.rows, int(self.rows.computed[parent])
+    def fork(self, parent: int, child: Request, computed: int, now: float) -> None:
+        """Start the child on the pages of the row `parent`, whose first `computed` tokens are the child's too.
+
+        Needs a free row, and in `parent` every page that the child's next token sees.
+        """
+        rows = self.rows
         row = int(rows.occupy([child], np.array([computed], np.int32), self.index, now)[0])
         rows.published[row] = rows.published[parent]
         end = -(-computed // self.page_size)
@@ -93,6 +111,35 @@ class Shard:
             rows.tables[group][row, first:end] = shared
             rows.first_page[group][row], rows.end_page[group][row] = first, end
         self.forked_rows.append(row)
+
+    def leave_leader(self, sibling: Request) -> None:
+        """Forget a sibling that waits for the prompt of a leader, running here or not."""
+        leader, sibling.leader = sibling.leader, None
+        if leader is not None:
+            leader.siblings = tuple(other for other in leader.siblings if other is not sibling)
+            if not leader.siblings:
+                self.leaders.pop(leader.row, None)
+
+    def fork_siblings(self, now: float) -> list[list[Request]]:
+        """Fork the siblings of the leaders whose prompts are computed when the plans given out so far are.
+
+        A sibling computes the last token of the prompt again, for logits of its own. Called when a plan has been
+        assembled: the leader still holds every page that the token sees, and may be gone when the plan is committed.
+        Returns the families for which there was no row.
+        """
+        left = []
+        for row, leader in list(self.leaders.items()):
+            if self.rows.planned_computed[row] < leader.prompt_len:
+                continue
+            siblings, room = leader.siblings, len(self.rows.free)
+            leader.siblings = ()
+            del self.leaders[row]
+            for sibling in siblings[:room]:
+                sibling.leader = None
+                self.fork(row, sibling, leader.prompt_len - 1, now)
+            if siblings[room:]:
+                left.append(list(siblings[room:]))
+        return left
 
     def hold(self, name: str, row: int) -> None:
         """Keep the full pages of a row alive under a name."""
@@ -149,6 +196,12 @@ class Shard:
             or (rows.planned_tokens[active] < rows.num_tokens[active]).any(),
             "more is computed than known": (rows.computed[active] > rows.num_tokens[active]).any(),
             "a request is longer than its limit": (rows.num_tokens[active] >= rows.limit[active]).any(),
+            "siblings wait for no prompt": any(
+                rows.request(row) is not leader
+                or not leader.siblings
+                or rows.planned_computed[row] >= leader.prompt_len
+                for row, leader in self.leaders.items()
+            ),
             "more pages are hashed than known": (rows.hashed > rows.num_tokens // self.page_size).any(),
         }
         wrong = [problem for problem, found in problems.items() if found]

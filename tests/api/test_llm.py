@@ -72,7 +72,7 @@ def test_requests_that_fail_leave_the_others_alone() -> None:
     outputs = llm(engine).generate(PROMPTS[:2], SamplingParams(max_tokens=3), use_tqdm=False)
     assert [output.error for output in outputs] == [None, "not finite"]
     assert [output.outputs[0].finish_reason for output in outputs] == ["length", "error"]
-    engine = FakeEngine(refuse={"1_1": "too large"})
+    engine = FakeEngine(refuse={"0_1": "too large"})
     outputs = llm(engine).generate(PROMPTS[:2], SamplingParams(n=2, max_tokens=3), use_tqdm=False)
     assert [output.error for output in outputs] == [None, "too large"]
     assert engine.aborted == ["0_1", "1_1"]

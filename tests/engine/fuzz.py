@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 import tests.conftest  # noqa: F401 - strict JAX, as in the tests
 from jaxpaged.engine import Engine
-from jaxpaged.messages import EngineRequest
+from jaxpaged.messages import EngineRequest, Sibling
 from jaxpaged.sampling_params import SamplingParams
 from tests.engine import tiny
 from tests.engine.drive import Answer, Answers, assert_idle
@@ -67,15 +68,18 @@ def random_request(rng: Rng, name: str) -> EngineRequest:
     embeds = None
     if rng.random() < 0.05:
         embeds = rng.standard_normal((len(prompt), tiny.LLAMA["hidden_size"])).astype(np.float32).tobytes()
+    params = SamplingParams(max_tokens=int(rng.integers(4, 40)), **random_params(rng))
+    others = int(rng.integers(1, 11)) if rng.random() < 0.1 else 0
     return EngineRequest(
         name,
         prompt,
-        SamplingParams(max_tokens=int(rng.integers(4, 40)), **random_params(rng)),
+        params,
         arrival=float(rng.uniform()),
         eos_token_ids=(EOS,),
         priority=int(rng.integers(0, 3)),
         cache_salt="salt" if rng.random() < 0.1 else None,
         prompt_embeds=embeds,
+        siblings=tuple(Sibling(f"{name}.{i}", replace(params, prompt_logprobs=None)) for i in range(others)),
     )
 
 
@@ -90,7 +94,7 @@ def fuzz(engine: Engine, count: int, seed: int = 0) -> tuple[Answers, int]:
             if waiting:
                 request = waiting.pop()
                 engine.add(request)
-                answers[request.request_id] = Answer()
+                answers |= {sample.request_id: Answer() for sample in (request, *request.siblings)}
         live = list(engine.scheduler.requests)
         if live and rng.random() < 0.05:
             victim = live[rng.integers(len(live))]
@@ -118,6 +122,7 @@ def main(directory: Path, count: int) -> dict[str, Any]:
         "compiles": stats.compiles_after_ready,
         "reasons": Counter(answer.reason for answer in answers.values()),
         "aborted": aborted,
+        "samples": sum("." in name for name in answers),
         "preemptions": stats.num_preemptions,
         "prefix_hits": stats.prefix_cache_hits,
         "variants": sorted({record.variant for record in engine.records.records}),

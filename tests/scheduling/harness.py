@@ -89,20 +89,37 @@ class Harness:
 
     def add(
         self, prompt: Sequence[int], max_tokens: int | None = 8, *, priority: int = 0, salt: str | None = None,
-        adapter: str | None = None, variant: int = 0, eos: tuple[int, ...] = (), arrival: float = 0.0, **params: object,
+        adapter: str | None = None, variant: int = 0, eos: tuple[int, ...] = (), arrival: float = 0.0, samples: int = 1,
+        **params: object,
     ) -> Tracked:  # fmt: skip
-        request = Request(
-            f"r{self.count}",
-            list(prompt),
-            SamplingParams(max_tokens=max_tokens, **params),  # type: ignore[arg-type]
-            eos_token_ids=eos,
-            arrival=arrival,
-            priority=priority,
-            cache_salt=salt,
-            adapter=adapter,
-            variant=variant,
-        )
-        return self._track(request, list(prompt), hash((salt, adapter)), lambda: self.scheduler.add(request))
+        """The first of `samples` samples of a prompt; each of the others, tracked after it, ends a token sooner."""
+        least = max(params.get("min_tokens", 0), 1)  # type: ignore[call-overload]
+        requests = [
+            Request(
+                f"r{self.count + index}",
+                list(prompt),
+                SamplingParams(max_tokens=max_tokens and max(max_tokens - index, least), **params),  # type: ignore[arg-type]
+                eos_token_ids=eos,
+                arrival=arrival,
+                priority=priority,
+                cache_salt=salt,
+                adapter=adapter,
+                variant=variant,
+            )
+            for index in range(samples)
+        ]
+        for sibling in requests[1:]:
+            sibling.params.prompt_logprobs = None
+        secret = hash((salt, adapter))
+        first = self._track(requests[0], list(prompt), secret, lambda: self.scheduler.add(requests[0], requests[1:]))
+        for sibling in requests[1:]:
+            self._track(sibling, list(prompt), secret, lambda: None)
+        return first
+
+    def samples_of(self, first: Tracked, count: int) -> list[Tracked]:
+        """All that were added with `first`."""
+        number = int(first.request.request_id[1:])
+        return [self.tracked[f"r{number + index}"] for index in range(count)]
 
     def fork(self, parent: Tracked, max_tokens: int, variant: int = 0) -> Tracked:
         request = Request(f"r{self.count}", [], SamplingParams(max_tokens=max_tokens), variant=variant)

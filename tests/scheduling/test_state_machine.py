@@ -51,6 +51,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         ignore_eos=st.booleans(),
         prompt_logprobs=st.sampled_from([None, None, None, 0]),
         variant=st.sampled_from([0, 1, 2]),
+        samples=st.sampled_from([1, 1, 2, 4, 6]),
         priority=st.integers(0, 2),
     )
     def add(self, prefix, cut, tail, max_tokens, min_tokens, stops, **rest) -> None:  # type: ignore[no-untyped-def]
