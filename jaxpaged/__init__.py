@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxpaged.async_llm import AsyncLLM
+    from jaxpaged.cached_prefix import CachedPrefix
     from jaxpaged.config import EngineConfig
     from jaxpaged.engine import Engine
     from jaxpaged.errors import ConfigError, EngineDeadError, JaxPagedError, RequestError
@@ -20,6 +21,7 @@ __all__ = [
     "LLM",
     "AsyncLLM",
     "BeamSearchParams",
+    "CachedPrefix",
     "CompletionOutput",
     "ConfigError",
     "EmbedsPrompt",
@@ -43,6 +45,7 @@ _HOMES = {
     "LLM": "jaxpaged.llm",
     "AsyncLLM": "jaxpaged.async_llm",
     "BeamSearchParams": "jaxpaged.sampling_params",
+    "CachedPrefix": "jaxpaged.cached_prefix",
     "CompletionOutput": "jaxpaged.outputs",
     "ConfigError": "jaxpaged.errors",
     "EmbedsPrompt": "jaxpaged.text.prompts",

@@ -156,6 +156,17 @@ class Engine:
         """Waste and sharing of KV pages, averaged over the steps so far."""
         return self.scheduler.kv_stats()
 
+    def pin_prefix(self, name: str, message: EngineRequest) -> int:
+        """Keep the full pages of a prompt that has just been computed; returns how many tokens they hold.
+
+        Raises RequestError: see Scheduler.pin.
+        """
+        return self.scheduler.pin(name, self.make_request(message))
+
+    def unpin_prefix(self, name: str) -> None:
+        """Let a pinned prefix go; unknown names are ignored."""
+        self.scheduler.unpin(name)
+
     def reset_prefix_cache(self) -> bool:
         """Forget every cached prefix."""
         self.scheduler.reset_prefix_cache()

@@ -10,10 +10,11 @@ from dataclasses import replace
 from inspect import signature
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, cast
 
 import jax
 
+from jaxpaged.cached_prefix import CachedPrefix
 from jaxpaged.config import (
     MAX_LOGPROBS_DEFAULT,
     CacheConfig,
@@ -258,6 +259,24 @@ class LLM:
         """A snapshot of the engine's counters and gauges, under vLLM's names."""
         return metric_snapshot(self.engine.stats(), self.engine.info.model)
 
+    def cache_prefix(self, prompt: PromptType | Sequence[Message]) -> CachedPrefix:
+        """Compute a prompt, or the beginning of a conversation, and keep its full pages until the handle is released.
+
+            with llm.cache_prefix({"prompt": SYSTEM_PROMPT, "cache_salt": "team"}) as prefix:
+                llm.generate(...)  # prompts with this beginning and salt skip prefix.num_tokens tokens
+
+        At most half the pool may be pinned; with data parallelism a prefix is pinned on one shard. What forgets the
+        prefix cache (reset_prefix_cache(), update_weights(), sleep()) releases it. Raises RequestError.
+        """
+        if not self.config.cache.enable_prefix_caching:
+            raise RequestError("Prefix caching is off; start with enable_prefix_caching=True.")
+        prepared = self._prepare_prefix(prompt)
+        (output,) = self._run([prepared], False)
+        if output.error is not None:
+            raise RequestError(f"The prefix could not be computed: {output.error}.", "prompt")
+        num_tokens = self.engine.pin_prefix(prepared.request_id, prepared.message)
+        return CachedPrefix(prepared.request_id, num_tokens, self.engine.unpin_prefix)
+
     def reset_prefix_cache(self) -> bool:
         """Forget cached prefixes; False while requests that are running hold some of them."""
         return self.engine.reset_prefix_cache()
@@ -300,6 +319,13 @@ class LLM:
 
     def __repr__(self) -> str:
         return f"LLM(model={self.engine.info.model!r})"
+
+    def _prepare_prefix(self, prompt: PromptType | Sequence[Message]) -> PreparedRequest:
+        params = _final_only(SamplingParams(temperature=0, max_tokens=1, detokenize=False))
+        if isinstance(prompt, Sequence) and prompt and isinstance(prompt[0], Mapping):
+            options = ChatOptions(add_generation_prompt=False)
+            return self._input.process_chat(self._next_id(), cast(Sequence[Message], prompt), params, options=options)
+        return self._input.process(self._next_id(), cast(PromptType, prompt), params)
 
     def _next_id(self) -> str:
         return str(next(self._request_ids))

@@ -69,6 +69,7 @@ class FakeEngine:
         self.aborted: list[str] = []
         self.calls: list[tuple[Any, ...]] = []  # the other methods that were called, with their arguments
         self.steps = 0
+        self.cached_tokens = 0  # what every request says that it took from the prefix cache
         self._script = script
         self._per_step = [tokens_per_step] if isinstance(tokens_per_step, int) else list(tokens_per_step)
         self._max_queued = max_queued
@@ -122,6 +123,13 @@ class FakeEngine:
     def kv_stats(self) -> KVStats:
         return KVStats(waste=0.0, saving=0.0, logical_pages=0.0, physical_pages=0.0, filled_tokens=0.0)
 
+    def pin_prefix(self, name: str, message: EngineRequest) -> int:
+        self.calls.append(("pin_prefix", name, message.cache_salt, tuple(message.prompt_token_ids)))
+        return len(message.prompt_token_ids)
+
+    def unpin_prefix(self, name: str) -> None:
+        self.calls.append(("unpin_prefix", name))
+
     def reset_prefix_cache(self) -> bool:
         self.calls.append(("reset_prefix_cache",))
         return not self._rows
@@ -147,6 +155,7 @@ class FakeEngine:
         if params.logprobs is not None:
             output.logprobs = [_logprobs(token, params.logprobs) for token in output.new_token_ids]
         if output.finish_reason is not None:
+            output.num_cached_tokens = self.cached_tokens
             del self._rows[request.request_id]
         return output
 

@@ -97,17 +97,21 @@ class Intake:
             limit = min(limit, request.prompt_len + request.params.max_tokens)
         if known >= limit:
             raise RequestError(f"{known} tokens are there already, and {limit} is the most there may be.", "max_tokens")
-        self._check_pages(request, limit)
+        self._check_pages(request, limit, [pages - 1 for pages in self._num_pages], "the pool has")
         return limit
 
-    def _check_pages(self, request: Request, limit: int) -> None:
+    def check_beside_pins(self, request: Request, room: Sequence[int]) -> None:
+        """Raise RequestError when an accepted request could never run in `room` pages per cache group."""
+        self._check_pages(request, int(request.row_words[LIMIT]), room, "beside pinned prefixes there are")
+
+    def _check_pages(self, request: Request, limit: int, room: Sequence[int], there_are: str) -> None:
         """The last token is never computed, so limit - 1 tokens need pages. Page 0 holds none."""
-        for geometry, pages in zip(self._geometry, self._num_pages, strict=True):
+        for geometry, pages in zip(self._geometry, room, strict=True):
             need = geometry.most_pages(limit - 1, self._config.max_num_batched_tokens)
-            if need > pages - 1:
+            if need > pages:
                 raise RequestError(
                     f"a prompt of {request.prompt_len} tokens and an answer of up to {limit - request.prompt_len} need "
-                    f"{need} KV pages of {geometry.page_size} tokens, and the pool has {pages - 1}; lower max_tokens, "
+                    f"{need} KV pages of {geometry.page_size} tokens, and {there_are} {pages}; lower max_tokens, "
                     "shorten the prompt or give the KV cache more memory.",
                     "max_tokens",
                 )

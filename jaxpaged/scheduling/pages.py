@@ -136,6 +136,10 @@ class PageAllocator:
     def release_hold(self, name: str) -> None:
         self.release(self._holds.pop(name).pages)
 
+    def pinned(self) -> IntArray:
+        """The pages that are held by name, without repetitions."""
+        return np.unique(np.concatenate([NO_INTS, *[hold.pages for hold in self._holds.values()]]))
+
     # --- content known to the prefix cache ---
 
     def find(self, digests: Digests) -> IntArray:

@@ -24,6 +24,7 @@ from jaxpaged.scheduling.assemble import Flight, assemble
 from jaxpaged.scheduling.cache_groups import geometries
 from jaxpaged.scheduling.commit import Committed, commit_shard
 from jaxpaged.scheduling.intake import Intake, lead
+from jaxpaged.scheduling.pins import Pins
 from jaxpaged.scheduling.plan import StepPlan, StepResult
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
 from jaxpaged.scheduling.rows import Rows
@@ -71,6 +72,7 @@ class Scheduler:
         rows = [Rows(config.max_num_seqs, max_model_len, page_size, len(groups)) for _ in range(data_shards)]
         self.shards = tuple(Shard(index, rows[index], geometry, num_pages, self.hasher) for index in range(data_shards))
         self._intake = Intake(config, geometry, tuple(num_pages), max_model_len, self.hasher)
+        self._pins = Pins(self.shards, self._intake, self.hasher)
         self._flights: deque[StepFlight] = deque()
         self._holds: dict[str, int] = {}  # name -> shard
         self._clock = clock
@@ -87,6 +89,7 @@ class Scheduler:
         self._check_new(request)
         self.queue.check_room()  # before any hashing: refusing must be cheap
         self._intake.accept(request)
+        self._pins.check_beside(request)
         if siblings:
             self._add_siblings(request, siblings)
         self._enqueue(request)
@@ -103,6 +106,7 @@ class Scheduler:
             self._intake.accept_fork(parent, child, shard.rows.tokens(parent.row), shard.rows.page_digests(parent.row))
         else:
             self._intake.accept_fork(parent, child, parent.tokens, parent.page_digests)
+        self._pins.check_beside(child)
         if parent.row and not child.prompt_heads and shard.can_fork(parent.row):
             self.requests[child.request_id] = child
             child.shard = parent.shard
@@ -189,15 +193,28 @@ class Scheduler:
     # --- prefix cache and holds ---
 
     def reset_prefix_cache(self) -> None:
-        """Forget every cached prefix, for changed weights too: digests made before never match later ones."""
+        """Forget every cached prefix, pinned ones too. Digests made before never match later ones."""
         if self.hasher is None:
             return
+        self._pins.release_all()
         self.hasher.weights_version += 1
         for shard in self.shards:
             shard.forget_prefixes()
         for request in self.requests.values():
             request.page_digests = b""
             self.hasher.prepare(request)
+
+    def pin(self, name: str, request: Request) -> int:
+        """Keep the full pages of a prompt that the prefix cache knows, until unpin(name) or reset_prefix_cache().
+
+        Returns how many tokens they hold. Raises RequestError, pinning nothing, when there is nothing to pin, when more
+        than half the pool would be pinned, and when a request that is queued or running could not end beside it.
+        """
+        return self._pins.add(name, request, self.requests.values())
+
+    def unpin(self, name: str) -> None:
+        """Let a pinned prefix go; unknown names are ignored."""
+        self._pins.release(name)
 
     def hold(self, name: str, request_id: str) -> None:
         """Keep the full pages of a running request alive, whatever becomes of it, until release_hold(name)."""
@@ -258,6 +275,8 @@ class Scheduler:
         for sibling in siblings:
             self._check_new(sibling)
         self._intake.accept_siblings(leader, siblings)
+        for sibling in siblings:
+            self._pins.check_beside(sibling)
         now = self._clock()
         for sibling in siblings:
             sibling.events.append(("queued", now))

@@ -11,7 +11,7 @@ from jaxpaged.request import Request
 from jaxpaged.scheduling.arrays import IntArray, RowArray
 from jaxpaged.scheduling.cache_groups import PageGeometry
 from jaxpaged.scheduling.pages import PageAllocator
-from jaxpaged.scheduling.prefix_cache import PrefixCache, PrefixHasher
+from jaxpaged.scheduling.prefix_cache import PrefixCache, PrefixHasher, PrefixHit
 from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.stats import ShardStats
 
@@ -146,6 +146,11 @@ class Shard:
         full = int(self.rows.computed[row]) // self.page_size
         for table, first, allocator in zip(self.rows.tables, self.rows.first_page, self.allocators, strict=True):
             allocator.hold(name, table[row, first[row] : max(full, first[row])])
+
+    def pin(self, name: str, hit: PrefixHit) -> None:
+        """Keep the pages of a cached prefix under a name."""
+        for allocator, pages in zip(self.allocators, hit.pages, strict=True):
+            allocator.hold(name, pages)
 
     def release_hold(self, name: str) -> None:
         for allocator in self.allocators:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jaxpaged.config import EngineConfig
+from jaxpaged.config import CacheConfig, EngineConfig
 from jaxpaged.errors import ConfigError, InvariantError, RequestError
 from jaxpaged.llm import LLM
 from jaxpaged.metric_snapshot import Gauge
@@ -179,6 +179,33 @@ def test_the_engine_is_reached() -> None:
         ("wake_up",),
     ]
     assert language_model.kv_stats().waste == 0.0
+
+
+def test_a_cached_prefix_is_computed_pinned_and_released() -> None:
+    engine = FakeEngine()
+    language_model = llm(engine)
+    with language_model.cache_prefix({"prompt": PROMPTS[1], "cache_salt": "team"}) as prefix:
+        tokens = tuple(hf_tokenizer().encode(PROMPTS[1]))
+        assert prefix.num_tokens == len(tokens)
+        assert [request.params.max_tokens for request in engine.requests] == [1]
+        assert engine.calls == [("pin_prefix", prefix.name, "team", tokens)]
+    assert engine.calls[1:] == [("unpin_prefix", prefix.name)]
+
+
+def test_the_beginning_of_a_conversation_can_be_cached() -> None:
+    engine = FakeEngine()
+    language_model, system = llm(engine), {"role": "system", "content": "be brief"}
+    prefix = language_model.cache_prefix([system])
+    language_model.chat([system, {"role": "user", "content": "hello"}], use_tqdm=False)
+    cached, asked = (request.prompt_token_ids for request in engine.requests)
+    assert asked[: prefix.num_tokens] == cached
+
+
+def test_a_prefix_that_cannot_be_cached() -> None:
+    with pytest.raises(RequestError, match="not finite"):
+        llm(FakeEngine(fail={"0": "not finite"})).cache_prefix("hello")
+    with pytest.raises(RequestError, match="enable_prefix_caching=True"):
+        llm(cache=CacheConfig(enable_prefix_caching=False)).cache_prefix("hello")
 
 
 @pytest.mark.parametrize(
