@@ -150,11 +150,16 @@ class Engine:
             tokens_last_step=now.tokens_last_step,
             last_step_age=time.monotonic() - self._last_progress if self.has_work() else 0.0,
             compiles_after_ready=self.compiles(),
+            kv=self.scheduler.kv_stats(),
         )
 
     def kv_stats(self) -> KVStats:
-        """Waste and sharing of KV pages, averaged over the steps so far."""
+        """Sharing and waste of KV pages, averaged over steps since start or reset_kv_stats()."""
         return self.scheduler.kv_stats()
+
+    def reset_kv_stats(self) -> None:
+        """Begin the averages of kv_stats() anew."""
+        self.scheduler.reset_kv_stats()
 
     def pin_prefix(self, name: str, message: EngineRequest) -> int:
         """Keep the full pages of a prompt that has just been computed; returns how many tokens they hold.

@@ -252,8 +252,12 @@ class LLM:
         return self._input.default_params()
 
     def kv_stats(self) -> KVStats:
-        """How full the page pool is."""
+        """What sharing saves and what is wasted of the KV pages, averaged since start or reset_kv_stats()."""
         return self.engine.kv_stats()
+
+    def reset_kv_stats(self) -> None:
+        """Begin the averages of kv_stats() anew."""
+        self.engine.reset_kv_stats()
 
     def get_metrics(self) -> list[Metric]:
         """A snapshot of the engine's counters and gauges, under vLLM's names."""

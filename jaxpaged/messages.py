@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.scheduling.stats import KVStats
 
 
 @dataclass(slots=True)
@@ -79,6 +80,7 @@ class EngineStats:
     tokens_last_step: int = 0
     last_step_age: float = 0.0
     compiles_after_ready: int = 0
+    kv: KVStats = field(default_factory=KVStats)
 
 
 @dataclass(frozen=True, slots=True)

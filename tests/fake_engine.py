@@ -118,10 +118,14 @@ class FakeEngine:
 
     def stats(self) -> EngineStats:
         running = min(len(self._rows), self.info.max_num_seqs)
-        return EngineStats(num_running=running, num_waiting=len(self._rows) - running, num_steps=self.steps)
+        waiting = len(self._rows) - running
+        return EngineStats(num_running=running, num_waiting=waiting, num_steps=self.steps, kv=self.kv_stats())
 
     def kv_stats(self) -> KVStats:
-        return KVStats(waste=0.0, saving=0.0, logical_pages=0.0, physical_pages=0.0, filled_tokens=0.0)
+        return KVStats(saving=0.5, waste=0.25, logical=12.0, physical=6.0)
+
+    def reset_kv_stats(self) -> None:
+        self.calls.append(("reset_kv_stats",))
 
     def pin_prefix(self, name: str, message: EngineRequest) -> int:
         self.calls.append(("pin_prefix", name, message.cache_salt, tuple(message.prompt_token_ids)))

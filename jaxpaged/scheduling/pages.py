@@ -52,6 +52,14 @@ class PageAllocator:
         return self.num_pages - 1 - self.available
 
     @property
+    def num_in_tables(self) -> int:
+        """Held pages, less those that nothing but names hold."""
+        if not self._holds:
+            return self.num_held
+        pages, times = np.unique(np.concatenate([hold.pages for hold in self._holds.values()]), return_counts=True)
+        return self.num_held - int((self.refs[pages] == times).sum())
+
+    @property
     def num_idle(self) -> int:
         return len(self._idle)
 

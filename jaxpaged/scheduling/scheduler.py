@@ -30,10 +30,10 @@ from jaxpaged.scheduling.prefix_cache import PrefixHasher
 from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.running import StepDraft, draft_running, grow
 from jaxpaged.scheduling.shard import Shard
-from jaxpaged.scheduling.stats import KVStats, SchedulerStats, kv_stats
+from jaxpaged.scheduling.stats import KVStats, PageUse, SchedulerStats, kv_stats
 from jaxpaged.scheduling.waiting import WaitingQueue
 
-SAMPLE_PAGES_EVERY = 8  # steps
+SAMPLE_PAGES_EVERY = 7  # steps; prime to page sizes, so that a last page is seen at every stage of being filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,8 @@ class Scheduler:
         self._holds: dict[str, int] = {}  # name -> shard
         self._clock = clock
         self._step = 0
+        self._next_sample = 0
+        self.sample_pages_every = SAMPLE_PAGES_EVERY
         self._tokens_last_step = 0
 
     # --- requests ---
@@ -164,7 +166,8 @@ class Scheduler:
             grow(shard, draft)
         plans, flights = zip(*map(assemble, self.shards, drafts), strict=True)
         self._step += 1
-        if self._step % SAMPLE_PAGES_EVERY == 1:
+        if self._step >= self._next_sample:
+            self._next_sample = self._step + self.sample_pages_every
             for shard in self.shards:
                 shard.sample_page_use()
         self._flights.append(StepFlight(self._step, flights))
@@ -244,8 +247,14 @@ class Scheduler:
         )
 
     def kv_stats(self) -> KVStats:
-        """Waste and sharing of pages, averaged over the steps so far."""
-        return kv_stats([shard.stats for shard in self.shards], self.shards[0].page_size)
+        """Sharing and waste of pages, averaged over every `sample_pages_every`-th step since reset_kv_stats()."""
+        return kv_stats([shard.page_use for shard in self.shards], self.shards[0].page_size)
+
+    def reset_kv_stats(self) -> None:
+        """Begin the averages of kv_stats() anew, with the next step."""
+        self._next_sample = 0
+        for shard in self.shards:
+            shard.page_use = PageUse()
 
     def check(self) -> None:
         """Audit every owner; raises InvariantError with what is wrong."""

@@ -13,7 +13,7 @@ from jaxpaged.scheduling.cache_groups import PageGeometry
 from jaxpaged.scheduling.pages import PageAllocator
 from jaxpaged.scheduling.prefix_cache import PrefixCache, PrefixHasher, PrefixHit
 from jaxpaged.scheduling.rows import Rows
-from jaxpaged.scheduling.stats import ShardStats
+from jaxpaged.scheduling.stats import PageUse, ShardStats, filled_slots
 
 
 class Shard:
@@ -41,6 +41,7 @@ class Shard:
         self.leaders: dict[int, Request] = {}
         self.forked_rows: list[int] = []  # occupied without a plan having admitted them yet
         self.stats = ShardStats()
+        self.page_use = PageUse()
 
     @property
     def num_running(self) -> int:
@@ -164,18 +165,29 @@ class Shard:
         self.rows.hashed[:] = 0
 
     def sample_page_use(self) -> None:
-        """Add the pages in use now, as the plans in flight will fill them, to the statistics."""
-        rows, stats = self.rows, self.stats
+        """Count the pages in use now, filled as they will be when the plans given out so far are done."""
+        use, rows = self.page_use, self.rows
         active = np.flatnonzero(rows.active)
-        tokens = int(rows.planned_computed[active].sum())
-        for first, end, allocator in zip(rows.first_page, rows.end_page, self.allocators, strict=True):
-            passed = int(first[active].sum())
-            logical = int(end[active].sum()) - passed
-            shared = max(logical - allocator.num_held, 0)
-            stats.logical_pages += logical
-            stats.physical_pages += allocator.num_held
-            stats.filled_tokens += tokens - (passed + shared) * self.page_size  # shared pages are full
-        stats.samples += 1
+        for group, allocator in enumerate(self.allocators):
+            first, end = rows.first_page[group][active], rows.end_page[group][active]
+            logical, physical = int((end - first).sum()), allocator.num_in_tables
+            use.logical += logical
+            use.physical += physical
+            if allocator.has_forks:
+                use.filled += self._filled(group, active)
+            else:  # what is shared are full pages
+                slots = int(rows.planned_computed[active].sum()) - int(first.sum()) * self.page_size
+                use.filled += slots - (logical - physical) * self.page_size
+        use.samples += 1
+
+    def _filled(self, group: int, active: RowArray) -> int:
+        """Slots of distinct pages, where rows may share a page that they have filled to different degrees."""
+        rows = self.rows
+        first, end = rows.first_page[group][active], rows.end_page[group][active]
+        entries = rows.table_index(active, first, end - first)
+        owners, columns = np.divmod(entries, rows.tables[group].shape[1])
+        fills = np.clip(rows.planned_computed[owners] - columns * self.page_size, 0, self.page_size)
+        return filled_slots(rows.tables[group].reshape(-1)[entries], fills)
 
     def check(self) -> None:
         """Raise InvariantError when rows, tables and pages disagree."""

@@ -9,6 +9,7 @@ from jaxpaged.errors import ConfigError, InvariantError, RequestError
 from jaxpaged.llm import LLM
 from jaxpaged.metric_snapshot import Gauge
 from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
+from jaxpaged.scheduling.stats import KVStats
 from jaxpaged.text.front_end import FrontEnd
 from jaxpaged.text.generation_config import GenerationConfig
 from jaxpaged.text.vocabulary import Vocabulary
@@ -172,13 +173,22 @@ def test_the_engine_is_reached() -> None:
     language_model.update_weights({"model.norm.weight": 0})
     language_model.sleep(level=2)
     language_model.wake_up()
+    language_model.reset_kv_stats()
     assert engine.calls == [
         ("reset_prefix_cache",),
         ("update_weights", "model.norm.weight"),
         ("sleep", 2),
         ("wake_up",),
+        ("reset_kv_stats",),
     ]
-    assert language_model.kv_stats().waste == 0.0
+    assert language_model.kv_stats() == KVStats(0.5, 0.25, 12.0, 6.0)
+    metrics = {metric.name: metric.value for metric in language_model.get_metrics()}
+    assert [metrics[f"jaxpaged:kv_{name}"] for name in ("saving", "waste", "logical_pages", "physical_pages")] == [
+        0.5,
+        0.25,
+        12.0,
+        6.0,
+    ]
 
 
 def test_a_cached_prefix_is_computed_pinned_and_released() -> None:
