@@ -21,6 +21,9 @@ def find_hits(shard: Shard, requests: Sequence[Request]) -> list[PrefixHit]:
     return shard.prefix.match(requests)
 
 
+_SIBLINGS = attrgetter("siblings")
+
+
 def share_out(
     shards: Sequence[Shard], block: list[Request], hits: list[list[PrefixHit]], max_num_seqs: int
 ) -> list[list[int]]:
@@ -49,13 +52,16 @@ def admit(shard: Shard, draft: StepDraft, requests: list[Request], hits: list[Pr
     Returns how many. A request starts when the pages for all its known tokens are available, so that it is not
     preempted before its first token; only those of its first chunk are allocated.
     """
-    alone = not any(map(attrgetter("siblings"), requests))
-    free = shard.num_free if alone else _first_with_rows(shard, requests)
+    families = any(map(_SIBLINGS, requests))
+    free = _first_with_rows(shard, requests) if families else shard.num_free
     requests, hits = requests[:free], hits[:free]
-    counts = _first_chunks(shard, draft, requests, hits) if requests else []
+    kept = _sibling_pages(shard, requests) if families and requests else None
+    counts = _first_chunks(shard, draft, requests, hits, kept) if requests else []
     taken = len(counts)
     if taken:
         _occupy(shard, draft, requests[:taken], hits[:taken], np.array(counts, np.int32), now)
+    if families:
+        shard.leaders |= {request.row: request for request in requests[:taken] if request.siblings}
     return taken
 
 
@@ -69,16 +75,21 @@ def _first_with_rows(shard: Shard, requests: list[Request]) -> int:
     return len(requests)
 
 
-def _first_chunks(shard: Shard, draft: StepDraft, requests: list[Request], hits: list[PrefixHit]) -> list[int]:
-    """The tokens that each of the first requests computes in this step, up to the first that does not fit."""
+def _first_chunks(
+    shard: Shard, draft: StepDraft, requests: list[Request], hits: list[PrefixHit], kept: IntArray | None
+) -> list[int]:
+    """The tokens that each of the first requests computes in this step, up to the first that does not fit.
+
+    `kept` [n, 1]: pages that each keeps for its siblings, in each group.
+    """
     needs = np.array([request.page_need for request in requests], np.int32)
     behind = [len(request.tokens) for request in requests]
     for index, hit in enumerate(hits):
         if hit.num_pages:
             needs[index] = _pages_beside(shard, draft, requests[index], hit)
             behind[index] -= hit.num_pages * shard.page_size
-    if any(request.siblings for request in requests):
-        needs += _sibling_pages(shard, requests)
+    if kept is not None:
+        needs += kept
     fits = (needs.cumsum(axis=0) <= _unreserved_pages(shard, draft)).all(axis=1)
     counts: list[int] = []
     for tokens, request in zip(behind[: len(fits) if fits.all() else int(fits.argmin())], requests, strict=False):
@@ -141,7 +152,6 @@ def _occupy(
     cached_pages = np.array([hit.num_pages for hit in hits], np.int32)
     cached = cached_pages * size
     taken = rows.occupy(requests, cached, shard.index, now)
-    shard.leaders |= {request.row: request for request in requests if request.siblings}
     if cached_pages.any():
         _share_cached(shard, taken, requests, hits)
     rows.published[taken] = cached_pages

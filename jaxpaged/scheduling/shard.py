@@ -50,12 +50,12 @@ class Shard:
     @property
     def num_promised(self) -> int:
         """Rows that siblings of running leaders will take."""
-        return sum(len(leader.siblings) for leader in self.leaders.values())
+        return sum([len(leader.siblings) for leader in self.leaders.values()])
 
     @property
     def num_free(self) -> int:
         """Rows that waiting requests may take."""
-        return max(len(self.rows.free) - self.num_promised, 0)
+        return max(len(self.rows.free) - self.num_promised, 0) if self.leaders else len(self.rows.free)
 
     def vacate(self, rows: RowArray) -> None:
         """Release the rows and all their pages. Results of plans in flight for them will be dropped."""
