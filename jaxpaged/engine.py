@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import jax
 from jax.sharding import Mesh
 
+from jaxpaged.beam_searches import BeamSearches, beam_params
 from jaxpaged.config import EngineConfig
 from jaxpaged.errors import RequestError
 from jaxpaged.execution.collect import LogprobCollector, step_result
@@ -66,9 +67,13 @@ class Engine:
     _in_flight: deque[tuple[StepPlan, Pending]] = field(default_factory=deque)
     _requests: dict[str, Request] = field(default_factory=dict)
     _late: list[EngineOutput] = field(default_factory=list)
+    _beams: BeamSearches = field(init=False)
     _logprobs: LogprobCollector = field(default_factory=LogprobCollector)
     _last_progress: float = field(default_factory=time.monotonic)
     _asleep: bool = False
+
+    def __post_init__(self) -> None:
+        self._beams = BeamSearches(self.scheduler)
 
     @classmethod
     def build(
@@ -94,17 +99,21 @@ class Engine:
         """Queue a request with its siblings, all or none. Raises RequestError (QueueFullError: try later)."""
         if self._asleep:
             raise RequestError("the engine sleeps; call wake_up() first.")
-        request = self.make_request(message)
-        siblings = [self._sample(message, sibling) for sibling in message.siblings]
+        made = message if message.beam is None else _beam_message(message)
+        request = self.make_request(made)
+        siblings = [self._sample(made, sibling) for sibling in made.siblings]
         if not self.has_work():
             self._last_progress = time.monotonic()  # having been idle is no delay
-        self.scheduler.add(request, siblings)
+        if message.beam is None:
+            self.scheduler.add(request, siblings)
+        else:
+            self._beams.add(message, [request, *siblings])
         for sample in (request, *siblings):
             self._requests[sample.request_id] = sample
 
     def abort(self, request_ids: Iterable[str]) -> None:
         """Drop requests, wherever they are; unknown ids are ignored. No output follows."""
-        gone = dict.fromkeys(request_ids)
+        gone = dict.fromkeys(one for request_id in request_ids for one in self._beams.group_of(request_id))
         for request_id in gone:
             if self._requests.pop(request_id, None) is not None:
                 self._logprobs.forget(request_id)
@@ -238,6 +247,14 @@ class Engine:
                 self._finish(outputs[start + position], request)
         for output in outputs:
             self._logprobs.attach(output)
+        return self._after_beams(outputs) if self._beams else outputs
+
+    def _after_beams(self, outputs: list[EngineOutput]) -> list[EngineOutput]:
+        """Let beam searches take what is theirs; what they answer ends requests that the scheduler has forgotten."""
+        outputs = self._beams.take(outputs)
+        for output in outputs:
+            if output.finish_reason is not None:
+                self._requests.pop(output.request_id, None)
         return outputs
 
     def _finish(self, output: EngineOutput, request: Request) -> None:
@@ -246,6 +263,13 @@ class Engine:
         if request.finish_reason == "error":
             output.error = "the model produced values that are not finite for this request"
         self._requests.pop(request.request_id, None)
+
+
+def _beam_message(message: EngineRequest) -> EngineRequest:
+    """The requests that are the beams of a search."""
+    params = beam_params(message)
+    siblings = tuple(replace(sibling, params=params) for sibling in message.siblings)
+    return replace(message, params=params, siblings=siblings)
 
 
 def _crash_file() -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from jaxpaged.scheduling.stats import KVStats
 
 
@@ -23,7 +23,8 @@ class Sibling:
 class EngineRequest:
     """One sequence to generate, in token ids, and the other samples of its prompt, which is computed once.
 
-    `prompt_embeds` are float32 bytes of shape [prompt_len, hidden].
+    With `beam` they are the answers of a beam search instead, the best first; of `params` only max_tokens, ignore_eos
+    and logprobs count then. `prompt_embeds` are float32 bytes of shape [prompt_len, hidden].
     """
 
     request_id: str
@@ -35,6 +36,7 @@ class EngineRequest:
     cache_salt: str | None = None
     prompt_embeds: bytes | None = None
     siblings: tuple[Sibling, ...] = ()
+    beam: BeamSearchParams | None = None
 
 
 @dataclass(slots=True)

@@ -18,7 +18,8 @@ import numpy as np
 from jaxpaged.config import SchedulerConfig
 from jaxpaged.errors import InvariantError, RequestError
 from jaxpaged.kv.spec import CacheGroup
-from jaxpaged.request import Request
+from jaxpaged.request import BeamGroup, Request
+from jaxpaged.scheduling import beams
 from jaxpaged.scheduling.admission import admit, find_hits, share_out
 from jaxpaged.scheduling.assemble import Flight, assemble
 from jaxpaged.scheduling.cache_groups import geometries
@@ -96,6 +97,26 @@ class Scheduler:
             self._add_siblings(request, siblings)
         self._enqueue(request)
 
+    def add_beams(self, requests: Sequence[Request]) -> None:
+        """Queue the beams of one search over a prompt, given for each alike; the first computes it for all.
+
+        When beams_sampled(), choose_beams() must follow or the group be ended. Errors as of add().
+        """
+        leader, *others = requests
+        group = BeamGroup(list(requests), leader.prompt_len)
+        self._intake.check_beams(group)
+        for request in requests:
+            request.beams = group
+        self.add(leader, others)
+
+    def beams_sampled(self, group: BeamGroup) -> bool:
+        """Whether the next token of every beam has been sampled: they wait for choose_beams()."""
+        return beams.is_sampled(self.shards[group.members[0].shard], group)
+
+    def choose_beams(self, group: BeamGroup, choices: Sequence[tuple[int, int]]) -> None:
+        """Continue with these beams: (index of a present one, its next token) for each member of the group."""
+        beams.choose(self.shards[group.members[0].shard], group, choices, self._clock())
+
     def fork(self, parent_id: str, child: Request) -> None:
         """Start `child` as a copy of a live request: same tokens so far, shared pages where the parent is running.
 
@@ -123,10 +144,18 @@ class Scheduler:
         self.finish(request_id, "abort")
 
     def finish(self, request_id: str, reason: str, stop_reason: int | str | None = None) -> None:
-        """End a request for a reason that the scheduler cannot see, as a stop string. Unknown ids are ignored."""
-        request = self.requests.pop(request_id, None)
-        if request is None:
-            return
+        """End a request for a reason that the scheduler cannot see, as a stop string. Unknown ids are ignored.
+
+        A beam takes the other beams with it.
+        """
+        request = self.requests.get(request_id)
+        ending = [] if request is None else [request] if request.beams is None else request.beams.members
+        for one in sorted(ending, key=lambda one: one.leader is None):  # no leader loses its siblings on the way
+            if one.request_id in self.requests:
+                self._end(one, reason, stop_reason)
+
+    def _end(self, request: Request, reason: str, stop_reason: int | str | None) -> None:
+        del self.requests[request.request_id]
         if request.row:
             self.shards[request.shard].vacate(np.array([request.row], np.intp))
         elif request.leader is not None:
@@ -304,7 +333,8 @@ class Scheduler:
 
     def _put_back(self, requests: list[Request]) -> None:
         for request in requests:
-            self._intake.set_back(request, request.tokens)
+            for waiting in (request, *(request.siblings if request.beams is not None else ())):
+                self._intake.set_back(waiting, waiting.tokens)
             self.queue.add(request)
 
     def _admit(self, drafts: list[StepDraft], now: float) -> None:

@@ -93,8 +93,8 @@ class Shard:
         )
 
     def can_fork(self, row: int) -> bool:
-        """Whether a free row can share the pages of `row`."""
-        return bool(self.rows.free) and self.sees_all(row)
+        """Whether a free row, promised to nobody, can share the pages of `row`."""
+        return self.num_free > 0 and self.sees_all(row)
 
     def fork(self, parent: int, child: Request, computed: int, now: float) -> None:
         """Start the child on the pages of the row `parent`, whose first `computed` tokens are the child's too.
@@ -124,20 +124,21 @@ class Shard:
     def fork_siblings(self, now: float) -> list[list[Request]]:
         """Fork the siblings of the leaders whose prompts are computed when the plans given out so far are.
 
-        A sibling computes the last token of the prompt again, for logits of its own. Called when a plan has been
+        A sibling computes the last token of the prompt again, for logits of its own; a beam that has been preempted
+        computes the tokens in which it differs from the first one. Called when a plan has been
         assembled: the leader still holds every page that the token sees, and may be gone when the plan is committed.
         Returns the families for which there was no row.
         """
         left = []
         for row, leader in list(self.leaders.items()):
-            if self.rows.planned_computed[row] < leader.prompt_len:
+            if self.rows.planned_computed[row] <= leader.num_shared:
                 continue
             siblings, room = leader.siblings, len(self.rows.free)
             leader.siblings = ()
             del self.leaders[row]
             for sibling in siblings[:room]:
                 sibling.leader = None
-                self.fork(row, sibling, leader.prompt_len - 1, now)
+                self.fork(row, sibling, leader.num_shared, now)
             if siblings[room:]:
                 left.append(list(siblings[room:]))
         return left
@@ -214,9 +215,7 @@ class Shard:
             "more is computed than known": (rows.computed[active] > rows.num_tokens[active]).any(),
             "a request is longer than its limit": (rows.num_tokens[active] >= rows.limit[active]).any(),
             "siblings wait for no prompt": any(
-                rows.request(row) is not leader
-                or not leader.siblings
-                or rows.planned_computed[row] >= leader.prompt_len
+                rows.request(row) is not leader or not leader.siblings or rows.planned_computed[row] > leader.num_shared
                 for row, leader in self.leaders.items()
             ),
             "more pages are hashed than known": (rows.hashed > rows.num_tokens // self.page_size).any(),
