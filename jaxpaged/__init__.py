@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxpaged.async_llm import AsyncLLM
+    from jaxpaged.beam_output import BeamSearchOutput, BeamSearchSequence
     from jaxpaged.cached_prefix import CachedPrefix
     from jaxpaged.config import EngineConfig
     from jaxpaged.engine import Engine
@@ -20,7 +21,9 @@ __version__ = "0.1.0"
 __all__ = [
     "LLM",
     "AsyncLLM",
+    "BeamSearchOutput",
     "BeamSearchParams",
+    "BeamSearchSequence",
     "CachedPrefix",
     "CompletionOutput",
     "ConfigError",
@@ -44,7 +47,9 @@ __all__ = [
 _HOMES = {
     "LLM": "jaxpaged.llm",
     "AsyncLLM": "jaxpaged.async_llm",
+    "BeamSearchOutput": "jaxpaged.beam_output",
     "BeamSearchParams": "jaxpaged.sampling_params",
+    "BeamSearchSequence": "jaxpaged.beam_output",
     "CachedPrefix": "jaxpaged.cached_prefix",
     "CompletionOutput": "jaxpaged.outputs",
     "ConfigError": "jaxpaged.errors",

@@ -22,7 +22,7 @@ from jaxpaged.metrics import EngineMetrics
 from jaxpaged.output_processor import OutputProcessor, Processed
 from jaxpaged.output_stream import OutputStream
 from jaxpaged.outputs import RequestOutput
-from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
+from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from jaxpaged.text.chat_template import ChatOptions, Message, RenderedChat, render_chat
 from jaxpaged.text.front_end import FrontEnd, read_front_end
 from jaxpaged.text.prompts import PromptType, TokensPrompt
@@ -167,15 +167,20 @@ class AsyncLLM:
         params: SamplingParams | None = None,
         request_id: str | None = None,
         *,
+        beam: BeamSearchParams | None = None,
         priority: int = 0,
         tokenization_kwargs: Mapping[str, Any] | None = None,
     ) -> PreparedRequest:
-        """Validate and tokenize a prompt; a long one in a thread. Raises RequestError."""
+        """Validate and tokenize a prompt; a long one in a thread. Raises RequestError.
+
+        With `beam` its completions are the answers of a beam search, which come at its end, the best first.
+        """
         work = partial(
             self._input.process,
             request_id or _new_id(),
             prompt,
             params,
+            beam=beam,
             priority=priority,
             tokenization_kwargs=tokenization_kwargs,
         )

@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from jaxpaged.errors import RequestError
 from jaxpaged.messages import TokenLogprobs
 
 
@@ -124,6 +125,15 @@ class BeamSearch:
         if len(self.ended) < self.width:
             return False
         return normalised(self.beams[0].cumulative, length, self._length_penalty) <= self.ended[-1].score
+
+
+def check_width(width: int, num_stop_ids: int, vocab_size: int) -> None:
+    """Raise RequestError when there are not `width` tokens to begin with."""
+    if width > vocab_size - num_stop_ids:
+        raise RequestError(
+            f"beam_width is {width}, but only {vocab_size - num_stop_ids} tokens of the vocabulary end no answer.",
+            "beam_width",
+        )
 
 
 def num_candidates(width: int, num_stop_ids: int) -> int:

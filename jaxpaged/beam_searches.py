@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from jaxpaged.beam_search import Beam, BeamSearch, Candidates, Ended, num_candidates
+from jaxpaged.errors import RequestError
 from jaxpaged.messages import EngineOutput, EngineRequest, TokenLogprobs
 from jaxpaged.request import Request
 from jaxpaged.sampling_params import SamplingParams
@@ -35,11 +36,11 @@ class BeamSearches:
 
     def add(self, message: EngineRequest, members: list[Request]) -> None:
         """Queue a search; `members` are requests for the prompt with beam_params(). Raises RequestError."""
-        beam, longest = message.beam, members[0].params.max_tokens
+        beam, stop_ids = message.beam, stop_tokens(message)
         assert beam is not None
-        assert longest is not None
-        self._scheduler.add_beams(members)
-        stop_ids = stop_tokens(message)
+        if len(members) != beam.beam_width:
+            raise RequestError(f"beam_width is {beam.beam_width}, for {len(members)} requests.", "beam_width")
+        longest = self._scheduler.add_beams(members)
         search = BeamSearch(beam.beam_width, beam.length_penalty, stop_ids, longest)
         running = _Running(search, members, stop_ids, message.params.num_logprobs, {})
         self._of |= {member.request_id: running for member in members}
@@ -102,7 +103,10 @@ def beam_params(message: EngineRequest) -> SamplingParams:
     """What each beam asks of the engine: its best next tokens. Only the search ends it, or its length."""
     assert message.beam is not None
     wanted = num_candidates(message.beam.beam_width, len(stop_tokens(message)))
-    return SamplingParams(temperature=0.0, max_tokens=message.params.max_tokens, ignore_eos=True, logprobs=wanted)
+    temperature = message.beam.temperature  # matters where logprobs_mode is processed_logprobs, as in vLLM
+    return SamplingParams(
+        temperature=temperature, max_tokens=message.params.max_tokens, ignore_eos=True, logprobs=wanted
+    )
 
 
 def stop_tokens(message: EngineRequest) -> frozenset[int]:

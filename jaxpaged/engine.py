@@ -17,7 +17,8 @@ from typing import Any, Protocol
 import jax
 from jax.sharding import Mesh
 
-from jaxpaged.beam_searches import BeamSearches, beam_params
+from jaxpaged.beam_search import check_width
+from jaxpaged.beam_searches import BeamSearches, beam_params, stop_tokens
 from jaxpaged.config import EngineConfig
 from jaxpaged.errors import RequestError
 from jaxpaged.execution.collect import LogprobCollector, step_result
@@ -99,7 +100,10 @@ class Engine:
         """Queue a request with its siblings, all or none. Raises RequestError (QueueFullError: try later)."""
         if self._asleep:
             raise RequestError("the engine sleeps; call wake_up() first.")
-        made = message if message.beam is None else _beam_message(message)
+        made = message
+        if message.beam is not None:
+            check_width(message.beam.beam_width, len(stop_tokens(message)), self.info.vocab_size)
+            made = _beam_message(message)
         request = self.make_request(made)
         siblings = [self._sample(made, sibling) for sibling in made.siblings]
         if not self.has_work():

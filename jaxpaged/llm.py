@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from inspect import signature
 from itertools import count
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, cast
 
 import jax
 
+from jaxpaged.beam_output import BeamSearchOutput, beam_search_output, shown_of_beams
 from jaxpaged.cached_prefix import CachedPrefix
 from jaxpaged.config import (
     MAX_LOGPROBS_DEFAULT,
@@ -34,7 +36,7 @@ from jaxpaged.metric_snapshot import Metric, metric_snapshot
 from jaxpaged.offline import ProgressOption, run_batch
 from jaxpaged.output_processor import OutputProcessor
 from jaxpaged.outputs import RequestOutput
-from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
+from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from jaxpaged.text.chat_template import ChatOptions, Message, read_chat_template
 from jaxpaged.text.front_end import FrontEnd, load_front_end
 from jaxpaged.text.prompts import PromptType, prompt_list
@@ -297,9 +299,35 @@ class LLM:
         """Take the device memory again."""
         self.engine.wake_up()
 
-    def beam_search(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not there yet."""
-        raise NotImplementedError("beam_search is not there yet; sample with SamplingParams(n=...) meanwhile.")
+    def beam_search(
+        self,
+        prompts: PromptType | Sequence[PromptType],
+        params: BeamSearchParams,
+        lora_request: None = None,
+        use_tqdm: ProgressOption = False,
+        concurrency_limit: int | None = None,
+        mm_processor_kwargs: None = None,
+    ) -> list[BeamSearchOutput]:
+        """The params.beam_width best answers to each prompt, as transformers' generate(num_beams=...) finds them.
+
+        Unlike vLLM's: a score is normalised by the generated tokens, not by the prompt too, and a search ends early
+        when it cannot get better. The engine runs as many searches at once as fit, so concurrency_limit is ignored.
+        Raises RequestError before anything runs; a search that fails later says so in its `error`.
+        """
+        _refuse(lora_request=lora_request, mm_processor_kwargs=mm_processor_kwargs)
+        batch = prompt_list(prompts)
+        shown = _final_only(shown_of_beams(params))
+        prepared = []
+        for index, prompt in enumerate(batch):
+            with _naming("prompts", index, len(batch)):
+                prepared.append(self._input.process(self._next_id(), prompt, shown, beam=params))
+        tokenizer = self._front_end.tokenizer
+        decode = tokenizer and partial(tokenizer.decode, skip_special_tokens=params.skip_special_tokens)
+        outputs = self._run(prepared, use_tqdm)
+        return [
+            beam_search_output(output, request.prompt_token_ids, params, decode)
+            for output, request in zip(outputs, prepared, strict=True)
+        ]
 
     def encode(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Needs a pooling model."""

@@ -20,10 +20,9 @@ from cases import CASE, GOLDENS, VOCAB, load_golden
 
 from make_goldens import load_reference
 
-NAMES = ("llama", "qwen3", "gemma3", "mistral", "gpt2", "bloom")
+CHECKPOINTS = {"llama": (23, 1), "gemma3": (37, 1), "gpt2": (9, 2), "bloom": (30, 3)}  # prompt length, stop tokens
 WIDTHS = range(1, 9)
 PENALTIES = (-1.0, 0.0, 1.0, 2.0)
-PROMPT_LENS = (23, 37)
 MAX_TOKENS = 20
 FEWEST_EARLY = 4  # of the 32 searches of a prompt, those with an answer that ends by a stop token before another one
 SEEDS = range(200)
@@ -79,15 +78,15 @@ def record(model: PreTrainedModel, exact: PreTrainedModel, prompt: list[int], eo
     return searches if early >= FEWEST_EARLY else None
 
 
-def find(name: str, prompt_len: int) -> dict:
+def find(name: str, prompt_len: int, num_stop_tokens: int) -> dict:
     case = CASE[name]
     with tempfile.TemporaryDirectory() as folder:
         model = load_reference(case, load_golden(case).tensors, Path(folder))
         exact = load_reference(case, load_golden(case).tensors, Path(folder)).double()
     for seed in SEEDS:
         prompt = np.random.default_rng(seed).integers(0, VOCAB, prompt_len).tolist()
-        free = search(model, prompt, [], 4, 1.0) if seed % 2 else search(model, prompt, [], 1, 1.0)
-        eos = sorted({answer["tokens"][MAX_TOKENS // 2] for answer in free[:2]})  # tokens that do come
+        free = search(model, prompt, [], 4 if seed % 2 else 1, 1.0)[0]["tokens"]
+        eos = sorted(set(free[MAX_TOKENS // 2 :][:num_stop_tokens]))  # tokens that do come
         searches = record(model, exact, prompt, eos)
         if searches is not None:
             return {"case": name, "digest": case.digest(), "prompt": prompt, "eos": eos, "searches": searches}
@@ -96,8 +95,8 @@ def find(name: str, prompt_len: int) -> dict:
 
 def main() -> None:
     found = []
-    for index, name in enumerate(sys.argv[1:] or NAMES):
-        found.append(find(name, PROMPT_LENS[index % len(PROMPT_LENS)]))
+    for name, (prompt_len, num_stop_tokens) in CHECKPOINTS.items():
+        found.append(find(name, prompt_len, num_stop_tokens))
         greedy = found[-1]["searches"][0]["answers"][0]["tokens"]
         other = sum(each["answers"][0]["tokens"] != greedy for each in found[-1]["searches"])
         print(f"{name}: stop tokens {found[-1]['eos']}, {other} of {len(found[-1]['searches'])} differ from greedy")

@@ -28,7 +28,7 @@ from jaxpaged.scheduling.intake import Intake, lead
 from jaxpaged.scheduling.pins import Pins
 from jaxpaged.scheduling.plan import StepPlan, StepResult
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
-from jaxpaged.scheduling.rows import Rows
+from jaxpaged.scheduling.rows import LIMIT, Rows
 from jaxpaged.scheduling.running import StepDraft, draft_running, grow
 from jaxpaged.scheduling.shard import Shard
 from jaxpaged.scheduling.stats import KVStats, PageUse, SchedulerStats, kv_stats
@@ -97,10 +97,11 @@ class Scheduler:
             self._add_siblings(request, siblings)
         self._enqueue(request)
 
-    def add_beams(self, requests: Sequence[Request]) -> None:
+    def add_beams(self, requests: Sequence[Request]) -> int:
         """Queue the beams of one search over a prompt, given for each alike; the first computes it for all.
 
-        When beams_sampled(), choose_beams() must follow or the group be ended. Errors as of add().
+        When beams_sampled(), choose_beams() must follow or the group be ended. Returns how many tokens they may
+        generate. Errors as of add().
         """
         leader, *others = requests
         group = BeamGroup(list(requests), leader.prompt_len)
@@ -108,6 +109,7 @@ class Scheduler:
         for request in requests:
             request.beams = group
         self.add(leader, others)
+        return int(leader.row_words[LIMIT]) - leader.prompt_len
 
     def beams_sampled(self, group: BeamGroup) -> bool:
         """Whether the next token of every beam has been sampled: they wait for choose_beams()."""
