@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from jaxpaged.beam_search import Beam, BeamSearch, Candidates, Ended, num_candidates
 from jaxpaged.errors import RequestError
 from jaxpaged.messages import EngineOutput, EngineRequest, TokenLogprobs
-from jaxpaged.request import Request
+from jaxpaged.request import BeamGroup, Request
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.scheduler import Scheduler
 
 
 @dataclass(slots=True, eq=False)
 class _Running:
-    """A search, the requests that are its beams, and the position that each has last answered, by request id."""
+    """A search and the requests that are its beams, `members` in the order in which they will be its answers.
+
+    latest: the position that each has answered since the last choice, by request id.
+    """
 
     search: BeamSearch
+    group: BeamGroup
     members: list[Request]
-    stop_ids: frozenset[int]
     num_logprobs: int | None
-    latest: dict[str, TokenLogprobs]
+    latest: dict[str, TokenLogprobs] = field(default_factory=dict)
 
 
 class BeamSearches:
@@ -40,9 +43,9 @@ class BeamSearches:
         assert beam is not None
         if len(members) != beam.beam_width:
             raise RequestError(f"beam_width is {beam.beam_width}, for {len(members)} requests.", "beam_width")
-        longest = self._scheduler.add_beams(members)
-        search = BeamSearch(beam.beam_width, beam.length_penalty, stop_ids, longest)
-        running = _Running(search, members, stop_ids, message.params.num_logprobs, {})
+        group = self._scheduler.add_beams(members)
+        search = BeamSearch(beam.beam_width, beam.length_penalty, stop_ids, group.most_tokens)
+        running = _Running(search, group, members, message.params.num_logprobs)
         self._of |= {member.request_id: running for member in members}
 
     def group_of(self, request_id: str) -> list[str]:
@@ -79,8 +82,7 @@ class BeamSearches:
 
     def _go_on(self, running: _Running) -> list[EngineOutput]:
         """The next choice, when every beam has answered; the answers, when it was the last."""
-        group = running.members[0].beams
-        assert group is not None
+        group = running.group
         if not self._scheduler.beams_sampled(group):
             return []
         search, latest = running.search, running.latest
@@ -95,7 +97,7 @@ class BeamSearches:
     def _end(self, running: _Running, answers: list[EngineOutput]) -> list[EngineOutput]:
         for member in running.members:
             del self._of[member.request_id]
-        self._scheduler.finish(running.members[0].request_id, "stop")
+        self._scheduler.end_beams(running.group, "stop")
         return answers
 
 

@@ -28,12 +28,13 @@ class RequestStatus(IntEnum):
 class BeamGroup:
     """Requests that are the beams of one search: each waits, after every token, for the choice among all of them.
 
-    `members` are in the order of the beams. `num_tokens` are what each of them had at the last choice (before the
-    first: the prompt), and the first `num_shared` are the same for all: NOT_CHOSEN until there are beams to differ.
+    `members` are in the order of the beams. Each had `num_tokens` tokens at the last choice (before the first one: the
+    prompt) and may generate `most_tokens`. The first `num_shared` are the same for all: NOT_CHOSEN before beams differ.
     """
 
     members: list[Request]
     num_tokens: int
+    most_tokens: int = 0
     num_shared: int = NOT_CHOSEN
 
 

@@ -97,11 +97,11 @@ class Scheduler:
             self._add_siblings(request, siblings)
         self._enqueue(request)
 
-    def add_beams(self, requests: Sequence[Request]) -> int:
+    def add_beams(self, requests: Sequence[Request]) -> BeamGroup:
         """Queue the beams of one search over a prompt, given for each alike; the first computes it for all.
 
-        When beams_sampled(), choose_beams() must follow or the group be ended. Returns how many tokens they may
-        generate. Errors as of add().
+        When beams_sampled(), choose_beams() must follow or the group be ended.
+        Errors as of add().
         """
         leader, *others = requests
         group = BeamGroup(list(requests), leader.prompt_len)
@@ -109,7 +109,8 @@ class Scheduler:
         for request in requests:
             request.beams = group
         self.add(leader, others)
-        return int(leader.row_words[LIMIT]) - leader.prompt_len
+        group.most_tokens = int(leader.row_words[LIMIT]) - leader.prompt_len
+        return group
 
     def beams_sampled(self, group: BeamGroup) -> bool:
         """Whether the next token of every beam has been sampled: they wait for choose_beams()."""
@@ -118,6 +119,12 @@ class Scheduler:
     def choose_beams(self, group: BeamGroup, choices: Sequence[tuple[int, int]]) -> None:
         """Continue with these beams: (index of a present one, its next token) for each member of the group."""
         beams.choose(self.shards[group.members[0].shard], group, choices, self._clock())
+
+    def end_beams(self, group: BeamGroup, reason: str) -> None:
+        """End those beams of a group that have not ended by themselves."""
+        for member in sorted(group.members, key=lambda member: member.leader is None):  # siblings before their leader
+            if member.request_id in self.requests:
+                self._end(member, reason, None)
 
     def fork(self, parent_id: str, child: Request) -> None:
         """Start `child` as a copy of a live request: same tokens so far, shared pages where the parent is running.
@@ -151,10 +158,10 @@ class Scheduler:
         A beam takes the other beams with it.
         """
         request = self.requests.get(request_id)
-        ending = [] if request is None else [request] if request.beams is None else request.beams.members
-        for one in sorted(ending, key=lambda one: one.leader is None):  # no leader loses its siblings on the way
-            if one.request_id in self.requests:
-                self._end(one, reason, stop_reason)
+        if request is not None and request.beams is not None:
+            self.end_beams(request.beams, reason)
+        elif request is not None:
+            self._end(request, reason, stop_reason)
 
     def _end(self, request: Request, reason: str, stop_reason: int | str | None) -> None:
         del self.requests[request.request_id]
