@@ -190,14 +190,17 @@ class Harness:
             for name, tokens, count in zip(
                 commit.request_ids, commit.tokens.tolist(), commit.num_tokens.tolist(), strict=True
             ):
-                tracked = self.tracked[name]
-                tracked.tokens += tokens[:count]
-                assert tracked.tokens == tracked.expected[: len(tracked.tokens)], name
+                self._take(name, tokens[:count])
             for position, request in zip(commit.ended.tolist(), commit.finished, strict=True):
                 assert commit.request_ids[position] == request.request_id
                 assert (request.finish_reason == "error") == (commit.num_tokens[position] == 0)
-                self._check_end(self.tracked[request.request_id])
+                self._check_end(request)
         return committed
+
+    def _take(self, name: str, tokens: list[int]) -> None:
+        tracked = self.tracked[name]
+        tracked.tokens += tokens
+        assert tracked.tokens == tracked.expected[: len(tracked.tokens)], name
 
     def drain(self, limit: int = 5000) -> None:
         """Run until nothing is left; every page must be free or idle then."""
@@ -221,8 +224,8 @@ class Harness:
             for writes in part.page_writes:
                 assert len(writes) <= part.counts.sum() // setup.page_size + 2 * len(part.rows)
 
-    def _check_end(self, tracked: Tracked) -> None:
-        request = tracked.request
+    def _check_end(self, request: Request) -> None:
+        tracked = self.tracked[request.request_id]
         assert request.events[-1][0] == "finished"
         if request.finish_reason == "error":
             assert request.request_id in self.device.broken
