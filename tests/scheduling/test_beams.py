@@ -11,6 +11,7 @@ from jaxpaged.errors import QueueFullError, RequestError
 from jaxpaged.kv.spec import cache_groups
 from jaxpaged.request import BeamGroup, Request
 from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.scheduling import beams
 from tests.scheduling.fake_model import VOCAB, next_token
 from tests.scheduling.harness import FULL, Harness, Setup, page_use, window
 
@@ -167,22 +168,37 @@ def test_the_prompt_stays_shared_by_beams_that_were_preempted() -> None:
         harness.turn()
     (shard,) = harness.scheduler.shards
     before = len(harness.plans)
-    beams = [member for member in search.group.members if member.row]
     leader = _preempted(harness, search)
     assert page_use(harness) == [0]
     assert leader.siblings
-    while not all(member.row for member in beams):
+    while not all(member.row for member in search.group.members):
         harness.turn()
-    shared = {tuple(shard.rows.tables[0][member.row, :5].tolist()) for member in beams}
+    shared = {tuple(shard.rows.tables[0][member.row, :5].tolist()) for member in search.group.members}
     assert len(shared) == 1
     computed = sum(int(plan.shards[0].counts.sum()) for plan in harness.plans[before:])
     assert computed < 2 * 26
     harness.drain()
 
 
-def _preempted(harness: BeamHarness, search: Search) -> Request:
-    from jaxpaged.scheduling import beams
+def test_a_group_may_be_preempted_while_some_of_its_beams_wait_for_the_others() -> None:
+    """Catching up in small steps they answer one after another; what they answered is asked again."""
+    harness = BeamHarness(Setup(num_pages=60, max_num_seqs=4, depth=1, budget=5, caching=False))
+    search = harness.add_beams(prompt(6), 4, 16)
+    (shard,) = harness.scheduler.shards
+    while search.group.num_tokens < 16:
+        harness.turn()
+    _preempted(harness, search)
+    members, known = search.group.members, shard.rows.num_tokens
+    while not any(member.row and known[member.row] > search.group.num_tokens for member in members):
+        harness.turn()
+    assert not harness.scheduler.beams_sampled(search.group)
+    _preempted(harness, search)
+    assert page_use(harness) == [0]
+    harness.drain()
+    assert harness.num_choices == 15
 
+
+def _preempted(harness: BeamHarness, search: Search) -> Request:
     leader = beams.preempt(harness.scheduler.shards[0], search.group, harness.clock())
     harness.scheduler._put_back([leader])
     harness.scheduler.check()
