@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from jaxpaged import BeamSearchParams, SamplingParams
@@ -49,7 +49,7 @@ def sampling_or_beams(body: Sampling, sampling: Mapping[str, Any]) -> tuple[Samp
 
 
 def _refuse_sampling(body: Sampling) -> None:
-    neutral = SamplingParams()
+    neutral = replace(SamplingParams(), top_k=-1 if body.top_k == -1 else 0)
     for name in (field.name for field in fields(SamplingParams) if field.name not in _SERVED):
         sent = getattr(body, name, None)
         if sent is not None and getattr(SamplingParams(**{name: sent}), name) != getattr(neutral, name):

@@ -234,8 +234,6 @@ def test_methods_for_other_models_say_which(method, needs) -> None:
 
 
 def test_what_is_not_there_yet_says_so() -> None:
-    with pytest.raises(NotImplementedError, match="not there yet"):
-        llm().beam_search(["hello"])
     with pytest.raises(RequestError, match="lora_request is not there yet"):
         llm().generate("hello", lora_request="x")
 
