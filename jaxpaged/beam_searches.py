@@ -69,10 +69,11 @@ class BeamSearches:
                 passed.append(output)
                 continue
             touched[id(running)] = running
-            if output.error is not None or not output.logprobs:
-                failed[id(running)] = output.error or "a beam ended without log probabilities"
+            if output.error is not None:
+                failed[id(running)] = output.error
             else:
-                running.latest[output.request_id] = output.logprobs[-1]
+                assert output.logprobs
+                running.latest[output.request_id] = output.logprobs[0]
         for key, running in touched.items():
             if key in failed:
                 passed += self._end(running, [_failure(member, failed[key]) for member in running.members])

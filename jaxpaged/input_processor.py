@@ -182,10 +182,11 @@ class InputProcessor:
     def _check_beams(self, beam: BeamSearchParams, params: SamplingParams) -> None:
         stop_ids, model = 0 if params.ignore_eos else len(self._eos_token_ids), self._config.model
         check_width(beam.beam_width, stop_ids, self._vocab_size)
-        if model.logprobs_mode.endswith("logits"):
+        changed = model.logprobs_mode.startswith("processed") and bool(self._config.logits_processors)
+        if changed or model.logprobs_mode.endswith("logits"):
             raise RequestError(
-                f"beam search adds up log probabilities, and logprobs_mode is {model.logprobs_mode!r}; "
-                "start with logprobs_mode='raw_logprobs'.",
+                f"beam search adds up the model's own log probabilities, and logprobs_mode is {model.logprobs_mode!r}"
+                f"{' with logits_processors' if changed else ''}; start with logprobs_mode='raw_logprobs'.",
                 "beam_width",
             )
         wanted = num_candidates(beam.beam_width, stop_ids)

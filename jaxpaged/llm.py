@@ -306,7 +306,6 @@ class LLM:
         lora_request: None = None,
         use_tqdm: ProgressOption = False,
         concurrency_limit: int | None = None,
-        mm_processor_kwargs: None = None,
     ) -> list[BeamSearchOutput]:
         """The params.beam_width best answers to each prompt, as transformers' generate(num_beams=...) finds them.
 
@@ -314,7 +313,7 @@ class LLM:
         when it cannot get better. The engine runs as many searches at once as fit, so concurrency_limit is ignored.
         Raises RequestError before anything runs; a search that fails later says so in its `error`.
         """
-        _refuse(lora_request=lora_request, mm_processor_kwargs=mm_processor_kwargs)
+        _refuse(lora_request=lora_request)
         batch = prompt_list(prompts)
         shown = _final_only(shown_of_beams(params))
         prepared = []

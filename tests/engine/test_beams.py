@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from jaxpaged.engine import Engine
 from jaxpaged.errors import RequestError
-from jaxpaged.messages import EngineRequest
+from jaxpaged.messages import EngineRequest, Sibling
 from tests.engine import tiny
 from tests.engine.beams import expected, run_searches, search
 from tests.engine.drive import Answer, Answers, ask, assert_idle, collect, preemptions, rescheduled
@@ -181,3 +185,20 @@ def test_events_and_cached_tokens_are_told_once(engine: Engine) -> None:
         got: list[Answer] = list(run_searches(view, [search("a", prompt(40), 3)]).values())
     assert [answer.last.num_cached_tokens for answer in got if answer.last] == [32] * 3
     assert [bool(answer.last.events) for answer in got if answer.last] == [True, False, False]
+
+
+def test_prompt_embeddings_begin_a_search_as_their_tokens_do(llama: Path) -> None:
+    engine = tiny.build(llama, enable_prompt_embeds=True)
+    table = load_file(llama / "model.safetensors")["model.embed_tokens.weight"]
+    given = search("a", [0] * 21, 4, eos=EOS, max_tokens=20)
+    given.prompt_embeds = table[prompt(21)].astype(np.float32).tobytes()
+    want = contents(run_searches(engine, [search("a", prompt(21), 4, eos=EOS, max_tokens=20)]))
+    assert contents(run_searches(rescheduled(engine), [given])) == want
+    three = [replace(given, request_id=f"{name}.0") for name in "abc"]
+    for message in three:
+        name = message.request_id[0]
+        message.siblings = tuple(Sibling(f"{name}.{i}", message.params) for i in range(1, 4))
+    tight = rescheduled(engine, pages=11, caching=False)
+    got = contents(run_searches(tight, three))
+    assert preemptions(tight) > 0
+    assert {name: got[name] for name in want} == want
