@@ -16,8 +16,8 @@ Decode = Callable[[Sequence[int]], str]
 class BeamSearchSequence:
     """One answer with its prompt: `tokens` and `text` hold both, `logprobs` the generated tokens alone.
 
-    A stop token that ended it is in `logprobs`, `cum_logprob` and `score`, and in `tokens` only with
-    include_stop_str_in_output. score = cum_logprob / generated tokens ** length_penalty.
+    A stop token that ended it counts everywhere, as in vLLM; skip_special_tokens hides it from `text`.
+    score = cum_logprob / generated tokens ** length_penalty.
     """
 
     tokens: list[int]
@@ -61,8 +61,7 @@ def _sequence(
     answer: CompletionOutput, prompt: Sequence[int], params: BeamSearchParams, decode: Decode | None
 ) -> BeamSearchSequence:
     generated, stopped = answer.token_ids, answer.finish_reason == "stop"
-    shown = generated[:-1] if stopped and not params.include_stop_str_in_output else generated
-    tokens, cumulative = [*prompt, *shown], answer.cumulative_logprob or 0.0
+    tokens, cumulative = [*prompt, *generated], answer.cumulative_logprob or 0.0
     return BeamSearchSequence(
         tokens=tokens,
         logprobs=answer.logprobs or [],

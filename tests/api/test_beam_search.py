@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import msgspec
 import pytest
 
 from jaxpaged import BeamSearchParams, RequestError, SamplingParams
 from jaxpaged.beam_search import BeamSearch, Candidates, Choice, normalised
+from jaxpaged.engine_protocol import Add, ToEngine
 from tests.api.test_input_processor import processor
 from tests.api.test_llm import llm
 from tests.fake_engine import FakeEngine
@@ -35,14 +37,19 @@ def test_answers_hold_the_prompt_as_vllms_do() -> None:
     assert [asdict(request.beam) for request in engine.requests] == [asdict(PARAMS)] * 6
 
 
-@pytest.mark.parametrize("shown", [False, True])
-def test_a_stop_token_is_shown_when_asked_for(shown: bool) -> None:
-    params = BeamSearchParams(beam_width=1, max_tokens=9, include_stop_str_in_output=shown)
+def test_a_search_crosses_between_processes() -> None:
+    message = processor().process("0", [1, 2], SamplingParams(temperature=0), beam=PARAMS).message
+    sent = msgspec.msgpack.encode(Add([message]))
+    assert msgspec.msgpack.decode(sent, type=ToEngine) == Add([message])
+
+
+def test_a_stop_token_counts_everywhere() -> None:
+    params = BeamSearchParams(beam_width=1, max_tokens=9)
     engine = FakeEngine(script=lambda request: [5, 6, request.eos_token_ids[0]])
     served = llm(engine)
     served._input._eos_token_ids = (7,)
     (sequence,) = served.beam_search([[1, 2]], params)[0].sequences
-    assert sequence.tokens == [1, 2, 5, 6, *([7] if shown else [])]
+    assert sequence.tokens == [1, 2, 5, 6, 7]
     assert (sequence.finish_reason, sequence.stop_reason) == ("stop", 7)
     assert (len(sequence.logprobs), sequence.cum_logprob, sequence.score) == (3, -1.5, pytest.approx(-0.5))
 

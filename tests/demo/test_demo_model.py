@@ -70,7 +70,7 @@ def test_it_greets_a_newcomer(llm: LLM) -> None:
 def test_its_best_beams_are_better_than_greedy_answers_and_score_what_the_model_says(llm: LLM) -> None:
     prompts = ["The", "Sort these words: pear fig", "12 + 345", "Count"]
     greedy = llm.generate(prompts, SamplingParams(temperature=0, max_tokens=12, logprobs=0), use_tqdm=False)
-    params = BeamSearchParams(beam_width=4, max_tokens=12, length_penalty=0.0, include_stop_str_in_output=True)
+    params = BeamSearchParams(beam_width=4, max_tokens=12, length_penalty=0.0)
     gained = 0.0
     for prompt, one, output in zip(prompts, greedy, llm.beam_search(prompts, params), strict=True):
         scores = [sequence.score for sequence in output.sequences]
