@@ -100,8 +100,7 @@ class Scheduler:
     def add_beams(self, requests: Sequence[Request]) -> BeamGroup:
         """Queue the beams of one search over a prompt, given for each alike; the first computes it for all.
 
-        When beams_sampled(), choose_beams() must follow or the group be ended.
-        Errors as of add().
+        When beams_sampled(), choose_beams() must follow or the group be ended. Errors as of add().
         """
         leader, *others = requests
         group = BeamGroup(list(requests), leader.prompt_len)
