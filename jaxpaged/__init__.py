@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxpaged.async_llm import AsyncLLM
+    from jaxpaged.beam_output import BeamSearchOutput, BeamSearchSequence
+    from jaxpaged.cached_prefix import CachedPrefix
     from jaxpaged.config import EngineConfig
     from jaxpaged.engine import Engine
     from jaxpaged.errors import ConfigError, EngineDeadError, JaxPagedError, RequestError
@@ -19,7 +21,10 @@ __version__ = "0.1.0"
 __all__ = [
     "LLM",
     "AsyncLLM",
+    "BeamSearchOutput",
     "BeamSearchParams",
+    "BeamSearchSequence",
+    "CachedPrefix",
     "CompletionOutput",
     "ConfigError",
     "EmbedsPrompt",
@@ -42,7 +47,10 @@ __all__ = [
 _HOMES = {
     "LLM": "jaxpaged.llm",
     "AsyncLLM": "jaxpaged.async_llm",
+    "BeamSearchOutput": "jaxpaged.beam_output",
     "BeamSearchParams": "jaxpaged.sampling_params",
+    "BeamSearchSequence": "jaxpaged.beam_output",
+    "CachedPrefix": "jaxpaged.cached_prefix",
     "CompletionOutput": "jaxpaged.outputs",
     "ConfigError": "jaxpaged.errors",
     "EmbedsPrompt": "jaxpaged.text.prompts",

@@ -22,7 +22,7 @@ from jaxpaged.metrics import EngineMetrics
 from jaxpaged.output_processor import OutputProcessor, Processed
 from jaxpaged.output_stream import OutputStream
 from jaxpaged.outputs import RequestOutput
-from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
+from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from jaxpaged.text.chat_template import ChatOptions, Message, RenderedChat, render_chat
 from jaxpaged.text.front_end import FrontEnd, read_front_end
 from jaxpaged.text.prompts import PromptType, TokensPrompt
@@ -167,15 +167,20 @@ class AsyncLLM:
         params: SamplingParams | None = None,
         request_id: str | None = None,
         *,
+        beam: BeamSearchParams | None = None,
         priority: int = 0,
         tokenization_kwargs: Mapping[str, Any] | None = None,
     ) -> PreparedRequest:
-        """Validate and tokenize a prompt; a long one in a thread. Raises RequestError."""
+        """Validate and tokenize a prompt; a long one in a thread. Raises RequestError.
+
+        With `beam` its completions are the answers of a beam search, which come at its end, the best first.
+        """
         work = partial(
             self._input.process,
             request_id or _new_id(),
             prompt,
             params,
+            beam=beam,
             priority=priority,
             tokenization_kwargs=tokenization_kwargs,
         )
@@ -226,7 +231,7 @@ class AsyncLLM:
             self._in_flight[prepared.request_id] = _InFlight(prepared, stream)
             self.metrics.note_added(prepared)
         self._sequences += count
-        self._client.add([child for prepared in batch for child in prepared.children])
+        self._client.add([prepared.message for prepared in batch])
         return stream
 
     async def abort(self, request_id: str | Sequence[str]) -> None:

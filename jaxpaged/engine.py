@@ -10,18 +10,20 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
 from jax.sharding import Mesh
 
+from jaxpaged.beam_search import check_width
+from jaxpaged.beam_searches import BeamSearches, beam_params, stop_tokens
 from jaxpaged.config import EngineConfig
 from jaxpaged.errors import RequestError
 from jaxpaged.execution.collect import LogprobCollector, step_result
 from jaxpaged.execution.records import StepRecords
-from jaxpaged.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats
+from jaxpaged.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats, Sibling
 from jaxpaged.request import Request
 from jaxpaged.scheduling.commit import Committed
 from jaxpaged.scheduling.plan import StepPlan
@@ -66,9 +68,13 @@ class Engine:
     _in_flight: deque[tuple[StepPlan, Pending]] = field(default_factory=deque)
     _requests: dict[str, Request] = field(default_factory=dict)
     _late: list[EngineOutput] = field(default_factory=list)
+    _beams: BeamSearches = field(init=False)
     _logprobs: LogprobCollector = field(default_factory=LogprobCollector)
     _last_progress: float = field(default_factory=time.monotonic)
     _asleep: bool = False
+
+    def __post_init__(self) -> None:
+        self._beams = BeamSearches(self.scheduler)
 
     @classmethod
     def build(
@@ -91,18 +97,27 @@ class Engine:
         )
 
     def add(self, message: EngineRequest) -> None:
-        """Queue a request. Raises RequestError (a QueueFullError when the client may retry)."""
+        """Queue a request with its siblings, all or none. Raises RequestError (QueueFullError: try later)."""
         if self._asleep:
             raise RequestError("the engine sleeps; call wake_up() first.")
-        request = self.make_request(message)
+        made = message
+        if message.beam is not None:
+            check_width(message.beam.beam_width, len(stop_tokens(message)), self.info.vocab_size)
+            made = _beam_message(message)
+        request = self.make_request(made)
+        siblings = [self._sample(made, sibling) for sibling in made.siblings]
         if not self.has_work():
             self._last_progress = time.monotonic()  # having been idle is no delay
-        self.scheduler.add(request)
-        self._requests[request.request_id] = request
+        if message.beam is None:
+            self.scheduler.add(request, siblings)
+        else:
+            self._beams.add(message, [request, *siblings])
+        for sample in (request, *siblings):
+            self._requests[sample.request_id] = sample
 
     def abort(self, request_ids: Iterable[str]) -> None:
         """Drop requests, wherever they are; unknown ids are ignored. No output follows."""
-        gone = dict.fromkeys(request_ids)
+        gone = dict.fromkeys(one for request_id in request_ids for one in self._beams.group_of(request_id))
         for request_id in gone:
             if self._requests.pop(request_id, None) is not None:
                 self._logprobs.forget(request_id)
@@ -148,11 +163,27 @@ class Engine:
             tokens_last_step=now.tokens_last_step,
             last_step_age=time.monotonic() - self._last_progress if self.has_work() else 0.0,
             compiles_after_ready=self.compiles(),
+            kv=self.scheduler.kv_stats(),
         )
 
     def kv_stats(self) -> KVStats:
-        """Waste and sharing of KV pages, averaged over the steps so far."""
+        """Sharing and waste of KV pages, averaged over steps since start or reset_kv_stats()."""
         return self.scheduler.kv_stats()
+
+    def reset_kv_stats(self) -> None:
+        """Begin the averages of kv_stats() anew."""
+        self.scheduler.reset_kv_stats()
+
+    def pin_prefix(self, name: str, message: EngineRequest) -> int:
+        """Keep the full pages of a prompt that has just been computed; returns how many tokens they hold.
+
+        Raises RequestError: see Scheduler.pin.
+        """
+        return self.scheduler.pin(name, self.make_request(message))
+
+    def unpin_prefix(self, name: str) -> None:
+        """Let a pinned prefix go; unknown names are ignored."""
+        self.scheduler.unpin(name)
 
     def reset_prefix_cache(self) -> bool:
         """Forget every cached prefix."""
@@ -188,6 +219,11 @@ class Engine:
             outputs += self._collect()
         return outputs
 
+    def _sample(self, message: EngineRequest, sibling: Sibling) -> Request:
+        """Its prompt, and what identifies that, come from the leader's Request."""
+        own = replace(message, request_id=sibling.request_id, params=sibling.params, prompt_embeds=None, siblings=())
+        return self.make_request(own)
+
     def _submit(self, plan: StepPlan) -> None:
         self.records.add(plan, time.monotonic())
         self._logprobs.watch(plan, self.scheduler)
@@ -215,6 +251,14 @@ class Engine:
                 self._finish(outputs[start + position], request)
         for output in outputs:
             self._logprobs.attach(output)
+        return self._after_beams(outputs) if self._beams else outputs
+
+    def _after_beams(self, outputs: list[EngineOutput]) -> list[EngineOutput]:
+        """Let beam searches take what is theirs; what they answer ends requests that the scheduler has forgotten."""
+        outputs = self._beams.take(outputs)
+        for output in outputs:
+            if output.finish_reason is not None:
+                self._requests.pop(output.request_id, None)
         return outputs
 
     def _finish(self, output: EngineOutput, request: Request) -> None:
@@ -223,6 +267,13 @@ class Engine:
         if request.finish_reason == "error":
             output.error = "the model produced values that are not finite for this request"
         self._requests.pop(request.request_id, None)
+
+
+def _beam_message(message: EngineRequest) -> EngineRequest:
+    """The requests that are the beams of a search."""
+    params = beam_params(message)
+    siblings = tuple(replace(sibling, params=params) for sibling in message.siblings)
+    return replace(message, params=params, siblings=siblings)
 
 
 def _crash_file() -> Path:

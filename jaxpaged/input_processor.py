@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from jaxpaged.beam_search import check_width, num_candidates
 from jaxpaged.config import EngineConfig
 from jaxpaged.errors import RequestError
-from jaxpaged.messages import EngineInfo, EngineRequest
-from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.messages import EngineInfo, EngineRequest, Sibling
+from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from jaxpaged.text.chat_template import ChatOptions, Message, render_chat
 from jaxpaged.text.front_end import FrontEnd
 from jaxpaged.text.prompts import Prompt, PromptType, TokensPrompt, parse_prompt
@@ -34,6 +35,11 @@ class PreparedRequest:
     params: SamplingParams
     children: tuple[EngineRequest, ...]
     arrival_time: float
+
+    @property
+    def message(self) -> EngineRequest:
+        """What the engine gets: the first child, which names its siblings."""
+        return self.children[0]
 
 
 class InputProcessor:
@@ -63,13 +69,19 @@ class InputProcessor:
         prompt: PromptType,
         params: SamplingParams | None = None,
         *,
+        beam: BeamSearchParams | None = None,
         priority: int = 0,
         tokenization_kwargs: Mapping[str, Any] | None = None,
     ) -> PreparedRequest:
-        """Validate one prompt. Raises RequestError, naming the parameter that is wrong and the mend."""
+        """Validate one prompt. Raises RequestError, naming the parameter that is wrong and the mend.
+
+        With `beam` its completions are the answers of a beam search, and `params` say how to show these.
+        """
         parsed = parse_prompt(prompt)
         token_ids = self._prompt_token_ids(parsed, tokenization_kwargs or {})
         params = self._checked_params(params or self.default_params(), len(token_ids))
+        if beam is not None:
+            self._check_beams(beam, params)
         self._check_priority(priority)
         arrival = time.monotonic()
         base = EngineRequest(
@@ -81,6 +93,7 @@ class InputProcessor:
             priority=priority,
             cache_salt=parsed.cache_salt,
             prompt_embeds=None if parsed.embeds is None else parsed.embeds.tobytes(),
+            beam=beam,
         )
         return PreparedRequest(request_id, parsed.text, token_ids, params, _children(base), time.time())
 
@@ -166,6 +179,24 @@ class InputProcessor:
         max_tokens = room if params.max_tokens is None else min(params.max_tokens, room)
         return params if max_tokens == params.max_tokens else replace(params, max_tokens=max_tokens)
 
+    def _check_beams(self, beam: BeamSearchParams, params: SamplingParams) -> None:
+        stop_ids, model = 0 if params.ignore_eos else len(self._eos_token_ids), self._config.model
+        check_width(beam.beam_width, stop_ids, self._vocab_size)
+        changed = model.logprobs_mode.startswith("processed") and bool(self._config.logits_processors)
+        if changed or model.logprobs_mode.endswith("logits"):
+            raise RequestError(
+                f"beam search adds up the model's own log probabilities, and logprobs_mode is {model.logprobs_mode!r}"
+                f"{' with logits_processors' if changed else ''}; start with logprobs_mode='raw_logprobs'.",
+                "beam_width",
+            )
+        wanted = num_candidates(beam.beam_width, stop_ids)
+        if -1 < model.max_logprobs < wanted:
+            raise RequestError(
+                f"beam_width is {beam.beam_width}, which takes the {wanted} best tokens of each beam, and max_logprobs "
+                f"is {model.max_logprobs}; lower it or start with max_logprobs={wanted}.",
+                "beam_width",
+            )
+
     def _check_priority(self, priority: int) -> None:
         if priority and self._config.scheduler.policy != "priority":
             raise RequestError(
@@ -183,10 +214,11 @@ class InputProcessor:
 def _children(base: EngineRequest) -> tuple[EngineRequest, ...]:
     """The n sequences of a request. Child i has the id "i_<id>" and seed + i; only the first scores the prompt."""
     params = base.params
-    if params.n == 1:
+    count = params.n if base.beam is None else base.beam.beam_width
+    if count == 1:
         return (base,)
     children = []
-    for index in range(params.n):
+    for index in range(count):
         child_params = replace(
             params,
             n=1,
@@ -194,7 +226,8 @@ def _children(base: EngineRequest) -> tuple[EngineRequest, ...]:
             prompt_logprobs=params.prompt_logprobs if index == 0 else None,
         )
         children.append(replace(base, request_id=f"{index}_{base.request_id}", params=child_params))
-    return tuple(children)
+    siblings = tuple(Sibling(child.request_id, child.params) for child in children[1:])
+    return (replace(children[0], siblings=siblings), *children[1:])
 
 
 def _child_seed(seed: int, index: int) -> int:

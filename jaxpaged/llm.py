@@ -7,13 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from inspect import signature
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, cast
 
 import jax
 
+from jaxpaged.beam_output import BeamSearchOutput, beam_search_output, shown_of_beams
+from jaxpaged.cached_prefix import CachedPrefix
 from jaxpaged.config import (
     MAX_LOGPROBS_DEFAULT,
     CacheConfig,
@@ -33,7 +36,7 @@ from jaxpaged.metric_snapshot import Metric, metric_snapshot
 from jaxpaged.offline import ProgressOption, run_batch
 from jaxpaged.output_processor import OutputProcessor
 from jaxpaged.outputs import RequestOutput
-from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
+from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from jaxpaged.text.chat_template import ChatOptions, Message, read_chat_template
 from jaxpaged.text.front_end import FrontEnd, load_front_end
 from jaxpaged.text.prompts import PromptType, prompt_list
@@ -251,12 +254,34 @@ class LLM:
         return self._input.default_params()
 
     def kv_stats(self) -> KVStats:
-        """How full the page pool is."""
+        """What sharing saves and what is wasted of the KV pages, averaged since start or reset_kv_stats()."""
         return self.engine.kv_stats()
+
+    def reset_kv_stats(self) -> None:
+        """Begin the averages of kv_stats() anew."""
+        self.engine.reset_kv_stats()
 
     def get_metrics(self) -> list[Metric]:
         """A snapshot of the engine's counters and gauges, under vLLM's names."""
         return metric_snapshot(self.engine.stats(), self.engine.info.model)
+
+    def cache_prefix(self, prompt: PromptType | Sequence[Message]) -> CachedPrefix:
+        """Compute a prompt, or the beginning of a conversation, and keep its full pages until the handle is released.
+
+            with llm.cache_prefix({"prompt": SYSTEM_PROMPT, "cache_salt": "team"}) as prefix:
+                llm.generate(...)  # prompts with this beginning and salt skip prefix.num_tokens tokens
+
+        At most half the pool may be pinned; with data parallelism a prefix is pinned on one shard. What forgets the
+        prefix cache (reset_prefix_cache(), update_weights(), sleep()) releases it. Raises RequestError.
+        """
+        if not self.config.cache.enable_prefix_caching:
+            raise RequestError("Prefix caching is off; start with enable_prefix_caching=True.")
+        prepared = self._prepare_prefix(prompt)
+        (output,) = self._run([prepared], False)
+        if output.error is not None:
+            raise RequestError(f"The prefix could not be computed: {output.error}.", "prompt")
+        num_tokens = self.engine.pin_prefix(prepared.request_id, prepared.message)
+        return CachedPrefix(prepared.request_id, num_tokens, self.engine.unpin_prefix)
 
     def reset_prefix_cache(self) -> bool:
         """Forget cached prefixes; False while requests that are running hold some of them."""
@@ -274,9 +299,34 @@ class LLM:
         """Take the device memory again."""
         self.engine.wake_up()
 
-    def beam_search(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not there yet."""
-        raise NotImplementedError("beam_search is not there yet; sample with SamplingParams(n=...) meanwhile.")
+    def beam_search(
+        self,
+        prompts: PromptType | Sequence[PromptType],
+        params: BeamSearchParams,
+        lora_request: None = None,
+        use_tqdm: ProgressOption = False,
+        concurrency_limit: int | None = None,
+    ) -> list[BeamSearchOutput]:
+        """The params.beam_width best answers to each prompt, as transformers' generate(num_beams=...) finds them.
+
+        Unlike vLLM's: a score is normalised by the generated tokens, not by the prompt too, and a search ends early
+        when it cannot get better. The engine runs as many searches at once as fit, so concurrency_limit is ignored.
+        Raises RequestError before anything runs; a search that fails later says so in its `error`.
+        """
+        _refuse(lora_request=lora_request)
+        batch = prompt_list(prompts)
+        shown = _final_only(shown_of_beams(params))
+        prepared = []
+        for index, prompt in enumerate(batch):
+            with _naming("prompts", index, len(batch)):
+                prepared.append(self._input.process(self._next_id(), prompt, shown, beam=params))
+        tokenizer = self._front_end.tokenizer
+        decode = tokenizer and partial(tokenizer.decode, skip_special_tokens=params.skip_special_tokens)
+        outputs = self._run(prepared, use_tqdm)
+        return [
+            beam_search_output(output, request.prompt_token_ids, params, decode)
+            for output, request in zip(outputs, prepared, strict=True)
+        ]
 
     def encode(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Needs a pooling model."""
@@ -300,6 +350,13 @@ class LLM:
 
     def __repr__(self) -> str:
         return f"LLM(model={self.engine.info.model!r})"
+
+    def _prepare_prefix(self, prompt: PromptType | Sequence[Message]) -> PreparedRequest:
+        params = _final_only(SamplingParams(temperature=0, max_tokens=1, detokenize=False))
+        if isinstance(prompt, Sequence) and prompt and isinstance(prompt[0], Mapping):
+            options = ChatOptions(add_generation_prompt=False)
+            return self._input.process_chat(self._next_id(), cast(Sequence[Message], prompt), params, options=options)
+        return self._input.process(self._next_id(), cast(PromptType, prompt), params)
 
     def _next_id(self) -> str:
         return str(next(self._request_ids))

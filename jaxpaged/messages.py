@@ -7,12 +7,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
+from jaxpaged.scheduling.stats import KVStats
+
+
+@dataclass(slots=True)
+class Sibling:
+    """One more sample of the prompt of an EngineRequest; everything that is not here is the request's."""
+
+    request_id: str
+    params: SamplingParams
 
 
 @dataclass(slots=True)
 class EngineRequest:
-    """One sequence to generate, in token ids. `prompt_embeds` are float32 bytes of shape [prompt_len, hidden]."""
+    """One sequence to generate, in token ids, and the other samples of its prompt, which is computed once.
+
+    With `beam` they are the answers of a beam search instead, the best first; of `params` only max_tokens, ignore_eos
+    and logprobs count then. `prompt_embeds` are float32 bytes of shape [prompt_len, hidden].
+    """
 
     request_id: str
     prompt_token_ids: list[int]
@@ -22,6 +35,8 @@ class EngineRequest:
     priority: int = 0
     cache_salt: str | None = None
     prompt_embeds: bytes | None = None
+    siblings: tuple[Sibling, ...] = ()
+    beam: BeamSearchParams | None = None
 
 
 @dataclass(slots=True)
@@ -67,6 +82,7 @@ class EngineStats:
     tokens_last_step: int = 0
     last_step_age: float = 0.0
     compiles_after_ready: int = 0
+    kv: KVStats = field(default_factory=KVStats)
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,13 @@ class EngineMetrics:
         yield _gauge("vllm:kv_cache_usage_perc", "Share of the KV pages in use, 0 to 1.", labels, stats.kv_cache_usage)
         yield _gauge("vllm:cache_config_info", "What start-up decided.", labels | self._cache_labels(), 1)
         yield _gauge("jaxpaged:last_step_age_seconds", "Time without progress.", labels, stats.last_step_age)
+        for name, what, average in (
+            ("jaxpaged:kv_saving", "Share of the KV pages that sharing saves, averaged since start.", stats.kv.saving),
+            ("jaxpaged:kv_waste", "Share of the held KV slots that is unfilled, averaged since start.", stats.kv.waste),
+            ("jaxpaged:kv_logical_pages", "KV pages that running requests would hold unshared.", stats.kv.logical),
+            ("jaxpaged:kv_physical_pages", "KV pages that running requests hold, averaged.", stats.kv.physical),
+        ):
+            yield _gauge(name, what, labels, average)
         for name, what, value in (
             ("vllm:prefix_cache_queries", "Tokens looked up in the prefix cache.", stats.prefix_cache_queries),
             ("vllm:prefix_cache_hits", "Tokens found in the prefix cache.", stats.prefix_cache_hits),

@@ -62,7 +62,7 @@ def run_batch(
     dead engine) aborts what is left of the batch, and passes on.
     """
     finished: dict[str, RequestOutput] = {}
-    waiting = deque((prepared.request_id, child) for prepared in batch for child in prepared.children)
+    waiting = deque((prepared.request_id, prepared.message) for prepared in batch)
     progress = Progress(len(batch), option)
     for prepared in batch:
         processor.add(prepared)
@@ -89,20 +89,15 @@ def run_batch(
 def _feed(engine: Engine, processor: OutputProcessor, waiting: deque[tuple[str, EngineRequest]]) -> list[RequestOutput]:
     """Add requests until the engine's queue is full; returns the outputs of those that it refused."""
     refused: list[RequestOutput] = []
-    running = set(processor.in_flight()) if waiting else set()
     while waiting:
-        request_id, child = waiting[0]
-        if request_id not in running:  # a sibling was refused
-            waiting.popleft()
-            continue
+        request_id, message = waiting[0]
         try:
-            engine.add(child)
+            engine.add(message)
         except QueueFullError:
             break
         except RequestError as error:
             processed: Processed = processor.fail(request_id, str(error))
             engine.abort(processed.abort)
             refused += processed.outputs
-            running.discard(request_id)
         waiting.popleft()
     return refused

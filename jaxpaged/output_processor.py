@@ -115,7 +115,8 @@ class _Request:
         arrival = self.prepared.children[0].arrival
         self._metrics.note(output.events, arrival=arrival)
         self._metrics.note_tokens(sequence.take(output), now, arrival=arrival)
-        self._num_cached_tokens = max(self._num_cached_tokens, output.num_cached_tokens)
+        if sequence is self.sequences[0]:  # a later one may take from the cache what this one has computed
+            self._num_cached_tokens = max(self._num_cached_tokens, output.num_cached_tokens)
         self._error = self._error or output.error
         if output.prompt_logprobs is not None:
             ids = self.prepared.prompt_token_ids

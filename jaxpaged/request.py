@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from jaxpaged.sampling_params import SamplingParams
 
+NOT_CHOSEN = 2**31 - 1
 EMPTY_TOKENS: NDArray[np.int32] = np.zeros(0, np.int32)
 
 
@@ -21,6 +22,20 @@ class RequestStatus(IntEnum):
     RUNNING = 2
     PREEMPTED = 3
     FINISHED = 4
+
+
+@dataclass(slots=True, eq=False)
+class BeamGroup:
+    """Requests that are the beams of one search: each waits, after every token, for the choice among all of them.
+
+    `members` are in the order of the beams. Each had `num_tokens` tokens at the last choice (before the first one: the
+    prompt) and may generate `most_tokens`. The first `num_shared` are the same for all: NOT_CHOSEN before beams differ.
+    """
+
+    members: list[Request]
+    num_tokens: int
+    most_tokens: int = 0
+    num_shared: int = NOT_CHOSEN
 
 
 @dataclass(slots=True, eq=False)
@@ -63,13 +78,27 @@ class Request:
     more_stop_ids: list[int] = field(default_factory=list)
     page_need: tuple[int, ...] = ()
     prompt_heads: bool = False
+    # Other samples of the same prompt, until this one, their leader, has it computed; they know their leader.
+    siblings: tuple[Request, ...] = ()
+    leader: Request | None = None
+    beams: BeamGroup | None = None
     # The parent of the first page, then the digests of the full pages of `tokens`; and how many a hit may use of these.
     page_digests: bytes = b""
     usable_pages: int = 0
 
     @property
+    def num_samples(self) -> int:
+        """The rows that it will take: its own, and one for each sample that waits for its prompt."""
+        return 1 + len(self.siblings)
+
+    @property
     def prompt_len(self) -> int:
         return len(self.prompt_token_ids)
+
+    @property
+    def num_shared(self) -> int:
+        """How many of its tokens its siblings need not compute; of a prompt they compute the last, for its logits."""
+        return self.prompt_len - 1 if self.beams is None else self.beams.num_shared
 
     @property
     def status(self) -> RequestStatus:

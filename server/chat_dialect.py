@@ -15,7 +15,7 @@ class ChatDialect:
     def __init__(self, answer: Answer) -> None:
         params = answer.batch[0].params
         self._answer = answer
-        self._n = params.n
+        self._n = len(answer.batch[0].children)
         self._top = params.logprobs
         self._plain = self._top is None and not answer.reply.return_token_ids
         self._frame = Frame(answer, "chat.completion.chunk")

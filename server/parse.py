@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jaxpaged import RequestOutputKind, SamplingParams
+from jaxpaged import BeamSearchParams, RequestOutputKind, SamplingParams
 from jaxpaged.text.chat_template import ChatOptions
+from server.beams import sampling_or_beams
 from server.errors import bad_request
 from server.schema import UNSERVED, ChatMessage, ChatRequest, CompletionRequest, Sampling
 
@@ -44,6 +45,7 @@ class CompletionCall:
 
     prompts: list[Prompt]
     params: SamplingParams
+    beam: BeamSearchParams | None
     reply: Reply
     priority: int
     cache_salt: str | None
@@ -58,6 +60,7 @@ class ChatCall:
     messages: list[dict[str, Any]]
     options: ChatOptions
     params: SamplingParams
+    beam: BeamSearchParams | None
     reply: Reply
     priority: int
     cache_salt: str | None
@@ -74,11 +77,12 @@ def parse_completion(body: CompletionRequest, defaults: Mapping[str, Any], *, fo
         sampling["logprobs"] = body.logprobs
         if echo and body.prompt_logprobs is None:
             sampling["prompt_logprobs"] = body.logprobs
-    params = SamplingParams(**sampling)
-    _check_sequences(len(prompts), params.n)
+    params, beam = sampling_or_beams(body, sampling)
+    _check_sequences(len(prompts), params.n if beam is None else beam.beam_width)
     return CompletionCall(
         prompts=prompts,
         params=params,
+        beam=beam,
         reply=_reply(body, force_usage, echo=echo),
         priority=body.priority or 0,
         cache_salt=body.cache_salt,
@@ -99,10 +103,12 @@ def parse_chat(body: ChatRequest, defaults: Mapping[str, Any], *, force_usage: b
         sampling["logprobs"] = body.top_logprobs or 0
     elif body.top_logprobs is not None:
         raise bad_request("top_logprobs needs logprobs: true.", "top_logprobs")
+    params, beam = sampling_or_beams(body, sampling)
     return ChatCall(
         messages=chat_messages(body.messages),
         options=_chat_options(body),
-        params=SamplingParams(**sampling),
+        params=params,
+        beam=beam,
         reply=_reply(body, force_usage),
         priority=body.priority or 0,
         cache_salt=body.cache_salt,

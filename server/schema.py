@@ -60,10 +60,10 @@ class Sampling(Body):
     return_tokens_as_token_ids: bool | None = None
     cache_salt: str | None = None
     priority: Int64 | None = None
+    use_beam_search: bool | None = None
+    length_penalty: float | None = None
     # not served yet: refused when they ask for something (parse.py)
     best_of: Int64 | None = None
-    use_beam_search: Any = None
-    length_penalty: Any = None
     response_format: Any = None
     structured_outputs: Any = None
     guided_json: Any = None
@@ -142,8 +142,6 @@ class DetokenizeRequest(Body):
 
 # field -> values that ask for nothing
 UNSERVED: dict[str, tuple[Any, ...]] = {
-    "use_beam_search": (None, False),
-    "length_penalty": (None, 1, 1.0),
     "response_format": (None, {"type": "text"}),
     "structured_outputs": (None,),
     "guided_json": (None,),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from jaxpaged.config import EngineConfig
@@ -69,6 +69,7 @@ class FakeEngine:
         self.aborted: list[str] = []
         self.calls: list[tuple[Any, ...]] = []  # the other methods that were called, with their arguments
         self.steps = 0
+        self.cached_tokens = 0  # what every request says that it took from the prefix cache
         self._script = script
         self._per_step = [tokens_per_step] if isinstance(tokens_per_step, int) else list(tokens_per_step)
         self._max_queued = max_queued
@@ -83,10 +84,15 @@ class FakeEngine:
         return cls(max_model_len=config.model.max_model_len or 256, max_num_seqs=config.scheduler.max_num_seqs)
 
     def add(self, request: EngineRequest) -> None:
-        if request.request_id in self._refuse:
-            raise RequestError(self._refuse[request.request_id])
+        for sample in (request, *request.siblings):
+            if sample.request_id in self._refuse:
+                raise RequestError(self._refuse[sample.request_id])
         if len(self._rows) >= self.info.max_num_seqs + self._max_queued:
             raise QueueFullError("The queue is full; try again later.")
+        for sample in (request, *request.siblings):
+            self._add(replace(request, request_id=sample.request_id, params=sample.params, siblings=()))
+
+    def _add(self, request: EngineRequest) -> None:
         self.requests.append(request)
         row = _Row(request, list(self._script(request)))
         row.events.append(("queued", time.monotonic()))
@@ -112,10 +118,21 @@ class FakeEngine:
 
     def stats(self) -> EngineStats:
         running = min(len(self._rows), self.info.max_num_seqs)
-        return EngineStats(num_running=running, num_waiting=len(self._rows) - running, num_steps=self.steps)
+        waiting = len(self._rows) - running
+        return EngineStats(num_running=running, num_waiting=waiting, num_steps=self.steps, kv=self.kv_stats())
 
     def kv_stats(self) -> KVStats:
-        return KVStats(waste=0.0, saving=0.0, logical_pages=0.0, physical_pages=0.0, filled_tokens=0.0)
+        return KVStats(saving=0.5, waste=0.25, logical=12.0, physical=6.0)
+
+    def reset_kv_stats(self) -> None:
+        self.calls.append(("reset_kv_stats",))
+
+    def pin_prefix(self, name: str, message: EngineRequest) -> int:
+        self.calls.append(("pin_prefix", name, message.cache_salt, tuple(message.prompt_token_ids)))
+        return len(message.prompt_token_ids)
+
+    def unpin_prefix(self, name: str) -> None:
+        self.calls.append(("unpin_prefix", name))
 
     def reset_prefix_cache(self) -> bool:
         self.calls.append(("reset_prefix_cache",))
@@ -142,6 +159,7 @@ class FakeEngine:
         if params.logprobs is not None:
             output.logprobs = [_logprobs(token, params.logprobs) for token in output.new_token_ids]
         if output.finish_reason is not None:
+            output.num_cached_tokens = self.cached_tokens
             del self._rows[request.request_id]
         return output
 

@@ -27,6 +27,7 @@ JAX_FREE = (
 ARRAY_LIBRARIES = {"jax", "jaxlib", "flax"}
 TORCH_SCRIPTS = {
     "scripts/make_goldens.py",
+    "scripts/make_beam_goldens.py",
     "scripts/compare_hf.py",
 }  # they compare with the reference, in its own environment
 UNSAFE_MODULES = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 import numpy as np
 
@@ -20,29 +21,75 @@ def find_hits(shard: Shard, requests: Sequence[Request]) -> list[PrefixHit]:
     return shard.prefix.match(requests)
 
 
+_SIBLINGS = attrgetter("siblings")
+
+
+def share_out(
+    shards: Sequence[Shard], block: list[Request], hits: list[list[PrefixHit]], max_num_seqs: int
+) -> list[list[int]]:
+    """Which requests of a block each shard is offered: indices into the block. `hits` are by shard, then by request.
+
+    The longest cached prefix wins, then the fewest requests; but no shard runs far ahead of the emptiest one.
+    """
+    if len(shards) == 1:
+        return [list(range(len(block)))]
+    loads = [len(shard.rows) + shard.num_promised for shard in shards]
+    chosen: list[list[int]] = [[] for _ in shards]
+    for index, lines in enumerate(zip(*hits, strict=True)):
+        most = min(min(loads) + max(max_num_seqs // 4, 1), max_num_seqs)
+        roomy = [shard for shard, load in enumerate(loads) if load < most]
+        if not roomy:
+            break
+        best = min(roomy, key=lambda shard: (-lines[shard].num_pages, loads[shard]))
+        loads[best] += block[index].num_samples
+        chosen[best].append(index)
+    return chosen
+
+
 def admit(shard: Shard, draft: StepDraft, requests: list[Request], hits: list[PrefixHit], now: float) -> int:
     """Let the first of the requests start in this step, as many as there are rows, tokens, head rows and pages for.
 
     Returns how many. A request starts when the pages for all its known tokens are available, so that it is not
     preempted before its first token; only those of its first chunk are allocated.
     """
-    free = len(shard.rows.free)
+    families = any(map(_SIBLINGS, requests))
+    free = _first_with_rows(shard, requests) if families else shard.num_free
     requests, hits = requests[:free], hits[:free]
-    counts = _first_chunks(shard, draft, requests, hits) if requests else []
+    kept = _sibling_pages(shard, requests) if families and requests else None
+    counts = _first_chunks(shard, draft, requests, hits, kept) if requests else []
     taken = len(counts)
     if taken:
         _occupy(shard, draft, requests[:taken], hits[:taken], np.array(counts, np.int32), now)
+    if families:
+        shard.leaders |= {request.row: request for request in requests[:taken] if request.siblings}
     return taken
 
 
-def _first_chunks(shard: Shard, draft: StepDraft, requests: list[Request], hits: list[PrefixHit]) -> list[int]:
-    """The tokens that each of the first requests computes in this step, up to the first that does not fit."""
+def _first_with_rows(shard: Shard, requests: list[Request]) -> int:
+    """How many of the first requests find free rows, their siblings included as far as there can be rows for them."""
+    free, most = shard.num_free, len(shard.rows.active) - 1
+    for index, request in enumerate(requests):
+        free -= min(request.num_samples, most)
+        if free < 0:
+            return index
+    return len(requests)
+
+
+def _first_chunks(
+    shard: Shard, draft: StepDraft, requests: list[Request], hits: list[PrefixHit], kept: IntArray | None
+) -> list[int]:
+    """The tokens that each of the first requests computes in this step, up to the first that does not fit.
+
+    `kept` [n, 1]: pages that each keeps for its siblings, in each group.
+    """
     needs = np.array([request.page_need for request in requests], np.int32)
     behind = [len(request.tokens) for request in requests]
     for index, hit in enumerate(hits):
         if hit.num_pages:
             needs[index] = _pages_beside(shard, draft, requests[index], hit)
             behind[index] -= hit.num_pages * shard.page_size
+    if kept is not None:
+        needs += kept
     fits = (needs.cumsum(axis=0) <= _unreserved_pages(shard, draft)).all(axis=1)
     counts: list[int] = []
     for tokens, request in zip(behind[: len(fits) if fits.all() else int(fits.argmin())], requests, strict=False):
@@ -51,6 +98,14 @@ def _first_chunks(shard: Shard, draft: StepDraft, requests: list[Request], hits:
             break
         counts.append(count)
     return counts
+
+
+def _sibling_pages(shard: Shard, requests: list[Request]) -> IntArray:
+    """A page in each group for every sibling, to write to: int32 [n, 1]. The first on an idle shard starts without."""
+    pages = np.array([[len(request.siblings)] for request in requests], np.int32)
+    if not len(shard.rows):
+        pages[0] = 0
+    return pages
 
 
 def _pages_beside(shard: Shard, draft: StepDraft, request: Request, hit: PrefixHit) -> list[int]:
@@ -67,14 +122,14 @@ def _pages_beside(shard: Shard, draft: StepDraft, request: Request, hit: PrefixH
 def _unreserved_pages(shard: Shard, draft: StepDraft) -> list[int]:
     """Available pages per group, less what this step takes and what rows in the middle of their prompts will need.
 
-    A page for every running row, up to a hundredth of the pool, is kept back too: without it, in a full pool, requests
-    would start only to be preempted by the next step's growth.
+    A page for every running row, up to a hundredth of the pool, is kept back too, and one for every sibling that waits
+    for a prompt: without them, in a full pool, requests would start only to be preempted by the next step's growth.
     """
     rows = shard.rows
     left = []
     for allocator, growth in zip(shard.allocators, draft.growths, strict=True):
         kept_back = min(len(rows), allocator.num_pages // 100)
-        left.append(allocator.available - growth.num_pages - kept_back)
+        left.append(allocator.available - growth.num_pages - kept_back - shard.num_promised)
     behind = np.array(draft.catching_up + draft.admitted, np.intp)
     if len(behind):
         wanted = (rows.planned_tokens[behind] + (shard.page_size - 1)) // shard.page_size

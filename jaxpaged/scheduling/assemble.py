@@ -66,6 +66,8 @@ def assemble(shard: Shard, draft: StepDraft) -> tuple[ShardPlan, Flight]:
     )
     rows.planned_computed[chosen] = ends
     rows.planned_tokens += sampled
+    if rows.waits.any():
+        rows.pause(sampled)
     if len(guessed):  # how many guesses hold is not known: the row pauses until the plan is committed
         paused = chosen[guessed > 0]
         rows.planned_tokens[paused] = rows.limit[paused]
@@ -139,7 +141,7 @@ def _admission(request: Request, pages: tuple[IntArray, ...], computed: int) -> 
     known = NO_INTS
     if request.prompt_heads:
         known = request.tokens
-    elif computed and request.variant >= LOOKS_BACK:
+    elif computed and request.variant >= LOOKS_BACK and request.beams is None:
         known = request.tokens[:computed]
     return Admission(
         request.row,

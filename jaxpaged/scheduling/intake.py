@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxpaged.config import SchedulerConfig
 from jaxpaged.errors import RequestError
-from jaxpaged.request import Request
+from jaxpaged.request import NOT_CHOSEN, BeamGroup, Request
 from jaxpaged.scheduling.arrays import IntArray
 from jaxpaged.scheduling.cache_groups import PageGeometry
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
@@ -46,6 +46,21 @@ class Intake:
             raise RequestError(f"the prompt holds {tokens.min()}, which is no token id.", "prompt")
         self._rank_and_limit(request, tokens)
 
+    def accept_siblings(self, leader: Request, siblings: Sequence[Request]) -> None:
+        """The same for samples of an accepted request's prompt; they stay with it until it has that computed."""
+        for sibling in siblings:
+            self.accept_fork(leader, sibling, leader.tokens, leader.page_digests)
+        lead(leader, siblings)
+
+    def check_beams(self, group: BeamGroup) -> None:
+        """Raise RequestError when there could never be rows for all beams."""
+        width, most = len(group.members), self._config.max_num_seqs
+        if width > most:
+            raise RequestError(
+                f"beam_width is {width}, and {most} sequences run at once; lower it or raise max_num_seqs.",
+                "beam_width",
+            )
+
     def accept_fork(self, parent: Request, child: Request, tokens: IntArray, page_digests: bytes) -> None:
         """The same for a child that continues its parent's tokens; what the parent hashed is not hashed again."""
         child.prompt_token_ids = parent.prompt_token_ids
@@ -60,8 +75,9 @@ class Intake:
         request.tokens = tokens
         # One token more than is known, so that every admission brings the request forward; the last is never computed.
         needed = min(len(tokens) + 1, int(request.row_words[LIMIT]) - 1)
-        chunk = self._config.max_num_batched_tokens
-        request.page_need = tuple(geometry.most_pages(needed, chunk) for geometry in self._geometry)
+        request.page_need = tuple(
+            self._pages(request, geometry, needed, request.num_shared) for geometry in self._geometry
+        )
         request.prompt_heads = request.params.prompt_logprobs is not None and len(tokens) == request.prompt_len
         request.row_words[PROMPT_HEADS] = request.prompt_heads
         if self._hasher is not None:
@@ -74,7 +90,8 @@ class Intake:
         request.rank = (request.priority, request.arrival, arrival) if by_priority else (0, 0.0, arrival)
         stop, *request.more_stop_ids = _stop_ids(request) or [NO_TOKEN]
         earliest, content = request.prompt_len + request.params.min_tokens, bool(request.content_hashes)
-        words = (request.prompt_len, limit, earliest, request.variant, 0, content, stop)
+        waits = request.beams is not None
+        words = (request.prompt_len, limit, earliest, request.variant, 0, content, waits, stop)
         request.row_words = np.array(words, np.int32)  # in the order of the columns in rows.py
         self.set_back(request, tokens)
 
@@ -91,20 +108,42 @@ class Intake:
             limit = min(limit, request.prompt_len + request.params.max_tokens)
         if known >= limit:
             raise RequestError(f"{known} tokens are there already, and {limit} is the most there may be.", "max_tokens")
-        self._check_pages(request, limit)
+        self._check_pages(request, limit, [pages - 1 for pages in self._num_pages], "the pool has")
         return limit
 
-    def _check_pages(self, request: Request, limit: int) -> None:
+    def check_beside_pins(self, request: Request, room: Sequence[int]) -> None:
+        """Raise RequestError when an accepted request could never run in `room` pages per cache group."""
+        self._check_pages(request, int(request.row_words[LIMIT]), room, "beside pinned prefixes there are")
+
+    def _check_pages(self, request: Request, limit: int, room: Sequence[int], there_are: str) -> None:
         """The last token is never computed, so limit - 1 tokens need pages. Page 0 holds none."""
-        for geometry, pages in zip(self._geometry, self._num_pages, strict=True):
-            need = geometry.most_pages(limit - 1, self._config.max_num_batched_tokens)
-            if need > pages - 1:
+        for geometry, pages in zip(self._geometry, room, strict=True):
+            need = self._pages(request, geometry, limit - 1, request.prompt_len)
+            if need > pages:
+                beams, lower = "", "lower max_tokens"
+                if request.beams is not None:
+                    beams, lower = f"{len(request.beams.members)} beams of ", "lower beam_width or max_tokens"
                 raise RequestError(
-                    f"a prompt of {request.prompt_len} tokens and an answer of up to {limit - request.prompt_len} need "
-                    f"{need} KV pages of {geometry.page_size} tokens, and the pool has {pages - 1}; lower max_tokens, "
-                    "shorten the prompt or give the KV cache more memory.",
+                    f"{beams}a prompt of {request.prompt_len} tokens and an answer of up to "
+                    f"{limit - request.prompt_len} need {need} KV pages of {geometry.page_size} tokens, and "
+                    f"{there_are} {pages}; {lower}, shorten the prompt or give the KV cache more memory.",
                     "max_tokens",
                 )
+
+    def _pages(self, request: Request, geometry: PageGeometry, tokens: int, num_shared: int) -> int:
+        """What a request of `tokens` tokens holds at most; with its beams, which share the first `num_shared`."""
+        pages = geometry.most_pages(tokens, self._config.max_num_batched_tokens)
+        if request.beams is None or num_shared == NOT_CHOSEN:
+            return pages
+        shared = num_shared // geometry.page_size if geometry.window is None else 0
+        return shared + len(request.beams.members) * (pages - shared)
+
+
+def lead(leader: Request, siblings: Sequence[Request]) -> None:
+    """Let the siblings wait for the leader's prompt."""
+    leader.leader, leader.siblings = None, tuple(siblings)
+    for sibling in siblings:
+        sibling.leader = leader
 
 
 def _stop_ids(request: Request) -> list[int]:

@@ -52,6 +52,14 @@ class PageAllocator:
         return self.num_pages - 1 - self.available
 
     @property
+    def num_in_tables(self) -> int:
+        """Held pages, less those that nothing but names hold."""
+        if not self._holds:
+            return self.num_held
+        pages, times = np.unique(np.concatenate([hold.pages for hold in self._holds.values()]), return_counts=True)
+        return self.num_held - int((self.refs[pages] == times).sum())
+
+    @property
     def num_idle(self) -> int:
         return len(self._idle)
 
@@ -135,6 +143,10 @@ class PageAllocator:
 
     def release_hold(self, name: str) -> None:
         self.release(self._holds.pop(name).pages)
+
+    def pinned(self) -> IntArray:
+        """The pages that are held by name, without repetitions."""
+        return np.unique(np.concatenate([NO_INTS, *[hold.pages for hold in self._holds.values()]]))
 
     # --- content known to the prefix cache ---
 

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxpaged.request import Request
-from jaxpaged.scheduling.arrays import IntArray, RowArray, ragged_range
+from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray, ragged_range
 from jaxpaged.scheduling.digest_table import DIGEST_BYTES, Digests, as_digests
 
 # Order of Request.row_words, the columns that are fixed at admission. STOP is the first of the tokens that end a row.
-PROMPT_LEN, LIMIT, STOP_FROM, VARIANT, PROMPT_HEADS, HAS_CONTENT, STOP, NUM_WORDS = range(8)
+PROMPT_LEN, LIMIT, STOP_FROM, VARIANT, PROMPT_HEADS, HAS_CONTENT, WAITS, STOP, NUM_WORDS = range(9)
 NO_TOKEN = np.iinfo(np.int32).max
 NUM_COUNTERS = 6
 
@@ -28,6 +28,7 @@ NUM_COUNTERS = 6
 class Rows:
     """Owner of the row ids 1..max_num_seqs and of all that changes from step to step about running requests.
 
+    waits: 1 where no token is planned before one that has been sampled is known and resume() called, as for a beam.
     limit: the most tokens (prompt and output) a request may have. stop_from: the first num_tokens at which it may stop.
     stop, more_stops [K, row]: tokens that end it, NO_TOKEN where there are fewer. first_page, end_page [g][row]: the
     live part of the page table [g][row, P]; outside it the table holds the null page.
@@ -40,7 +41,7 @@ class Rows:
         self._columns = np.zeros((NUM_WORDS + NUM_COUNTERS + 2 * num_groups, size), np.int32)
         self._words = self._columns[:NUM_WORDS]
         self.prompt_len, self.limit, self.stop_from, self.variant = self._words[: VARIANT + 1]
-        self.prompt_heads, self.has_content, self.stop = self._words[PROMPT_HEADS:]
+        self.prompt_heads, self.has_content, self.waits, self.stop = self._words[PROMPT_HEADS:]
         counters, table_ends = self._columns[NUM_WORDS : NUM_WORDS + NUM_COUNTERS], self._columns[-2 * num_groups :]
         self.num_tokens, self.computed, self.planned_tokens, self.planned_computed = counters[:4]
         self.hashed, self.published = counters[4:]
@@ -105,6 +106,14 @@ class Rows:
         if requests[0].page_digests:
             self._set_digests(rows, requests)
         return rows
+
+    def pause(self, sampled: BoolArray) -> None:
+        """Of the rows that have just been planned to sample, let those that wait have nothing more to do."""
+        np.copyto(self.planned_tokens, self.limit, where=sampled & (self.waits != 0))
+
+    def resume(self, row: int) -> None:
+        """Let a waiting row go on from its known tokens."""
+        self.planned_tokens[row] = self.num_tokens[row]
 
     def vacate(self, rows: RowArray) -> None:
         """Free the rows; their pages have been released before."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jaxpaged.request import Request
+from jaxpaged.scheduling import beams
 from jaxpaged.scheduling.arrays import NO_INTS, NO_ROWS, BoolArray, IntArray, RowArray
 from jaxpaged.scheduling.pages import PageAllocator
 from jaxpaged.scheduling.rows import Rows
@@ -174,9 +175,20 @@ def _preempt_until_it_fits(shard: Shard, draft: StepDraft, now: float) -> list[G
         growths = [_growth(shard, draft, group) for group in range(len(shard.allocators))]
         if all(growth.num_pages <= pages.available for growth, pages in zip(growths, shard.allocators, strict=True)):
             return growths
-        victim = shard.rows.last_in_rank()
+        _preempt_last(shard, draft, now)
+
+
+def _preempt_last(shard: Shard, draft: StepDraft, now: float) -> None:
+    victim = shard.rows.last_in_rank()
+    group = shard.rows.request(victim).beams
+    if group is None:
         draft.preempted.append(shard.preempt(victim, now))
         draft.drop(victim)
+        return
+    for member in group.members:
+        if member.finish_reason is None and member.row:
+            draft.drop(member.row)
+    draft.preempted.append(beams.preempt(shard, group, now))
 
 
 def _growth(shard: Shard, draft: StepDraft, group: int) -> Growth:

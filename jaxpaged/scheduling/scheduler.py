@@ -18,21 +18,23 @@ import numpy as np
 from jaxpaged.config import SchedulerConfig
 from jaxpaged.errors import InvariantError, RequestError
 from jaxpaged.kv.spec import CacheGroup
-from jaxpaged.request import Request
-from jaxpaged.scheduling.admission import admit, find_hits
+from jaxpaged.request import BeamGroup, Request
+from jaxpaged.scheduling import beams
+from jaxpaged.scheduling.admission import admit, find_hits, share_out
 from jaxpaged.scheduling.assemble import Flight, assemble
 from jaxpaged.scheduling.cache_groups import geometries
 from jaxpaged.scheduling.commit import Committed, commit_shard
-from jaxpaged.scheduling.intake import Intake
+from jaxpaged.scheduling.intake import Intake, lead
+from jaxpaged.scheduling.pins import Pins
 from jaxpaged.scheduling.plan import StepPlan, StepResult
-from jaxpaged.scheduling.prefix_cache import PrefixHasher, PrefixHit
-from jaxpaged.scheduling.rows import Rows
+from jaxpaged.scheduling.prefix_cache import PrefixHasher
+from jaxpaged.scheduling.rows import LIMIT, Rows
 from jaxpaged.scheduling.running import StepDraft, draft_running, grow
 from jaxpaged.scheduling.shard import Shard
-from jaxpaged.scheduling.stats import KVStats, SchedulerStats, kv_stats
+from jaxpaged.scheduling.stats import KVStats, PageUse, SchedulerStats, kv_stats
 from jaxpaged.scheduling.waiting import WaitingQueue
 
-SAMPLE_PAGES_EVERY = 8  # steps
+SAMPLE_PAGES_EVERY = 7  # steps; prime to page sizes, so that a last page is seen at every stage of being filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +73,57 @@ class Scheduler:
         rows = [Rows(config.max_num_seqs, max_model_len, page_size, len(groups)) for _ in range(data_shards)]
         self.shards = tuple(Shard(index, rows[index], geometry, num_pages, self.hasher) for index in range(data_shards))
         self._intake = Intake(config, geometry, tuple(num_pages), max_model_len, self.hasher)
+        self._pins = Pins(self.shards, self._intake, self.hasher)
         self._flights: deque[StepFlight] = deque()
         self._holds: dict[str, int] = {}  # name -> shard
         self._clock = clock
         self._step = 0
+        self._next_sample = 0
+        self.sample_pages_every = SAMPLE_PAGES_EVERY
         self._tokens_last_step = 0
 
     # --- requests ---
 
-    def add(self, request: Request) -> None:
-        """Queue a request. Raises RequestError when it could never run, QueueFullError when the queue is full."""
-        if request.request_id in self.requests:
-            raise RequestError(f"a request with id {request.request_id!r} is running already.", "request_id")
+    def add(self, request: Request, siblings: Sequence[Request] = ()) -> None:
+        """Queue a request. Its siblings, other samples of the same prompt, are forked from it when that is computed.
+
+        Raises RequestError when it could never run, QueueFullError when the queue is full; nothing is queued then.
+        """
+        self._check_new(request)
         self.queue.check_room()  # before any hashing: refusing must be cheap
         self._intake.accept(request)
+        self._pins.check_beside(request)
+        if siblings:
+            self._add_siblings(request, siblings)
         self._enqueue(request)
+
+    def add_beams(self, requests: Sequence[Request]) -> BeamGroup:
+        """Queue the beams of one search over a prompt, given for each alike; the first computes it for all.
+
+        When beams_sampled(), choose_beams() must follow or the group be ended. Errors as of add().
+        """
+        leader, *others = requests
+        group = BeamGroup(list(requests), leader.prompt_len)
+        self._intake.check_beams(group)
+        for request in requests:
+            request.beams = group
+        self.add(leader, others)
+        group.most_tokens = int(leader.row_words[LIMIT]) - leader.prompt_len
+        return group
+
+    def beams_sampled(self, group: BeamGroup) -> bool:
+        """Whether the next token of every beam has been sampled: they wait for choose_beams()."""
+        return beams.is_sampled(self.shards[group.members[0].shard], group)
+
+    def choose_beams(self, group: BeamGroup, choices: Sequence[tuple[int, int]]) -> None:
+        """Continue with these beams: (index of a present one, its next token) for each member of the group."""
+        beams.choose(self.shards[group.members[0].shard], group, choices, self._clock())
+
+    def end_beams(self, group: BeamGroup, reason: str) -> None:
+        """End those beams of a group that have not ended by themselves."""
+        for member in sorted(group.members, key=lambda member: member.leader is None):  # siblings before their leader
+            if member.request_id in self.requests:
+                self._end(member, reason, None)
 
     def fork(self, parent_id: str, child: Request) -> None:
         """Start `child` as a copy of a live request: same tokens so far, shared pages where the parent is running.
@@ -93,18 +131,18 @@ class Scheduler:
         The child's salt, adapter and content become the parent's. Without a free row it is queued like any other.
         """
         parent = self._live(parent_id)
-        if child.request_id in self.requests:
-            raise RequestError(f"a request with id {child.request_id!r} is running already.", "request_id")
+        self._check_new(child)
         shard = self.shards[parent.shard]
         if parent.row:
             self._intake.accept_fork(parent, child, shard.rows.tokens(parent.row), shard.rows.page_digests(parent.row))
         else:
             self._intake.accept_fork(parent, child, parent.tokens, parent.page_digests)
+        self._pins.check_beside(child)
         if parent.row and not child.prompt_heads and shard.can_fork(parent.row):
             self.requests[child.request_id] = child
             child.shard = parent.shard
             child.events.append(("queued", self._clock()))
-            shard.fork(parent.row, child, self._clock())
+            shard.fork(parent.row, child, int(shard.rows.computed[parent.row]), self._clock())
         else:
             self.queue.check_room()
             self._enqueue(child)
@@ -114,14 +152,27 @@ class Scheduler:
         self.finish(request_id, "abort")
 
     def finish(self, request_id: str, reason: str, stop_reason: int | str | None = None) -> None:
-        """End a request for a reason that the scheduler cannot see, as a stop string. Unknown ids are ignored."""
-        request = self.requests.pop(request_id, None)
-        if request is None:
-            return
+        """End a request for a reason that the scheduler cannot see, as a stop string. Unknown ids are ignored.
+
+        A beam takes the other beams with it.
+        """
+        request = self.requests.get(request_id)
+        if request is not None and request.beams is not None:
+            self.end_beams(request.beams, reason)
+        elif request is not None:
+            self._end(request, reason, stop_reason)
+
+    def _end(self, request: Request, reason: str, stop_reason: int | str | None) -> None:
+        del self.requests[request.request_id]
         if request.row:
             self.shards[request.shard].vacate(np.array([request.row], np.intp))
+        elif request.leader is not None:
+            self.shards[request.leader.shard].leave_leader(request)
         else:
             self.queue.remove(request)
+        if request.siblings:
+            self._enqueue_family(request.siblings)
+            request.siblings = ()
         request.finish_reason, request.stop_reason = reason, stop_reason
         request.events.append(("finished", self._clock()))
 
@@ -152,10 +203,15 @@ class Scheduler:
             grow(shard, draft)
         plans, flights = zip(*map(assemble, self.shards, drafts), strict=True)
         self._step += 1
-        if self._step % SAMPLE_PAGES_EVERY == 1:
+        if self._step >= self._next_sample:
+            self._next_sample = self._step + self.sample_pages_every
             for shard in self.shards:
                 shard.sample_page_use()
         self._flights.append(StepFlight(self._step, flights))
+        for shard in self.shards:
+            if shard.leaders:
+                for family in shard.fork_siblings(now):
+                    self._enqueue_family(family)
         self._tokens_last_step = sum(int(plan.counts.sum()) for plan in plans)
         return StepPlan(self._step, plans)
 
@@ -177,15 +233,28 @@ class Scheduler:
     # --- prefix cache and holds ---
 
     def reset_prefix_cache(self) -> None:
-        """Forget every cached prefix, for changed weights too: digests made before never match later ones."""
+        """Forget every cached prefix, pinned ones too. Digests made before never match later ones."""
         if self.hasher is None:
             return
+        self._pins.release_all()
         self.hasher.weights_version += 1
         for shard in self.shards:
             shard.forget_prefixes()
         for request in self.requests.values():
             request.page_digests = b""
             self.hasher.prepare(request)
+
+    def pin(self, name: str, request: Request) -> int:
+        """Keep the full pages of a prompt that the prefix cache knows, until unpin(name) or reset_prefix_cache().
+
+        Returns how many tokens they hold. Raises RequestError, pinning nothing, when there is nothing to pin, when more
+        than half the pool would be pinned, and when a request that is queued or running could not end beside it.
+        """
+        return self._pins.add(name, request, self.requests.values())
+
+    def unpin(self, name: str) -> None:
+        """Let a pinned prefix go; unknown names are ignored."""
+        self._pins.release(name)
 
     def hold(self, name: str, request_id: str) -> None:
         """Keep the full pages of a running request alive, whatever becomes of it, until release_hold(name)."""
@@ -205,7 +274,7 @@ class Scheduler:
         use = [pages.num_held / (pages.num_pages - 1) for shard in self.shards for pages in shard.allocators]
         return SchedulerStats(
             num_running=sum(shard.num_running for shard in self.shards),
-            num_waiting=len(self.queue),
+            num_waiting=len(self.requests) - sum(shard.num_running for shard in self.shards),
             kv_cache_usage=max(use),
             prefix_cache_queries=sum(shard.stats.prefix_queries for shard in self.shards),
             prefix_cache_hits=sum(shard.stats.prefix_hits for shard in self.shards),
@@ -215,8 +284,14 @@ class Scheduler:
         )
 
     def kv_stats(self) -> KVStats:
-        """Waste and sharing of pages, averaged over the steps so far."""
-        return kv_stats([shard.stats for shard in self.shards], self.shards[0].page_size)
+        """Sharing and waste of pages, averaged over every `sample_pages_every`-th step since reset_kv_stats()."""
+        return kv_stats([shard.page_use for shard in self.shards], self.shards[0].page_size)
+
+    def reset_kv_stats(self) -> None:
+        """Begin the averages of kv_stats() anew, with the next step."""
+        self._next_sample = 0
+        for shard in self.shards:
+            shard.page_use = PageUse()
 
     def check(self) -> None:
         """Audit every owner; raises InvariantError with what is wrong."""
@@ -224,8 +299,12 @@ class Scheduler:
         for shard in self.shards:
             shard.check()
         running = [request for shard in self.shards for request in shard.rows.requests.tolist() if request is not None]
-        if {id(request) for request in (*running, *self.queue)} != {id(request) for request in self.requests.values()}:
+        found = [*running, *self.queue]
+        found += [sibling for leader in found for sibling in leader.siblings]
+        if sorted(map(id, found)) != sorted(map(id, self.requests.values())):
             raise InvariantError("the request table differs from the queue and the rows")
+        if any(sibling.leader is not leader for leader in found for sibling in leader.siblings):
+            raise InvariantError("a sibling does not know its leader")
 
     # --- inside ---
 
@@ -234,6 +313,27 @@ class Scheduler:
             raise RequestError(f"no live request has the id {request_id!r}.", "request_id")
         return self.requests[request_id]
 
+    def _check_new(self, request: Request) -> None:
+        if request.request_id in self.requests:
+            raise RequestError(f"a request with id {request.request_id!r} is running already.", "request_id")
+
+    def _add_siblings(self, leader: Request, siblings: Sequence[Request]) -> None:
+        for sibling in siblings:
+            self._check_new(sibling)
+        self._intake.accept_siblings(leader, siblings)
+        for sibling in siblings:
+            self._pins.check_beside(sibling)
+        now = self._clock()
+        for sibling in siblings:
+            sibling.events.append(("queued", now))
+            self.requests[sibling.request_id] = sibling
+
+    def _enqueue_family(self, siblings: Sequence[Request]) -> None:
+        """Queue siblings that have lost their leader, or found no row beside it, behind the first of them."""
+        leader, *others = siblings
+        lead(leader, others)
+        self.queue.add(leader)
+
     def _enqueue(self, request: Request) -> None:
         self.queue.add(request)
         request.events.append(("queued", self._clock()))
@@ -241,7 +341,8 @@ class Scheduler:
 
     def _put_back(self, requests: list[Request]) -> None:
         for request in requests:
-            self._intake.set_back(request, request.tokens)
+            for waiting in (request, *(request.siblings if request.beams is not None else ())):
+                self._intake.set_back(waiting, waiting.tokens)
             self.queue.add(request)
 
     def _admit(self, drafts: list[StepDraft], now: float) -> None:
@@ -253,37 +354,18 @@ class Scheduler:
 
     def _most_admissions(self, drafts: list[StepDraft]) -> int:
         return sum(
-            len(shard.rows.free)
-            for shard, draft in zip(self.shards, drafts, strict=True)
-            if draft.budget and draft.heads
+            shard.num_free for shard, draft in zip(self.shards, drafts, strict=True) if draft.budget and draft.heads
         )
 
     def _admit_block(self, block: list[Request], drafts: list[StepDraft], now: float) -> int:
         """Returns how many of the block have started; a shard starts those that it is given in their order."""
         hits = [find_hits(shard, block) for shard in self.shards]
         started: list[Request] = []
-        for shard, draft, chosen in zip(self.shards, drafts, self._share_out(hits), strict=True):
+        for shard, draft, chosen in zip(
+            self.shards, drafts, share_out(self.shards, block, hits, self.config.max_num_seqs), strict=True
+        ):
             requests = [block[index] for index in chosen]
             taken = admit(shard, draft, requests, [hits[shard.index][index] for index in chosen], now)
             started += requests[:taken]
         self.queue.remove_all(started)
         return len(started)
-
-    def _share_out(self, hits: list[list[PrefixHit]]) -> list[list[int]]:
-        """Which requests of a block each shard is offered.
-
-        The longest cached prefix wins, then the fewest requests; but no shard runs far ahead of the emptiest one.
-        """
-        if len(hits) == 1:
-            return [list(range(len(hits[0])))]
-        loads = [len(shard.rows) for shard in self.shards]
-        chosen: list[list[int]] = [[] for _ in hits]
-        for index, lines in enumerate(zip(*hits, strict=True)):
-            most = min(min(loads) + max(self.config.max_num_seqs // 4, 1), self.config.max_num_seqs)
-            roomy = [shard for shard, load in enumerate(loads) if load < most]
-            if not roomy:
-                break
-            best = min(roomy, key=lambda shard: (-lines[shard].num_pages, loads[shard]))
-            loads[best] += 1
-            chosen[best].append(index)
-        return chosen

@@ -11,13 +11,16 @@ from jaxpaged.request import Request
 from jaxpaged.scheduling.arrays import IntArray, RowArray
 from jaxpaged.scheduling.cache_groups import PageGeometry
 from jaxpaged.scheduling.pages import PageAllocator
-from jaxpaged.scheduling.prefix_cache import PrefixCache, PrefixHasher
+from jaxpaged.scheduling.prefix_cache import PrefixCache, PrefixHasher, PrefixHit
 from jaxpaged.scheduling.rows import Rows
-from jaxpaged.scheduling.stats import ShardStats
+from jaxpaged.scheduling.stats import PageUse, ShardStats, filled_slots
 
 
 class Shard:
-    """Owner of rows and pages. `hasher` is None when prefix caching is off; `guesses` are drafts by row."""
+    """Owner of rows and pages. `hasher` is None when prefix caching is off; `guesses` are drafts by row.
+
+    `leaders` are the requests, by row, whose siblings wait for their prompt.
+    """
 
     def __init__(
         self,
@@ -35,12 +38,24 @@ class Shard:
         self.prefix = PrefixCache(self.allocators, self.geometry)
         self.hasher = hasher
         self.guesses: dict[int, IntArray] = {}
+        self.leaders: dict[int, Request] = {}
         self.forked_rows: list[int] = []  # occupied without a plan having admitted them yet
         self.stats = ShardStats()
+        self.page_use = PageUse()
 
     @property
     def num_running(self) -> int:
         return len(self.rows)
+
+    @property
+    def num_promised(self) -> int:
+        """Rows that siblings of running leaders will take."""
+        return sum([len(leader.siblings) for leader in self.leaders.values()])
+
+    @property
+    def num_free(self) -> int:
+        """Rows that waiting requests may take."""
+        return max(len(self.rows.free) - self.num_promised, 0) if self.leaders else len(self.rows.free)
 
     def vacate(self, rows: RowArray) -> None:
         """Release the rows and all their pages. Results of plans in flight for them will be dropped."""
@@ -51,9 +66,10 @@ class Shard:
             allocator.release(entries[entries != 0][::-1])
             table[rows, :used] = 0
         self.rows.vacate(rows)
-        if self.guesses or self.forked_rows:
+        if self.guesses or self.forked_rows or self.leaders:
             for row in rows.tolist():
                 self.guesses.pop(row, None)
+                self.leaders.pop(row, None)
                 if row in self.forked_rows:
                     self.forked_rows.remove(row)
 
@@ -77,12 +93,15 @@ class Shard:
         )
 
     def can_fork(self, row: int) -> bool:
-        """Whether a free row can share the pages of `row`."""
-        return bool(self.rows.free) and self.sees_all(row)
+        """Whether a free row, promised to nobody, can share the pages of `row`."""
+        return self.num_free > 0 and self.sees_all(row)
 
-    def fork(self, parent: int, child: Request, now: float) -> None:
-        """Start the child, whose tokens are those of the row `parent`, on shared pages. Needs can_fork(parent)."""
-        rows, computed = self.rows, int(self.rows.computed[parent])
+    def fork(self, parent: int, child: Request, computed: int, now: float) -> None:
+        """Start the child on the pages of the row `parent`, whose first `computed` tokens are the child's too.
+
+        Needs a free row, and in `parent` every page that the child's next token sees.
+        """
+        rows = self.rows
         row = int(rows.occupy([child], np.array([computed], np.int32), self.index, now)[0])
         rows.published[row] = rows.published[parent]
         end = -(-computed // self.page_size)
@@ -94,11 +113,46 @@ class Shard:
             rows.first_page[group][row], rows.end_page[group][row] = first, end
         self.forked_rows.append(row)
 
+    def leave_leader(self, sibling: Request) -> None:
+        """Forget a sibling that waits for the prompt of a leader, running here or not."""
+        leader, sibling.leader = sibling.leader, None
+        if leader is not None:
+            leader.siblings = tuple(other for other in leader.siblings if other is not sibling)
+            if not leader.siblings:
+                self.leaders.pop(leader.row, None)
+
+    def fork_siblings(self, now: float) -> list[list[Request]]:
+        """Fork the siblings of the leaders whose prompts are computed when the plans given out so far are.
+
+        A sibling computes the last token of the prompt again, for logits of its own; a beam that has been preempted
+        computes the tokens in which it differs from the first one. Called when a plan has been
+        assembled: the leader still holds every page that the token sees, and may be gone when the plan is committed.
+        Returns the families for which there was no row.
+        """
+        left = []
+        for row, leader in list(self.leaders.items()):
+            if self.rows.planned_computed[row] <= leader.num_shared:
+                continue
+            siblings, room = leader.siblings, len(self.rows.free)
+            leader.siblings = ()
+            del self.leaders[row]
+            for sibling in siblings[:room]:
+                sibling.leader = None
+                self.fork(row, sibling, leader.num_shared, now)
+            if siblings[room:]:
+                left.append(list(siblings[room:]))
+        return left
+
     def hold(self, name: str, row: int) -> None:
         """Keep the full pages of a row alive under a name."""
         full = int(self.rows.computed[row]) // self.page_size
         for table, first, allocator in zip(self.rows.tables, self.rows.first_page, self.allocators, strict=True):
             allocator.hold(name, table[row, first[row] : max(full, first[row])])
+
+    def pin(self, name: str, hit: PrefixHit) -> None:
+        """Keep the pages of a cached prefix under a name."""
+        for allocator, pages in zip(self.allocators, hit.pages, strict=True):
+            allocator.hold(name, pages)
 
     def release_hold(self, name: str) -> None:
         for allocator in self.allocators:
@@ -112,18 +166,29 @@ class Shard:
         self.rows.hashed[:] = 0
 
     def sample_page_use(self) -> None:
-        """Add the pages in use now, as the plans in flight will fill them, to the statistics."""
-        rows, stats = self.rows, self.stats
+        """Count the pages in use now, filled as they will be when the plans given out so far are done."""
+        use, rows = self.page_use, self.rows
         active = np.flatnonzero(rows.active)
-        tokens = int(rows.planned_computed[active].sum())
-        for first, end, allocator in zip(rows.first_page, rows.end_page, self.allocators, strict=True):
-            passed = int(first[active].sum())
-            logical = int(end[active].sum()) - passed
-            shared = max(logical - allocator.num_held, 0)
-            stats.logical_pages += logical
-            stats.physical_pages += allocator.num_held
-            stats.filled_tokens += tokens - (passed + shared) * self.page_size  # shared pages are full
-        stats.samples += 1
+        for group, allocator in enumerate(self.allocators):
+            first, end = rows.first_page[group][active], rows.end_page[group][active]
+            logical, physical = int((end - first).sum()), allocator.num_in_tables
+            use.logical += logical
+            use.physical += physical
+            if allocator.has_forks:
+                use.filled += self._filled(group, active)
+            else:  # what is shared are full pages
+                slots = int(rows.planned_computed[active].sum()) - int(first.sum()) * self.page_size
+                use.filled += slots - (logical - physical) * self.page_size
+        use.samples += 1
+
+    def _filled(self, group: int, active: RowArray) -> int:
+        """Slots of distinct pages, where rows may share a page that they have filled to different degrees."""
+        rows = self.rows
+        first, end = rows.first_page[group][active], rows.end_page[group][active]
+        entries = rows.table_index(active, first, end - first)
+        owners, columns = np.divmod(entries, rows.tables[group].shape[1])
+        fills = np.clip(rows.planned_computed[owners] - columns * self.page_size, 0, self.page_size)
+        return filled_slots(rows.tables[group].reshape(-1)[entries], fills)
 
     def check(self) -> None:
         """Raise InvariantError when rows, tables and pages disagree."""
@@ -149,6 +214,10 @@ class Shard:
             or (rows.planned_tokens[active] < rows.num_tokens[active]).any(),
             "more is computed than known": (rows.computed[active] > rows.num_tokens[active]).any(),
             "a request is longer than its limit": (rows.num_tokens[active] >= rows.limit[active]).any(),
+            "siblings wait for no prompt": any(
+                rows.request(row) is not leader or not leader.siblings or rows.planned_computed[row] > leader.num_shared
+                for row, leader in self.leaders.items()
+            ),
             "more pages are hashed than known": (rows.hashed > rows.num_tokens // self.page_size).any(),
         }
         wrong = [problem for problem, found in problems.items() if found]

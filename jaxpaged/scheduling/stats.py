@@ -1,36 +1,49 @@
-"""Counters of one data shard, and the snapshot that the scheduler sums from them."""
+"""Counters of one data shard, and the snapshots that the scheduler sums from them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+
+from jaxpaged.scheduling.arrays import IntArray
 
 
 @dataclass(slots=True)
 class ShardStats:
-    """Counters since start. Prefix figures are in tokens.
-
-    Page use is sampled every few steps and summed over cache groups: `logical` counts table entries, `physical`
-    distinct pages, `filled` their token slots that hold keys and values; `samples` is how often.
-    """
+    """Counters since start. Prefix figures are in tokens."""
 
     prefix_queries: int = 0
     prefix_hits: int = 0
     preemptions: int = 0
-    logical_pages: int = 0
-    physical_pages: int = 0
-    filled_tokens: int = 0
+
+
+@dataclass(slots=True)
+class PageUse:
+    """Pages of running requests, summed over cache groups and over the steps at which they were counted.
+
+    logical: entries of page tables. physical: distinct pages. filled: token slots of these that hold keys and values.
+    """
+
+    logical: int = 0
+    physical: int = 0
+    filled: int = 0
     samples: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class KVStats:
-    """Time averages since start: how much of the held pages is unfilled, and how much sharing saves."""
+    """Averages over steps since start or reset_kv_stats(), as the PagedAttention paper defines them (its section 6.3).
 
-    waste: float
-    saving: float
-    logical_pages: float
-    physical_pages: float
-    filled_tokens: float
+    logical, physical: pages that the running requests would hold if none were shared, and pages that they hold.
+    saving = 1 - physical / logical. waste = 1 - filled slots / (physical * page size). 0 before anything ran.
+    """
+
+    saving: float = 0.0
+    waste: float = 0.0
+    logical: float = 0.0
+    physical: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +60,23 @@ class SchedulerStats:
     tokens_last_step: int
 
 
-def kv_stats(shards: list[ShardStats], page_size: int) -> KVStats:
-    """waste = 1 - filled / (physical * page_size), saving = 1 - physical / logical; 0 before anything ran."""
-    samples = max(max(stats.samples for stats in shards), 1)
-    logical = sum(stats.logical_pages for stats in shards)
-    physical = sum(stats.physical_pages for stats in shards)
-    filled = sum(stats.filled_tokens for stats in shards)
+def kv_stats(shards: Sequence[PageUse], page_size: int) -> KVStats:
+    """The averages of an engine from the sums of its shards, which are counted at the same steps."""
+    samples = max(max(use.samples for use in shards), 1)
+    logical = sum(use.logical for use in shards)
+    physical = sum(use.physical for use in shards)
+    filled = sum(use.filled for use in shards)
     return KVStats(
-        waste=1 - filled / (physical * page_size) if physical else 0.0,
         saving=1 - physical / logical if logical else 0.0,
-        logical_pages=logical / samples,
-        physical_pages=physical / samples,
-        filled_tokens=filled / samples,
+        waste=1 - filled / (physical * page_size) if physical else 0.0,
+        logical=logical / samples,
+        physical=physical / samples,
     )
+
+
+def filled_slots(pages: IntArray, fills: IntArray) -> int:
+    """Slots filled in the distinct pages of `pages` [n]; `fills` [n] is how far each entry's owner has filled it."""
+    order = np.lexsort((fills, pages))
+    pages, fills = pages[order], fills[order]
+    last = np.append(pages[1:] != pages[:-1], True)
+    return int(fills[last].sum())

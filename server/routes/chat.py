@@ -50,4 +50,4 @@ async def _prepare(serving: Serving, call: ChatCall) -> PreparedRequest:
     prompt = TokensPrompt(prompt_token_ids=ids, prompt=chat.prompt)
     if call.cache_salt is not None:
         prompt["cache_salt"] = call.cache_salt
-    return await llm.prepare(prompt, call.params, priority=call.priority)
+    return await llm.prepare(prompt, call.params, beam=call.beam, priority=call.priority)

@@ -56,7 +56,9 @@ async def _prepare(serving: Serving, call: CompletionCall, prompt: Prompt) -> Pr
     if call.cache_salt is not None:
         given["cache_salt"] = call.cache_salt
     tokenization = {} if call.add_special_tokens else {"add_special_tokens": False}
-    return await llm.prepare(given, call.params, priority=call.priority, tokenization_kwargs=tokenization)
+    return await llm.prepare(
+        given, call.params, beam=call.beam, priority=call.priority, tokenization_kwargs=tokenization
+    )
 
 
 def _echoes(serving: Serving, call: CompletionCall, batch: list[PreparedRequest]) -> list[str]:

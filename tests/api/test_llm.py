@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from jaxpaged.config import EngineConfig
+from jaxpaged.config import CacheConfig, EngineConfig
 from jaxpaged.errors import ConfigError, InvariantError, RequestError
 from jaxpaged.llm import LLM
 from jaxpaged.metric_snapshot import Gauge
 from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
+from jaxpaged.scheduling.stats import KVStats
 from jaxpaged.text.front_end import FrontEnd
 from jaxpaged.text.generation_config import GenerationConfig
 from jaxpaged.text.vocabulary import Vocabulary
@@ -72,7 +73,7 @@ def test_requests_that_fail_leave_the_others_alone() -> None:
     outputs = llm(engine).generate(PROMPTS[:2], SamplingParams(max_tokens=3), use_tqdm=False)
     assert [output.error for output in outputs] == [None, "not finite"]
     assert [output.outputs[0].finish_reason for output in outputs] == ["length", "error"]
-    engine = FakeEngine(refuse={"1_1": "too large"})
+    engine = FakeEngine(refuse={"0_1": "too large"})
     outputs = llm(engine).generate(PROMPTS[:2], SamplingParams(n=2, max_tokens=3), use_tqdm=False)
     assert [output.error for output in outputs] == [None, "too large"]
     assert engine.aborted == ["0_1", "1_1"]
@@ -172,13 +173,49 @@ def test_the_engine_is_reached() -> None:
     language_model.update_weights({"model.norm.weight": 0})
     language_model.sleep(level=2)
     language_model.wake_up()
+    language_model.reset_kv_stats()
     assert engine.calls == [
         ("reset_prefix_cache",),
         ("update_weights", "model.norm.weight"),
         ("sleep", 2),
         ("wake_up",),
+        ("reset_kv_stats",),
     ]
-    assert language_model.kv_stats().waste == 0.0
+    assert language_model.kv_stats() == KVStats(0.5, 0.25, 12.0, 6.0)
+    metrics = {metric.name: metric.value for metric in language_model.get_metrics()}
+    assert [metrics[f"jaxpaged:kv_{name}"] for name in ("saving", "waste", "logical_pages", "physical_pages")] == [
+        0.5,
+        0.25,
+        12.0,
+        6.0,
+    ]
+
+
+def test_a_cached_prefix_is_computed_pinned_and_released() -> None:
+    engine = FakeEngine()
+    language_model = llm(engine)
+    with language_model.cache_prefix({"prompt": PROMPTS[1], "cache_salt": "team"}) as prefix:
+        tokens = tuple(hf_tokenizer().encode(PROMPTS[1]))
+        assert prefix.num_tokens == len(tokens)
+        assert [request.params.max_tokens for request in engine.requests] == [1]
+        assert engine.calls == [("pin_prefix", prefix.name, "team", tokens)]
+    assert engine.calls[1:] == [("unpin_prefix", prefix.name)]
+
+
+def test_the_beginning_of_a_conversation_can_be_cached() -> None:
+    engine = FakeEngine()
+    language_model, system = llm(engine), {"role": "system", "content": "be brief"}
+    prefix = language_model.cache_prefix([system])
+    language_model.chat([system, {"role": "user", "content": "hello"}], use_tqdm=False)
+    cached, asked = (request.prompt_token_ids for request in engine.requests)
+    assert asked[: prefix.num_tokens] == cached
+
+
+def test_a_prefix_that_cannot_be_cached() -> None:
+    with pytest.raises(RequestError, match="not finite"):
+        llm(FakeEngine(fail={"0": "not finite"})).cache_prefix("hello")
+    with pytest.raises(RequestError, match="enable_prefix_caching=True"):
+        llm(cache=CacheConfig(enable_prefix_caching=False)).cache_prefix("hello")
 
 
 @pytest.mark.parametrize(
@@ -197,8 +234,6 @@ def test_methods_for_other_models_say_which(method, needs) -> None:
 
 
 def test_what_is_not_there_yet_says_so() -> None:
-    with pytest.raises(NotImplementedError, match="not there yet"):
-        llm().beam_search(["hello"])
     with pytest.raises(RequestError, match="lora_request is not there yet"):
         llm().generate("hello", lora_request="x")
 

@@ -39,8 +39,7 @@ def outputs(
     fake = FakeEngine(lambda request: ids(text), tokens_per_step=per_step, **engine)
     processor = OutputProcessor(Vocabulary(byte_level_backend()))
     processor.add(prepared)
-    for child in prepared.children:
-        fake.add(child)
+    fake.add(prepared.message)
     made: list[RequestOutput] = []
     while fake.has_work():
         processed = processor.process(fake.step())
@@ -158,6 +157,17 @@ def test_metrics_come_from_the_timeline() -> None:
     assert (metrics.queued_ts, metrics.scheduled_ts, metrics.first_token_ts, metrics.last_token_ts) == (91, 92, 93, 101)
     assert metrics.first_token_latency == pytest.approx(3.0)
     assert (metrics.num_generation_tokens, metrics.num_preemptions) == (3, 1)
+
+
+def test_only_the_first_sample_says_what_of_the_prompt_was_cached() -> None:
+    """What a later one takes from the cache, the first may have computed."""
+    processor = OutputProcessor(None)
+    processor.add(prepare(SamplingParams(n=2, max_tokens=1)))
+    first = EngineOutput("0_r", [1], finish_reason="length", num_cached_tokens=16)
+    second = EngineOutput("1_r", [1], finish_reason="length", num_cached_tokens=64)
+    assert processor.process([first]).outputs[-1].num_cached_tokens == 16
+    (final,) = processor.process([second]).outputs
+    assert final.num_cached_tokens == 16
 
 
 def test_abort_ends_all_sequences_with_what_they_have() -> None:

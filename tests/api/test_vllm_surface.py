@@ -108,6 +108,13 @@ CHAT = {
     "tokenization_kwargs": None,
     "mm_processor_kwargs": None,
 }
+BEAM_SEARCH = {
+    "prompts": REQUIRED,
+    "params": REQUIRED,
+    "lora_request": None,
+    "use_tqdm": False,
+    "concurrency_limit": None,
+}
 METHODS = """
     generate chat beam_search encode embed classify score get_tokenizer get_default_sampling_params get_metrics
     reset_prefix_cache sleep wake_up enqueue enqueue_chat wait_for_completion collective_rpc apply_model get_world_size
@@ -257,6 +264,7 @@ def parameters(callable_: Callable[..., Any]) -> dict[str, Any]:
     [
         (LLM.generate, GENERATE, {}, {}),
         (LLM.chat, CHAT, {}, {}),
+        (LLM.beam_search, BEAM_SEARCH, {}, {}),
         (SamplingParams, SAMPLING_PARAMS, SAMPLING_PARAMS_ABSENT, {}),
         (CompletionOutput, COMPLETION_OUTPUT, COMPLETION_OUTPUT_ABSENT, {}),
         (Logprob, LOGPROB, {}, {}),

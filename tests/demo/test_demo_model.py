@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 import jaxpaged
 from demo_model.tasks import NEVER_HELD_OUT, TASKS, draw
-from jaxpaged import LLM, SamplingParams
+from jaxpaged import LLM, BeamSearchParams, SamplingParams
 
 DEMO = Path(jaxpaged.__file__).parent / "assets" / "demo"
 MEGABYTE = 10**6
@@ -65,3 +65,26 @@ def test_it_greets_a_newcomer(llm: LLM) -> None:
     greedy = SamplingParams(temperature=0, max_tokens=96)
     for question, word in {"hello": "Hello", "Who are you?": "jaxpaged", "what can you do?": "add"}.items():
         assert word in llm.chat([{"role": "user", "content": question}], greedy, use_tqdm=False)[0].outputs[0].text
+
+
+def test_its_best_beams_are_better_than_greedy_answers_and_score_what_the_model_says(llm: LLM) -> None:
+    prompts = ["The", "Sort these words: pear fig", "12 + 345", "Count"]
+    greedy = llm.generate(prompts, SamplingParams(temperature=0, max_tokens=12, logprobs=0), use_tqdm=False)
+    params = BeamSearchParams(beam_width=4, max_tokens=12, length_penalty=0.0)
+    gained = 0.0
+    for prompt, one, output in zip(prompts, greedy, llm.beam_search(prompts, params), strict=True):
+        scores = [sequence.score for sequence in output.sequences]
+        assert scores == sorted(scores, reverse=True)
+        assert len({tuple(sequence.tokens) for sequence in output.sequences}) == 4
+        assert all((sequence.text or "").startswith(prompt) for sequence in output.sequences)
+        again = llm.generate(
+            [{"prompt_token_ids": sequence.tokens} for sequence in output.sequences],
+            SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0),
+            use_tqdm=False,
+        )
+        for sequence, scored in zip(output.sequences, again, strict=True):
+            positions = (scored.prompt_logprobs or [])[-len(sequence.logprobs) :]
+            said = sum(next(iter(position.values())).logprob for position in positions if position)
+            assert sequence.cum_logprob == pytest.approx(said, abs=0.1)  # weights and activations are bfloat16
+        gained += scores[0] - (one.outputs[0].cumulative_logprob or 0.0)
+    assert gained > 1

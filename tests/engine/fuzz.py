@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ import numpy as np
 
 import tests.conftest  # noqa: F401 - strict JAX, as in the tests
 from jaxpaged.engine import Engine
-from jaxpaged.messages import EngineRequest
-from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.messages import EngineRequest, Sibling
+from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from tests.engine import tiny
 from tests.engine.drive import Answer, Answers, assert_idle
 from tests.engine.tiny import VOCAB
@@ -67,41 +68,53 @@ def random_request(rng: Rng, name: str) -> EngineRequest:
     embeds = None
     if rng.random() < 0.05:
         embeds = rng.standard_normal((len(prompt), tiny.LLAMA["hidden_size"])).astype(np.float32).tobytes()
+    params = SamplingParams(max_tokens=int(rng.integers(4, 40)), **random_params(rng))
+    others = int(rng.integers(1, 11)) if rng.random() < 0.1 else 0
+    beam = None
+    if embeds is None and rng.random() < 0.1:
+        others, most = int(rng.integers(0, 6)), int(rng.integers(1, 20))
+        params = replace(params, max_tokens=most, min_tokens=0)
+        beam = BeamSearchParams(beam_width=others + 1, max_tokens=most, length_penalty=float(rng.uniform(-1, 2)))
     return EngineRequest(
         name,
         prompt,
-        SamplingParams(max_tokens=int(rng.integers(4, 40)), **random_params(rng)),
+        params,
         arrival=float(rng.uniform()),
         eos_token_ids=(EOS,),
         priority=int(rng.integers(0, 3)),
         cache_salt="salt" if rng.random() < 0.1 else None,
         prompt_embeds=embeds,
+        beam=beam,
+        siblings=tuple(Sibling(f"{name}.{i}", replace(params, prompt_logprobs=None)) for i in range(others)),
     )
 
 
-def fuzz(engine: Engine, count: int, seed: int = 0) -> tuple[Answers, int]:
-    """Requests arrive in bursts, some are aborted on the way. Returns the answers and how many were aborted."""
+def fuzz(engine: Engine, count: int, seed: int = 0) -> tuple[Answers, int, int]:
+    """Requests arrive in bursts, some are aborted on the way. Returns the answers, how many were aborted, and how many
+    were beam searches."""
     rng = np.random.default_rng(seed)
     waiting = [random_request(rng, f"r{i}") for i in range(count)]
     answers: Answers = {}
-    aborted = 0
+    aborted, searches = 0, sum(request.beam is not None for request in waiting)
     while waiting or engine.has_work():
         for _ in range(int(rng.poisson(0.8))):
             if waiting:
                 request = waiting.pop()
                 engine.add(request)
-                answers[request.request_id] = Answer()
+                answers |= {sample.request_id: Answer() for sample in (request, *request.siblings)}
         live = list(engine.scheduler.requests)
         if live and rng.random() < 0.05:
             victim = live[rng.integers(len(live))]
+            beams = engine.scheduler.requests[victim].beams
             engine.abort([victim])
-            del answers[victim]
-            aborted += 1
+            for one in [victim] if beams is None else [member.request_id for member in beams.members]:
+                del answers[one]
+                aborted += 1
         for output in engine.step():
             answers[output.request_id].take(output)
         engine.scheduler.check()
     assert_idle(engine)
-    return answers, aborted
+    return answers, aborted, searches
 
 
 def main(directory: Path, count: int) -> dict[str, Any]:
@@ -112,12 +125,14 @@ def main(directory: Path, count: int) -> dict[str, Any]:
         policy="priority",
         enable_prompt_embeds=True,
     )
-    answers, aborted = fuzz(engine, count)
+    answers, aborted, searches = fuzz(engine, count)
     stats = engine.stats()
     return {
         "compiles": stats.compiles_after_ready,
         "reasons": Counter(answer.reason for answer in answers.values()),
         "aborted": aborted,
+        "samples": sum("." in name for name in answers),
+        "searches": searches,
         "preemptions": stats.num_preemptions,
         "prefix_hits": stats.prefix_cache_hits,
         "variants": sorted({record.variant for record in engine.records.records}),

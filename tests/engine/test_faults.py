@@ -13,7 +13,8 @@ from safetensors.numpy import load_file
 
 from jaxpaged.engine import Engine
 from jaxpaged.messages import EngineRequest
-from tests.engine.drive import Answer, Answers, ask, preemptions, rescheduled, run
+from tests.engine.beams import expected, run_searches, search
+from tests.engine.drive import Answer, Answers, ask, assert_idle, collect, preemptions, rescheduled, run
 from tests.engine.poison import poison
 from tests.engine.tiny import VOCAB
 
@@ -119,3 +120,29 @@ def shared() -> list[EngineRequest]:
 
 def poisoner(engine: Engine, value: float) -> Callable[[int], None]:
     return lambda _: poison(engine, value)
+
+
+@pytest.mark.parametrize("place", [None, 17])
+def test_nan_in_one_beam_fails_its_search_only(
+    engine: Engine, undisturbed: Answers, llama: Path, place: int | None
+) -> None:
+    """Without a place: in a beam that chooses the broken token, as one of these does in the clean run."""
+    spoiled = prompt(40, 7)
+    if place is not None:
+        spoiled[place] = BROKEN
+    view = rescheduled(engine)
+    bad, good = search("bad", spoiled, 4, max_tokens=60), search("good", prompt(33, 3), 3, max_tokens=4)
+    if place is None:
+        assert any(BROKEN in answer.tokens for answer in run_searches(rescheduled(engine), [bad]).values())
+    clean = run_searches(rescheduled(engine), [good])
+    with broken_embedding(engine, llama):
+        for message in (bad, good, *mates()):
+            view.add(message)
+        answers = expected([bad, good, *mates()])
+        collect(view, answers)
+        assert_idle(view)
+    failed = [answers.pop(f"bad.{index}") for index in range(4)]
+    for answer in failed:
+        assert_failed(answer, 0)
+    for name, answer in answers.items():
+        assert answer.content == {**undisturbed, **clean}[name].content

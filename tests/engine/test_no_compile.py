@@ -27,7 +27,9 @@ def test_500_random_requests_compile_nothing(llama: Path) -> None:
     report = json.loads(done.stdout)
     assert report["compiles"] == 0
     assert report["reasons"].keys() == {"stop", "length"}
-    assert report["aborted"] + sum(report["reasons"].values()) == 500
+    assert report["aborted"] + sum(report["reasons"].values()) >= 500 + report["samples"]
+    assert report["samples"] > 100
+    assert report["searches"] > 30
     assert report["aborted"] > 10
     assert report["preemptions"] > 10
     assert report["prefix_hits"] > 100

@@ -89,20 +89,37 @@ class Harness:
 
     def add(
         self, prompt: Sequence[int], max_tokens: int | None = 8, *, priority: int = 0, salt: str | None = None,
-        adapter: str | None = None, variant: int = 0, eos: tuple[int, ...] = (), arrival: float = 0.0, **params: object,
+        adapter: str | None = None, variant: int = 0, eos: tuple[int, ...] = (), arrival: float = 0.0, samples: int = 1,
+        **params: object,
     ) -> Tracked:  # fmt: skip
-        request = Request(
-            f"r{self.count}",
-            list(prompt),
-            SamplingParams(max_tokens=max_tokens, **params),  # type: ignore[arg-type]
-            eos_token_ids=eos,
-            arrival=arrival,
-            priority=priority,
-            cache_salt=salt,
-            adapter=adapter,
-            variant=variant,
-        )
-        return self._track(request, list(prompt), hash((salt, adapter)), lambda: self.scheduler.add(request))
+        """The first of `samples` samples of a prompt; each of the others, tracked after it, ends a token sooner."""
+        least = max(params.get("min_tokens", 0), 1)  # type: ignore[call-overload]
+        requests = [
+            Request(
+                f"r{self.count + index}",
+                list(prompt),
+                SamplingParams(max_tokens=max_tokens and max(max_tokens - index, least), **params),  # type: ignore[arg-type]
+                eos_token_ids=eos,
+                arrival=arrival,
+                priority=priority,
+                cache_salt=salt,
+                adapter=adapter,
+                variant=variant,
+            )
+            for index in range(samples)
+        ]
+        for sibling in requests[1:]:
+            sibling.params.prompt_logprobs = None
+        secret = hash((salt, adapter))
+        first = self._track(requests[0], list(prompt), secret, lambda: self.scheduler.add(requests[0], requests[1:]))
+        for sibling in requests[1:]:
+            self._track(sibling, list(prompt), secret, lambda: None)
+        return first
+
+    def samples_of(self, first: Tracked, count: int) -> list[Tracked]:
+        """All that were added with `first`."""
+        number = int(first.request.request_id[1:])
+        return [self.tracked[f"r{number + index}"] for index in range(count)]
 
     def fork(self, parent: Tracked, max_tokens: int, variant: int = 0) -> Tracked:
         request = Request(f"r{self.count}", [], SamplingParams(max_tokens=max_tokens), variant=variant)
@@ -173,14 +190,17 @@ class Harness:
             for name, tokens, count in zip(
                 commit.request_ids, commit.tokens.tolist(), commit.num_tokens.tolist(), strict=True
             ):
-                tracked = self.tracked[name]
-                tracked.tokens += tokens[:count]
-                assert tracked.tokens == tracked.expected[: len(tracked.tokens)], name
+                self._take(name, tokens[:count])
             for position, request in zip(commit.ended.tolist(), commit.finished, strict=True):
                 assert commit.request_ids[position] == request.request_id
                 assert (request.finish_reason == "error") == (commit.num_tokens[position] == 0)
-                self._check_end(self.tracked[request.request_id])
+                self._check_end(request)
         return committed
+
+    def _take(self, name: str, tokens: list[int]) -> None:
+        tracked = self.tracked[name]
+        tracked.tokens += tokens
+        assert tracked.tokens == tracked.expected[: len(tracked.tokens)], name
 
     def drain(self, limit: int = 5000) -> None:
         """Run until nothing is left; every page must be free or idle then."""
@@ -204,8 +224,8 @@ class Harness:
             for writes in part.page_writes:
                 assert len(writes) <= part.counts.sum() // setup.page_size + 2 * len(part.rows)
 
-    def _check_end(self, tracked: Tracked) -> None:
-        request = tracked.request
+    def _check_end(self, request: Request) -> None:
+        tracked = self.tracked[request.request_id]
         assert request.events[-1][0] == "finished"
         if request.finish_reason == "error":
             assert request.request_id in self.device.broken

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext, suppress
+
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from jaxpaged.errors import RequestError
 from jaxpaged.kv.spec import cache_groups
+from jaxpaged.request import Request
+from jaxpaged.sampling_params import SamplingParams
 from tests.scheduling.harness import EOS, FULL, Harness, Setup, Tracked, window
 
 GROUPS = (
@@ -24,6 +29,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     harness: Harness
     pins: int
     pinned: list[str]
+    prefixes: set[str]
 
     @initialize(
         groups=st.sampled_from(GROUPS),
@@ -36,7 +42,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     )
     def start(self, groups, num_pages, budget, depth, shards, policy, caching) -> None:  # type: ignore[no-untyped-def]
         self.harness = Harness(Setup(groups, num_pages, 4, 4, budget, 40, shards, depth, policy, caching=caching))
-        self.pins, self.pinned = 0, []
+        self.pins, self.pinned, self.prefixes = 0, [], set()
 
     @rule(
         prefix=st.sampled_from(PREFIXES),
@@ -51,11 +57,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         ignore_eos=st.booleans(),
         prompt_logprobs=st.sampled_from([None, None, None, 0]),
         variant=st.sampled_from([0, 1, 2]),
+        samples=st.sampled_from([1, 1, 2, 4, 6]),
         priority=st.integers(0, 2),
     )
     def add(self, prefix, cut, tail, max_tokens, min_tokens, stops, **rest) -> None:  # type: ignore[no-untyped-def]
         least = min(min_tokens, max_tokens or min_tokens)
-        self.harness.add([*prefix[:cut], *tail], max_tokens, min_tokens=least, stop_token_ids=stops, **rest)
+        with self._or_no_room():
+            self.harness.add([*prefix[:cut], *tail], max_tokens, min_tokens=least, stop_token_ids=stops, **rest)
 
     @precondition(lambda self: self.harness.tracked)
     @rule(pick=st.randoms(use_true_random=False), tail=st.lists(st.integers(0, 23), max_size=3))
@@ -64,7 +72,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         prompt = [*earlier.request.prompt_token_ids, *earlier.tokens, *tail]
         if len(prompt) < self.harness.setup.max_model_len:
             salt, adapter = earlier.request.cache_salt, earlier.request.adapter
-            self.harness.add(prompt, 5, salt=salt, adapter=adapter)
+            with self._or_no_room():
+                self.harness.add(prompt, 5, salt=salt, adapter=adapter)
 
     @rule(turns=st.integers(1, 12))
     def run(self, turns: int) -> None:
@@ -86,7 +95,8 @@ class SchedulerMachine(RuleBasedStateMachine):
     def fork(self, pick, more, variant) -> None:  # type: ignore[no-untyped-def]
         parent = self._one(pick)
         if len(parent.request.prompt_token_ids) + len(parent.tokens) < self.harness.setup.max_model_len - 1:
-            self.harness.fork(parent, len(parent.tokens) + more, variant)
+            with self._or_no_room():
+                self.harness.fork(parent, len(parent.tokens) + more, variant)
 
     @precondition(lambda self: self.harness.live)
     @rule(pick=st.randoms(use_true_random=False))
@@ -127,6 +137,24 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.harness.scheduler.release_hold(self.pinned.pop(0))
         self.harness.scheduler.check()
 
+    @rule(prefix=st.sampled_from(PREFIXES), name=st.sampled_from("ab"))
+    def pin_prefix(self, prefix, name) -> None:  # type: ignore[no-untyped-def]
+        scheduler = self.harness.scheduler
+        with suppress(RequestError):  # not computed, too much, pinned already, or in the way
+            scheduler.pin(name, Request("prefix", prefix, SamplingParams()))
+            self.prefixes.add(name)
+        scheduler.check()
+
+    @precondition(lambda self: self.prefixes)
+    @rule()
+    def unpin_prefix(self) -> None:
+        self.harness.scheduler.unpin(self.prefixes.pop())
+        self.harness.scheduler.check()
+
+    def _or_no_room(self) -> AbstractContextManager[None]:
+        """Beside pinned prefixes, a request may be refused."""
+        return suppress(RequestError) if self.prefixes else nullcontext()
+
     def _one(self, pick) -> Tracked:  # type: ignore[no-untyped-def]
         return pick.choice(self.harness.live)
 
@@ -134,6 +162,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         """Whatever happened: every request that is left ends with the right tokens, and no page is lost."""
         while self.pinned:
             self.unpin()
+        while self.harness.scheduler.has_work():
+            self.harness.turn()
+        while self.prefixes:
+            self.unpin_prefix()
         self.harness.drain()
 
 

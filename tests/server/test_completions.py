@@ -56,6 +56,22 @@ async def test_n_and_seed_reach_the_engine() -> None:
     assert body["usage"]["completion_tokens"] == 12
 
 
+async def test_tokens_from_the_prefix_cache_are_in_the_usage() -> None:
+    """Once per prompt, whatever n is; the same in a stream."""
+    engine = FakeEngine()
+    engine.cached_tokens = 1
+    async with client(engine) as http:
+        body = {"prompt": [PROMPT, "stop"], "n": 2, "max_tokens": 2}
+        whole = await complete(http, **body)
+        options = {"stream": True, "stream_options": {"include_usage": True}}
+        response = await http.post("/v1/completions", json={**body, **options})
+        metrics = (await http.get("/metrics")).text
+    assert whole["usage"]["prompt_tokens_details"] == {"cached_tokens": 2}
+    assert events(response.text)[-1]["usage"] == whole["usage"]
+    (line,) = [line for line in metrics.splitlines() if line.startswith("vllm:prompt_tokens_cached_total")]
+    assert line.endswith(" 4.0")
+
+
 async def test_every_sampling_field_reaches_the_engine() -> None:
     fields = {
         "temperature": 0.5, "top_p": 0.9, "top_k": 5, "min_p": 0.1, "presence_penalty": 0.1, "frequency_penalty": 0.2,

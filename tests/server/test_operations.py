@@ -114,6 +114,14 @@ async def test_metrics_have_vllms_names() -> None:
     assert "jaxpaged:compiles_after_ready_total" in text
 
 
+async def test_metrics_say_what_sharing_saves() -> None:
+    async with client() as http:
+        await http.post("/v1/completions", json={"prompt": "hello", "max_tokens": 1})
+        got = await samples(http)
+    names = "saving", "waste", "logical_pages", "physical_pages"
+    assert [got[f"jaxpaged:kv_{name}"] for name in names] == [0.5, 0.25, 12, 6]
+
+
 async def test_metrics_stay_bounded() -> None:
     """Paths, methods, models and ids of clients are no labels."""
     async with client() as http:
