@@ -53,23 +53,33 @@ platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 12 }} runtime_version 
 device_description_str: "{name}"
 """
 H200 = GPU.format(cores=132, bandwidth=4800000000000, memory=150754820096, major=9, minor=0, name="NVIDIA H200")
+A100 = GPU.format(cores=108, bandwidth=2039000000000, memory=85899345920, major=8, minor=0, name="NVIDIA A100")
+L4 = GPU.format(cores=58, bandwidth=300000000000, memory=25769803776, major=8, minor=9, name="NVIDIA L4")
+B200 = GPU.format(cores=148, bandwidth=8000000000000, memory=193273528320, major=10, minor=0, name="NVIDIA B200")
 
 
 @dataclass(frozen=True)
 class Target:
-    """A topology to compile for. `split`: devices that share the model; `loop`: how its layers are run."""
+    """A topology to compile for. `split`: devices that share the model; `loop`: how its layers are run.
 
-    platform: str
+    layout: of the KV pool, which says what serves attention. device: the description of a GPU.
+    """
+
     topology: str
     split: int
     loop: str
+    layout: str
+    device: str = ""
 
 
 TARGETS = {
-    "h200": Target("cuda", "1x1x1", 1, "unroll"),
-    "h200x4": Target("cuda", "1x1x4", 4, "unroll"),
-    "v5e": Target("tpu", "v5e:2x2", 4, "scan"),
-    "v6e": Target("tpu", "v6e:2x2", 1, "scan"),
+    "h200": Target("1x1x1", 1, "unroll", "hopper", H200),
+    "h200x4": Target("1x1x4", 4, "unroll", "hopper", H200),
+    "a100": Target("1x1x1", 1, "unroll", "gpu", A100),
+    "l4": Target("1x1x1", 1, "unroll", "gpu", L4),
+    "b200": Target("1x1x1", 1, "unroll", "gpu", B200),
+    "v5e": Target("v5e:2x2", 4, "scan", "tpu"),
+    "v6e": Target("v6e:2x2", 1, "scan", "tpu"),
 }
 
 
@@ -81,6 +91,7 @@ class Report:
     aliased: int
     large_copies: tuple[str, ...]
     all_reduces: int
+    mosaic_kernels: int
     seconds: float
 
 
@@ -90,7 +101,7 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--layers", type=int, default=32, help="fewer compile faster; what is checked is per layer")
     args = parser.parse_args()
-    if any(TARGETS[name].platform == "cuda" for name in args.target):
+    if any(TARGETS[name].device for name in args.target):
         use_cuda_wheels()
     CONFIG["num_hidden_layers"] = args.layers
     failures = 0
@@ -117,6 +128,8 @@ def check(target: Target, tokens: int) -> tuple[Report, list[str]]:
         problems.append("the pool is not aliased")
     if report.temporaries > 512 << 20:
         problems.append("temporaries above 512 MiB")
+    if target.layout == "hopper" and report.mosaic_kernels != 3 * layers:
+        problems.append(f"{report.mosaic_kernels} Mosaic kernels, not 3 a layer")
     if target.split > 1 and not expected <= report.all_reduces <= expected + 2:
         problems.append(f"expected {expected} all-reduces in the layers and at most 2 outside")
     return report, problems
@@ -141,8 +154,8 @@ def backbone(target: Target, tokens: int):
     from jaxpaged.sharding.rules import sharding_of
     from pallas_kernels.paged_attention import pool_layout
 
-    if target.platform == "cuda":
-        described = topologies.get_topology_desc(platform="cuda", target_config=H200, topology=target.topology)
+    if target.device:
+        described = topologies.get_topology_desc(platform="cuda", target_config=target.device, topology=target.topology)
     else:
         described = topologies.get_topology_desc(topology_name=target.topology, platform="tpu")
     devices = np.array(described.devices[: target.split]).reshape(1, target.split)
@@ -150,9 +163,7 @@ def backbone(target: Target, tokens: int):
     spec = spec_from_config(CONFIG)
     decoder = build_decoder(spec, dtype=jnp.bfloat16, tensor_parallel=target.split, layer_loop=target.loop)
     groups = cache_groups(decoder.layer_caches())
-    pool = PoolGeometry(
-        groups, pool_layout("gpu" if target.platform == "cuda" else "tpu"), 32, jnp.dtype(jnp.bfloat16), mesh
-    )
+    pool = PoolGeometry(groups, pool_layout(target.layout), 32, jnp.dtype(jnp.bfloat16), mesh)
     pages = (4096,)
     limits = BatchLimits(64, 65, 8193, spec.vocab_size, pages, (256,), 32)
     leaves = tuple(
@@ -177,7 +188,9 @@ def compile_report(target: Target, program, large: int) -> Report:
     memory, text = compiled.memory_analysis(), compiled.as_text()
     copies = tuple(line.strip()[:120] for line in text.splitlines() if is_copy(line) and size_of(line) >= large)
     reduces = len(re.findall(r"= \S+ all-reduce(?:-start)?\(", text))
-    return Report(memory.temp_size_in_bytes, memory.alias_size_in_bytes, copies, reduces, time.monotonic() - started)
+    kernels = text.count('custom_call_target="mosaic_gpu')
+    seconds = time.monotonic() - started
+    return Report(memory.temp_size_in_bytes, memory.alias_size_in_bytes, copies, reduces, kernels, seconds)
 
 
 def is_copy(line: str) -> bool:
