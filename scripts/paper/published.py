@@ -7,7 +7,7 @@ ratios that the text gives (2.2 x and 4.3 x more requests at once than Orca's or
 KV_SLOTS = 15_728  # OPT-13B on one A100 of 40 GB: 12 GiB of keys and values, 800 KiB a token
 MAX_MODEL_LEN = 2048
 PAGE = 16
-POLICIES = ("max", "power of two", "oracle")
+POLICIES = ("Max", "Pow2", "Oracle")
 
 # Section 6.3: smallest and largest saving, parallel sampling of 2-6, beam widths of 2-6.
 SAVING = {
@@ -18,12 +18,12 @@ SAVING = {
 }
 
 # Figure 2 (bars): the share of KV memory that holds keys and values of tokens; ShareGPT, OPT-13B.
-LIVE = {"max": 0.204, "power of two": 0.268, "oracle": 0.382, "paged": 0.963}
+LIVE = {"Max": 0.204, "Pow2": 0.268, "Oracle": 0.382, "paged": 0.963}
 
 # Figure 13 (bars): requests in a batch, OPT-13B, ShareGPT at 2 and Alpaca at 30 requests a second.
 BATCHED = {
-    "ShareGPT-like": {"max": 7.00, "power of two": 9.81, "oracle": 13.62, "paged": 30.42},
-    "Alpaca-like": {"max": 7.00, "power of two": 43.24, "oracle": 72.75, "paged": 132.44},
+    "ShareGPT-like": {"Max": 7.00, "Pow2": 9.81, "Oracle": 13.62, "paged": 30.42},
+    "Alpaca-like": {"Max": 7.00, "Pow2": 43.24, "Oracle": 72.75, "paged": 132.44},
 }
 
 # Section 6.4: throughput against Orca's oracle, LLaMA-13B, by tokens of the shared prefix.

@@ -56,7 +56,12 @@ def fake_answer(plan: StepPlan) -> StepResult:
     return StepResult((tokens,))
 
 
-def drive(scheduler: Scheduler, arrivals: NDArray[np.float64], add: Callable[[int], None]) -> KVStats:
+def drive(
+    scheduler: Scheduler,
+    arrivals: NDArray[np.float64],
+    add: Callable[[int], None],
+    after_step: Callable[[], None] = lambda: None,
+) -> KVStats:
     """Add each request at its step and run to the end of the last."""
     now = added = 0
     while added < len(arrivals) or scheduler.has_work():
@@ -64,6 +69,7 @@ def drive(scheduler: Scheduler, arrivals: NDArray[np.float64], add: Callable[[in
             add(added)
             added += 1
         step(scheduler)
+        after_step()
         now += 1
     scheduler.check()
     return scheduler.kv_stats()
@@ -106,18 +112,23 @@ def pin_prefix(scheduler: Scheduler, prefix: int) -> list[int]:
     return shared
 
 
-def replay_full(workload: Workload, count: int, prefix: int = 0) -> Capacity:
-    """As many requests as the paper's memory holds, counted until the queue of `count` is empty."""
+def replay_full(workload: Workload, count: int, prefix: int = 0, *, shared: bool = True) -> Capacity:
+    """As many requests as the paper's memory holds, counted from the warm-up until the queue of `count` is empty.
+
+    Prompts begin with the same `prefix` tokens, which are held once when `shared`.
+    """
     prompts, answers = workload.lengths(count)
-    scheduler = make_scheduler(pages=KV_SLOTS // PAGE, caching=bool(prefix))
-    shared = pin_prefix(scheduler, prefix) if prefix else []
+    scheduler = make_scheduler(pages=KV_SLOTS // PAGE, caching=shared and prefix > 0)
+    head = pin_prefix(scheduler, prefix) if scheduler.hasher else [1] * prefix
     tokens = np.random.default_rng(SEED)
     for index in range(count):
         own = tokens.integers(2, 1 << 15, int(prompts[index])).tolist()
-        scheduler.add(request(str(index), shared + own, int(answers[index])))
-    running = []
+        scheduler.add(request(str(index), head + own, int(answers[index])))
+    running: list[int] = []
     while scheduler.stats().num_waiting:
+        if len(running) == workload.warm_up:
+            scheduler.reset_kv_stats()
         step(scheduler)
         running.append(scheduler.stats().num_running)
     use = scheduler.kv_stats()
-    return Capacity(float(np.mean(running)), use.physical * PAGE * (1 - use.waste) / KV_SLOTS)
+    return Capacity(float(np.mean(running[workload.warm_up :])), use.physical * PAGE * (1 - use.waste) / KV_SLOTS)

@@ -1,7 +1,7 @@
 """How engines before paging kept keys and values: one contiguous piece a request, reserved at its start.
 
-As the paper simulated Orca (its section 6.1): a buddy allocator places the pieces; `max` reserves the longest sequence
-that the model allows, `power of two` the answer's length rounded up to one, `oracle` knows the answer's length.
+As the paper simulated Orca (its section 6.1): a buddy allocator places the pieces; `Max` reserves the longest sequence
+that the model allows, `Pow2` the prompt and the answer's length rounded up to a power of two, `Oracle` knows it.
 """
 
 from __future__ import annotations
@@ -56,24 +56,25 @@ def power_of_two(count: int) -> int:
 
 def reserved(policy: str, prompt: int, answer: int) -> int:
     """Slots that a policy asks for."""
-    if policy == "max":
+    if policy == "Max":
         return MAX_MODEL_LEN
-    if policy == "power of two":
+    if policy == "Pow2":
         return min(prompt + power_of_two(answer), MAX_MODEL_LEN)
     return prompt + answer
 
 
 def fill_reserving(policy: str, workload: Workload, count: int, prefix: int = 0) -> Capacity:
-    """As many requests as the paper's memory holds, first come first served, counted until the queue is empty."""
+    """As many requests as the paper's memory holds, first come first served, counted like replay_full()."""
     prompts, answers = workload.lengths(count)
     buddies = Buddies(KV_SLOTS)
     running: list[tuple[int, int, int, tuple[int, int]]] = []  # prompt, step of the start, of the end, piece
-    requests, live = [], []
+    requests: list[int] = []
+    live: list[int] = []
     now = admitted = 0
     while admitted < count:
-        for *_, end, piece in running:
+        for *_, end, held in running:
             if end == now:
-                buddies.release(piece)
+                buddies.release(held)
         running = [each for each in running if each[2] > now]
         while admitted < count:
             prompt, answer = int(prompts[admitted]) + prefix, int(answers[admitted])
@@ -85,4 +86,5 @@ def fill_reserving(policy: str, workload: Workload, count: int, prefix: int = 0)
         requests.append(len(running))
         live.append(sum([prompt + now - start for prompt, start, *_ in running]))
         now += 1
-    return Capacity(float(np.mean(requests)), float(np.mean(live)) / KV_SLOTS)
+    warm = workload.warm_up
+    return Capacity(float(np.mean(requests[warm:])), float(np.mean(live[warm:])) / KV_SLOTS)

@@ -22,6 +22,11 @@ class Workload:
     answer: float
     sigma: float = SIGMA
 
+    @property
+    def warm_up(self) -> int:
+        """Steps after which requests that all came at once are at different places of their lives."""
+        return int(2 * self.answer)
+
     def lengths(self, count: int, seed: int = SEED) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Tokens of prompts and of answers, int [count] each, at least 1."""
         normal = np.random.default_rng(seed).standard_normal((2, count + count // 4 + 16))
