@@ -27,14 +27,14 @@ from scripts import aot_check  # sets up the environment that jax is started in
 aot_check.use_cuda_wheels()
 os.environ["MOSAIC_GPU_DUMP_PTXAS"] = "1"
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.experimental import topologies
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+from jax.experimental import topologies  # noqa: E402
+from jax.sharding import Mesh, NamedSharding, PartitionSpec  # noqa: E402
 
-from pallas_kernels.paged_attention import paged_attention, pool_layout
-from pallas_kernels.paged_attention.specs import MODEL_SPECS, Spec
+from pallas_kernels.paged_attention import paged_attention, pool_layout  # noqa: E402
+from pallas_kernels.paged_attention.specs import MODEL_SPECS, Spec  # noqa: E402
 
 LAYOUT = pool_layout("hopper")
 KERNELS = 3  # decode, merge, chunk
