@@ -64,16 +64,16 @@ class BeamGroup:
             self.beams.append(beam)
 
 
-def replay_beams(workload: Workload, width: int, count: int, page: int = 16) -> KVStats:
-    """`count` requests with beams of this width."""
+def replay_beams(workload: Workload, width: int, count: int, parents: NDArray[np.uint8] | None = None) -> KVStats:
+    """`count` requests with beams of this width; `parents` [recordings, steps, width] replace the recorded ones."""
     prompts, answers = workload.lengths(count)
-    recorded = load_parents(width)
-    scheduler = make_scheduler(page)
+    recorded = load_parents(width) if parents is None else parents
+    scheduler = make_scheduler()
     groups: list[BeamGroup] = []
 
     def add(index: int) -> None:
-        parents = recorded[index % len(recorded)]
-        groups.append(BeamGroup(scheduler, str(index), int(prompts[index]), int(answers[index]), parents))
+        own = recorded[index % len(recorded)]
+        groups.append(BeamGroup(scheduler, str(index), int(prompts[index]), int(answers[index]), own))
 
     def after_step() -> None:
         groups[:] = [group for group in groups if not group.done]

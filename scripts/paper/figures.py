@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from paper.beams import replay_beams
 from paper.parents import WIDTHS
 from paper.published import POLICIES
@@ -43,10 +45,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class Figures:
-    """saving[method, workload][n]; waste[workload][page size]; capacity[workload][policy or "paged"]."""
+    """saving[method, workload][n]; most[workload][width], what beams could save at best; waste[workload][page size]; capacity[workload][policy or "paged"]."""
 
     requests: int
     saving: dict[tuple[str, str], dict[int, float]]
+    most: dict[str, dict[int, float]]
     waste: dict[str, dict[int, float]]
     capacity: dict[str, dict[str, Capacity]]
     prefix: dict[int, Prefix]
@@ -57,6 +60,7 @@ def measure(requests: int, queue: float = 1.0, say: Callable[[str], None] = prin
     """Replay everything with this many requests a run; memory is filled from `queue` times the usual ones."""
     waiting = {name: int(queue * count) for name, count in WAITING.items()}
     saving: dict[tuple[str, str], dict[int, float]] = {}
+    most: dict[str, dict[int, float]] = {}
     waste, capacity = {}, {}
     for workload in WORKLOADS:
         name = workload.name
@@ -67,15 +71,21 @@ def measure(requests: int, queue: float = 1.0, say: Callable[[str], None] = prin
         saving["parallel", name] = {n: replay_samples(workload, n, requests).saving for n in SAMPLES}
         say(f"{name}: beam search")
         saving["beam", name] = {width: replay_beams(workload, width, requests).saving for width in WIDTHS}
+        most[name] = {width: most_saved(workload, width, requests) for width in WIDTHS}
     say("shared prefixes, other spreads of lengths")
     prefix = {tokens: share(tokens, requests, waiting[TRANSLATION.name]) for tokens in PREFIXES}
     spreads = {sigma: spread(sigma, requests, waiting[SHAREGPT.name]) for sigma in SIGMAS}
-    return Figures(requests, saving, waste, capacity, prefix, spreads)
+    return Figures(requests, saving, most, waste, capacity, prefix, spreads)
 
 
 def fill(workload: Workload, waiting: int) -> dict[str, Capacity]:
     found = {policy: fill_reserving(policy, workload, waiting) for policy in POLICIES}
     return found | {"paged": replay_full(workload, waiting)}
+
+
+def most_saved(workload: Workload, width: int, requests: int) -> float:
+    """What is saved when all beams continue the same beam at every step; none can share the page that it writes to."""
+    return replay_beams(workload, width, requests, np.zeros((1, 2, width), np.uint8)).saving
 
 
 def share(tokens: int, requests: int, waiting: int) -> Prefix:

@@ -130,5 +130,7 @@ def replay_full(workload: Workload, count: int, prefix: int = 0, *, shared: bool
             scheduler.reset_kv_stats()
         step(scheduler)
         running.append(scheduler.stats().num_running)
+    if len(running) <= workload.warm_up:
+        raise ValueError(f"a queue of {count} is empty before the warm-up ends; give more requests")
     use = scheduler.kv_stats()
     return Capacity(float(np.mean(running[workload.warm_up :])), use.physical * PAGE * (1 - use.waste) / KV_SLOTS)

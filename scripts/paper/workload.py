@@ -30,7 +30,7 @@ class Workload:
     def lengths(self, count: int, seed: int = SEED) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Tokens of prompts and of answers, int [count] each, at least 1."""
         normal = np.random.default_rng(seed).standard_normal((2, count + count // 4 + 16))
-        means = np.array([[self.prompt], [self.answer]])
+        means = np.array([[self.prompt], [self.answer]], np.float64)
         scale = means.copy()
         for _ in range(20):  # dropping the longest lowers the mean
             tokens = np.maximum(np.exp(self.sigma * normal) * scale, 1)
