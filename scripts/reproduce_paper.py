@@ -2,7 +2,7 @@
 
     python scripts/reproduce_paper.py [--requests 1000] [--out jaxpaged/docs/paper]
 
-Needs no device and no weights. Writes figures.md and, with matplotlib (pip install -e '.[plots]'), the pictures.
+Needs no device and no weights; some minutes. Writes figures.md and the pictures (matplotlib is in the test extra).
 What is replayed, and how, stands in the page that it writes; scripts/paper/ holds the parts.
 """
 

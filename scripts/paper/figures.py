@@ -45,7 +45,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class Figures:
-    """saving[method, workload][n]; most[workload][width], what beams could save at best; waste[workload][page size]; capacity[workload][policy or "paged"]."""
+    """saving[method, workload][n]; most[workload][width], what beams could save at best.
+
+    waste[workload][page size]; capacity[workload][policy or "paged"].
+    """
 
     requests: int
     saving: dict[tuple[str, str], dict[int, float]]
