@@ -71,7 +71,7 @@ def check(case: Case) -> tuple[str, list[str]]:
     from aot_check import Target, backbone
     from jaxpaged.execution.compiler import lower
 
-    program, pool_bytes, _ = backbone(Target("tpu", case.topology, case.split, "scan"), case.tokens)
+    program, pool_bytes, _ = backbone(Target(case.topology, case.split, "scan", "tpu"), case.tokens)
     leaves = program.arguments[0]
     (pool,) = program.arguments[1]
     with jax.sharding.use_abstract_mesh(leaves[0].sharding.mesh.abstract_mesh):
