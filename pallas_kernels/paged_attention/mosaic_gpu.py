@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from pallas_kernels.paged_attention.config import ChunkConfig, DecodeConfig
 from pallas_kernels.paged_attention.layout import AXES, PoolLayout, pad_heads
 from pallas_kernels.paged_attention.mosaic_gpu_chunk import chunk_tiles
-from pallas_kernels.paged_attention.mosaic_gpu_chunk_refs import TILE_ROWS, ChunkShape, Rows, Tiles
+from pallas_kernels.paged_attention.mosaic_gpu_chunk_refs import ALIGNED_ROWS, TILE_ROWS, ChunkShape, Rows, Tiles
 from pallas_kernels.paged_attention.mosaic_gpu_decode import DecodeShape, decode_splits, split_range, work_list
 from pallas_kernels.paged_attention.mosaic_gpu_merge import merge_splits
 from pallas_kernels.paged_attention.mosaic_gpu_tiles import Pages
@@ -22,6 +22,7 @@ from pallas_kernels.paged_attention.step import TokenPlaces, token_places, write
 
 DECODE, CHUNK = DecodeConfig(), ChunkConfig()
 COLUMNS = 8  # of a product come in eights
+FAR = 1 << 29  # a row that there is not
 
 
 class _Call(NamedTuple):
@@ -134,7 +135,7 @@ def _by_column(per_head: jax.Array | None, kv_heads: int, columns: int) -> jax.A
 def chunks(call: _Call, places: TokenPlaces, config: ChunkConfig) -> jax.Array:
     """Outputs [t, hq, padded d] of the tokens of chunks; arbitrary for other tokens."""
     tokens, q_heads, padded = call.q.shape
-    tiles, first_row, first_item = chunk_list(call)
+    tiles, row = chunk_list(call, places)
     shape = ChunkShape(
         head_dim=padded,
         width=padded if padded <= 128 else 64,
@@ -143,41 +144,61 @@ def chunks(call: _Call, places: TokenPlaces, config: ChunkConfig) -> jax.Array:
         weights_in_registers=config.weights_in_registers,
         pages=Pages(call.pool.shape[4], config.keys_per_tile(padded), call.kv_heads),
     )
-    row = first_row[:, None] + jnp.arange(TILE_ROWS, dtype=jnp.int32)[None, :]
-    token, member = jnp.clip(row // call.group, 0, tokens - 1), row % call.group  # [items, TILE_ROWS]
-    grouped = call.q.reshape(tokens, call.kv_heads, call.group, padded)
-    q = grouped.at[token, :, member].get(mode="promise_in_bounds").transpose(2, 0, 1, 3)
-    per_head = (None if x is None else x.reshape(call.kv_heads, -1)[:, member] for x in (call.alibi_slopes, call.sinks))
-    rows = Rows(places.position[token], *per_head)
-    out = chunk_tiles(q, rows, call.pool, call.layer, call.page_table, tiles, shape=shape, score=call.score)
+    # Chunks of fewer than two tokens are decodes, but nothing here relies on it.
+    room = tokens * call.group + min(tokens, len(call.kv_lens)) * (ALIGNED_ROWS - 1) + TILE_ROWS
+    room += -room % ALIGNED_ROWS
 
-    row = jnp.arange(tokens, dtype=jnp.int32)[:, None] * call.group + jnp.arange(call.group, dtype=jnp.int32)[None, :]
-    offset = row - (call.cu_q_lens[places.sequence] * call.group)[:, None]
-    at = jnp.clip(first_item[places.sequence][:, None] * TILE_ROWS + offset, 0, row_count(out) - 1)
-    out = out.reshape(call.kv_heads, -1, padded).at[:, at].get(mode="promise_in_bounds")
+    def by_row(x: jax.Array) -> jax.Array:
+        """[n, t, group, ...] -> [n, room, ...], zeros where there is no row."""
+        rows = jnp.zeros((x.shape[0], room, *x.shape[3:]), x.dtype)
+        return rows.at[:, row].set(x, mode="drop", unique_indices=True)
+
+    def of_heads(per_head: jax.Array | None) -> jax.Array | None:
+        """[hq] -> [hkv, room]."""
+        if per_head is None:
+            return None
+        return by_row(jnp.broadcast_to(per_head.reshape(call.kv_heads, 1, -1), (call.kv_heads, *row.shape)))
+
+    q = by_row(call.q.reshape(tokens, call.kv_heads, call.group, padded).swapaxes(0, 1))
+    position = by_row(jnp.broadcast_to(places.position[None, :, None], (1, *row.shape)))[0]
+    rows = Rows(position, of_heads(call.alibi_slopes), of_heads(call.sinks))
+    out = chunk_tiles(q, rows, call.pool, call.layer, call.page_table, tiles, shape=shape, score=call.score)
+    out = out.at[:, jnp.minimum(row, room - 1)].get(mode="promise_in_bounds")
     return out.swapaxes(0, 1).reshape(tokens, q_heads, padded)
 
 
-def row_count(out: jax.Array) -> int:
-    return out.shape[1] * out.shape[2]
+def chunk_list(call: _Call, places: TokenPlaces) -> tuple[Tiles, jax.Array]:
+    """The tiles of all chunks, and the row of each token and member of its group, Int32[t, group].
 
-
-def chunk_list(call: _Call) -> tuple[Tiles, jax.Array, jax.Array]:
-    """The tiles of all chunks, the first row of each (row: token * group + member), each sequence's first item."""
-    sequences, group = len(call.kv_lens), call.group
+    Each chunk's rows begin at a multiple of ALIGNED_ROWS; tokens that are in no chunk have rows beyond all others.
+    """
+    sequences, tokens, group = len(call.kv_lens), len(call.q), call.group
     index = jnp.arange(sequences, dtype=jnp.int32)
     is_chunk = (index >= call.distribution[0]) & (index < call.distribution[2])
-    begin_row, end_row = call.cu_q_lens[:-1] * group, call.cu_q_lens[1:] * group
-    count = jnp.where(is_chunk, (end_row - begin_row + TILE_ROWS - 1) // TILE_ROWS, 0)
+    rows = jnp.where(is_chunk, (call.cu_q_lens[1:] - call.cu_q_lens[:-1]) * group, 0)
+    aligned = (rows + (ALIGNED_ROWS - 1)) // ALIGNED_ROWS * ALIGNED_ROWS
+    begin_row = jnp.cumsum(aligned, dtype=jnp.int32) - aligned
+
+    count = (rows + (TILE_ROWS - 1)) // TILE_ROWS
     ends = jnp.cumsum(count, dtype=jnp.int32)
-    item = jnp.arange(-(-len(call.q) * group // TILE_ROWS) + min(sequences, len(call.q)), dtype=jnp.int32)
+    item = jnp.arange(-(-tokens * group // TILE_ROWS) + min(sequences, tokens), dtype=jnp.int32)
     sequence = jnp.sum((item[:, None] >= ends[None, :]).astype(jnp.int32), axis=1)
     sequence = jnp.minimum(sequence, sequences - 1)
-    first_item = ends - count
-    first_row = begin_row[sequence] + (item - first_item[sequence]) * TILE_ROWS
-    last_row = jnp.minimum(first_row + TILE_ROWS, end_row[sequence]) - 1
-    offset = call.kv_lens[sequence] - call.cu_q_lens[sequence + 1]
-    first, last = offset + first_row // group, offset + last_row // group
+    offset = (item - (ends - count)[sequence]) * TILE_ROWS  # of the item's first row from its sequence's
+    last_offset = jnp.minimum(offset + TILE_ROWS, rows[sequence]) - 1
+    old = call.kv_lens[sequence] - (call.cu_q_lens[1:] - call.cu_q_lens[:-1])[sequence]
+    first, last = old + offset // group, old + last_offset // group
     window = call.score.window
-    begin = jnp.zeros_like(first) if window is None else jnp.maximum(first - window + 1, 0)
-    return Tiles(sequence, begin, last + 1, first + 1, ends[-1:]), first_row, first_item
+    tiles = Tiles(
+        sequence=sequence,
+        start=begin_row[sequence] + offset,
+        stop=(begin_row + aligned)[sequence],
+        begin=jnp.zeros_like(first) if window is None else jnp.maximum(first - window + 1, 0),
+        end=last + 1,
+        whole=first + 1,
+        real=ends[-1:],
+    )
+    token = jnp.arange(tokens, dtype=jnp.int32)
+    first_row = begin_row[places.sequence] + (token - call.cu_q_lens[places.sequence]) * group
+    first_row = jnp.where(places.valid & is_chunk[places.sequence], first_row, FAR + token * group)
+    return tiles, first_row[:, None] + jnp.arange(group, dtype=jnp.int32)[None, :]

@@ -39,9 +39,10 @@ def chunk_tiles(
     q: jax.Array, rows: Rows, pool: jax.Array, layer: jax.Array, page_table: jax.Array, tiles: Tiles, *,
     shape: ChunkShape, score: ScoreMod,
 ) -> jax.Array:  # fmt: skip
-    """Attention of each item's rows: [hkv, items, TILE_ROWS, d] in q's dtype; what is not in the list is arbitrary.
+    """Attention of the items' rows: [hkv, r, d] in q's dtype; what is in no item is arbitrary.
 
-    q: [hkv, items, TILE_ROWS, d], padded as the pool is. pool: [layers, pages, 2, hkv, page, d].
+    q: [hkv, r, d], padded as the pool is; TILE_ROWS from the start of an item are within r.
+    pool: [layers, pages, 2, hkv, page, d].
     """
     first_page = (layer.astype(jnp.int32) * pool.shape[1]).reshape(1)
     optional = [x for x in (rows.slope, rows.sink) if x is not None]
@@ -100,7 +101,7 @@ def _load(
         plgpu.barrier_wait(buffers.q_free)
 
     for i in range(CONSUMERS):
-        rows = q.at[it.head, it.entry, pl.ds(i * ROWS, ROWS)]
+        rows = q.at[it.head, pl.ds(it.start + i * ROWS, ROWS)]
         plgpu.copy_gmem_to_smem(rows, buffers.q.at[i], buffers.q_full)
 
     def held(page: jax.Array) -> jax.Array:

@@ -11,7 +11,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from pallas_kernels.paged_attention.mosaic_gpu_chunk_refs import ROWS, Buffers, Context, Item, Rows
+from pallas_kernels.paged_attention.mosaic_gpu_chunk_refs import ALIGNED_ROWS, ROWS, Buffers, Context, Item, Rows
 from pallas_kernels.paged_attention.mosaic_gpu_tiles import (
     LOG2E,
     LOWEST,
@@ -39,18 +39,18 @@ class _State(NamedTuple):
 def attend(context: Context, rows: Rows, out: Any, consumer: Any, turn: jax.Array, done: jax.Array) -> jax.Array:
     """A consumer's part of an item."""
     buffers, shape, it = context.buffers, context.shape, context.item(turn)
-    mine = pl.ds(consumer * ROWS, ROWS)
+    mine = pl.ds(it.start + consumer * ROWS, ROWS)
 
     def of_rows(ref: Any) -> jax.Array:
         loaded: jax.Array = plgpu.load(ref, layout=PER_ROW, optimized=False)
         return loaded
 
-    position = of_rows(rows.position.at[it.entry, mine])
-    slope = None if rows.slope is None else of_rows(rows.slope.at[it.head, it.entry, mine]) * LOG2E
+    position = of_rows(rows.position.at[mine])
+    slope = None if rows.slope is None else of_rows(rows.slope.at[it.head, mine]) * LOG2E
     unit = logit_unit(context.score, slope is not None)
     top, total = filled((ROWS,), LOWEST, PER_ROW), filled((ROWS,), 0.0, PER_ROW)
     if rows.sink is not None:
-        top = of_rows(rows.sink.at[it.head, it.entry, mine]) * (LOG2E / unit)
+        top = of_rows(rows.sink.at[it.head, mine]) * (LOG2E / unit)
         total = filled((ROWS,), 1.0, PER_ROW)
     values = (filled((ROWS, shape.width), 0.0, WGMMA),) * (shape.head_dim // shape.width)
     state = _State(values, top, total, done)
@@ -73,10 +73,21 @@ def attend(context: Context, rows: Rows, out: Any, consumer: Any, turn: jax.Arra
         staged = buffers.q.at[consumer, :, pl.ds(i * shape.width, shape.width)]
         staged[...] = (part * _columns(scale, part.shape)).astype(out.dtype)
     plgpu.commit_smem()
-    plgpu.copy_smem_to_gmem(buffers.q.at[consumer], out.at[it.head, it.entry, mine])
+    _store(buffers.q.at[consumer], out.at[it.head], it.start + consumer * ROWS, it.stop)
     plgpu.wait_smem_to_gmem(0)
     plgpu.barrier_arrive(buffers.q_free)
     return state.done
+
+
+def _store(staged: Any, out: Any, first_row: jax.Array, stop: jax.Array) -> None:
+    """The rows up to `stop` to GMEM; behind it are those of the next sequence."""
+
+    def copy(i: jax.Array, _: None) -> None:
+        at = pl.multiple_of(i * ALIGNED_ROWS, ALIGNED_ROWS)
+        plgpu.copy_smem_to_gmem(staged.at[pl.ds(at, ALIGNED_ROWS)], out.at[pl.ds(first_row + at, ALIGNED_ROWS)])
+
+    rows = jnp.clip(stop - first_row, 0, ROWS)
+    lax.fori_loop(0, lax.div(rows, jnp.int32(ALIGNED_ROWS)), copy, None)
 
 
 def _merge_tile(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from pallas_kernels.paged_attention.mosaic_gpu_tiles import Pages, swizzled
@@ -17,6 +18,7 @@ from pallas_kernels.paged_attention.score import ScoreMod
 
 CONSUMERS, ROWS = 2, 64  # warpgroups, rows of each
 TILE_ROWS = CONSUMERS * ROWS
+ALIGNED_ROWS = 8  # of a swizzled tile, which TMA copies whole
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,13 @@ class ChunkShape:
 class Tiles(NamedTuple):
     """The items that there are, Int32[n] each; `real` Int32[1]: how many of the n there are.
 
+    start: the item's first row. stop: the end of its sequence's rows, padded; both are multiples of ALIGNED_ROWS.
     begin, end: keys that any row of the item sees. whole: the keys up to here are seen by all.
     """
 
     sequence: jax.Array
+    start: jax.Array
+    stop: jax.Array
     begin: jax.Array
     end: jax.Array
     whole: jax.Array
@@ -45,7 +50,7 @@ class Tiles(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What is known of each row of n items: position Int32[n, TILE_ROWS]; slope, sink: float32 [hkv, n, TILE_ROWS]."""
+    """What is known of each of r rows: position Int32[r]; slope, sink: float32 [hkv, r]."""
 
     position: jax.Array
     slope: jax.Array | None
@@ -93,9 +98,10 @@ def scratch(shape: ChunkShape, dtype: Any) -> list[Any]:
 class Item(NamedTuple):
     """A work item. Tiles of keys count from token 0."""
 
-    entry: jax.Array
     head: jax.Array
     sequence: jax.Array
+    start: jax.Array
+    stop: jax.Array
     begin: jax.Array
     end: jax.Array
     first_tile: jax.Array
@@ -119,9 +125,10 @@ def item_of(tiles: Tiles, shape: ChunkShape, score: ScoreMod, block: jax.Array, 
     begin, end = tiles.begin[entry], tiles.end[entry]
     first = lax.div(begin, tile)
     return Item(
-        entry=entry,
         head=at - entry * heads,
         sequence=tiles.sequence[entry],
+        start=pl.multiple_of(tiles.start[entry], ALIGNED_ROWS),
+        stop=tiles.stop[entry],
         begin=begin,
         end=end,
         first_tile=first,

@@ -86,7 +86,7 @@ def check(name: str, case: Case) -> tuple[list[str], str]:
         report = read()
     memory, text = compiled.memory_analysis(), compiled.as_text()
     registers = re.findall(r"Used (\d+) registers", report)
-    spills = [int(n) for n in re.findall(r"(\d+) bytes spill stores", report) if int(n)]
+    spills = [int(n) for n in re.findall(r"frame, (\d+) bytes spill stores", report) if int(n)]
     pool_bytes = args[3].size * args[3].dtype.itemsize
     problems = []
     if text.count('custom_call_target="mosaic_gpu') != KERNELS:
