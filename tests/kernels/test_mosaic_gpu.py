@@ -27,6 +27,7 @@ from pallas_kernels.paged_attention.specs import (
     make,
 )
 from pallas_kernels.paged_attention.specs import sequence_contents as contents
+from tests.kernels.batches import error, lengths, with_a_broken_sequence, with_stale_entries
 
 
 @pytest.fixture
@@ -93,10 +94,6 @@ def check(
     np.testing.assert_array_equal(np.asarray(got.pool, np.float32)[:, 1:], pool[:, 1:])
 
 
-def error(got: np.ndarray, want: np.ndarray) -> float:
-    return float(np.abs(got - want).max(initial=0))
-
-
 def test_a_hopper_tries_the_kernels_first_and_other_gpus_do_not() -> None:
     assert ORDER["hopper"] == ("mosaic_gpu", "xla")
     assert ORDER["gpu"] == ("xla",)
@@ -147,15 +144,6 @@ def test_one_token(capfd: pytest.CaptureFixture[str]) -> None:
     check(BY_NAME["smol135"], Batch(((70, 1),), tokens=1, sequences=4, fill=NAN), capfd)
 
 
-@st.composite
-def lengths(draw: st.DrawFn) -> tuple[tuple[int, int], ...]:
-    """Decodes first, then chunks; at most 9 sequences, 72 new tokens, 24 pages of 16 each."""
-    old = st.one_of(st.integers(0, 250), st.sampled_from([15, 16, 17, 63, 64, 65, 127, 128, 129]))
-    singles = draw(st.lists(st.tuples(old, st.just(1)), max_size=5))
-    chunks = draw(st.lists(st.tuples(old.filter(lambda n: n < 230), st.integers(1, 22)), max_size=3))
-    return tuple(singles + chunks)
-
-
 @pytest.mark.parametrize("name", ["all_at_once", "window_over_blocks"])
 @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[])
 @given(pairs=lengths(), seed=st.integers(0, 2**16), fill=st.sampled_from([1e4, NAN]))
@@ -167,11 +155,7 @@ def test_ragged_batches(name: str, pairs: tuple[tuple[int, int], ...], seed: int
 def test_free_pages_and_stale_table_entries_change_nothing(poison: float) -> None:
     spec = BY_NAME["all_at_once"]
     clean, poisoned = (make(spec, replace(EDGES, fill=fill), HOPPER, BFLOAT16) for fill in (0.0, poison))
-    table = np.array(poisoned.args[5])
-    free = np.setdiff1d(np.arange(1, EDGES.pages), table)[0]
-    for row, pair in zip(table, EDGES.lengths, strict=False):
-        row[-(-sum(pair) // spec.page_size) :] = free
-    stale = Arrays((*poisoned.args[:5], jnp.asarray(table), *poisoned.args[6:]), poisoned.options)
+    stale = with_stale_entries(poisoned, EDGES, spec)
     a, b = (np.asarray(interpret(arrays, kernels(spec)).out, np.float32) for arrays in (clean, stale))
     assert np.array_equal(a, b)
 
@@ -204,10 +188,7 @@ def test_a_sequence_that_is_not_finite_harms_only_itself(broken: int) -> None:
     spec = BY_NAME["smol135"]
     batch = replace(EDGES, lengths=((40, 1), (70, 1), (20, 9), (33, 20), (5, 12)))
     arrays = make(spec, batch, HOPPER, BFLOAT16)
-    first, new = sum(n for _, n in batch.lengths[:broken]), batch.lengths[broken][1]
-    k, v = (x.at[first : first + new].set(jnp.nan) for x in arrays.args[1:3])
-    spoilt = Arrays((arrays.args[0], k, v, *arrays.args[3:]), arrays.options)
+    spoilt, its, others = with_a_broken_sequence(arrays, batch, broken)
     a, b = (np.asarray(interpret(x, kernels(spec)).out, np.float32) for x in (arrays, spoilt))
-    others = np.r_[0:first, first + new : sum(n for _, n in batch.lengths)]
     assert np.array_equal(a[others], b[others])
-    assert np.isnan(b[first : first + new]).any()
+    assert np.isnan(b[its]).any()

@@ -16,6 +16,7 @@ from pallas_kernels.paged_attention import PagedAttentionResult, paged_attention
 from pallas_kernels.paged_attention.api import ORDER
 from pallas_kernels.paged_attention.specs import BY_NAME, REFUSED, SPECS, Arrays, Batch, Spec, assemble, make
 from pallas_kernels.paged_attention.specs import sequence_contents as contents
+from tests.kernels.batches import error, lengths, with_a_broken_sequence, with_stale_entries
 
 TPU = pool_layout("tpu")
 NAN = float("nan")
@@ -54,10 +55,6 @@ def check(spec: Spec, batch: Batch, dtype: jnp.dtype, capfd: pytest.CaptureFixtu
     assert error(out[:new], exact[:new]) <= allowed(exact[:new], dtype)
     pool = np.asarray(want.pool.astype(dtype), np.float32)
     np.testing.assert_array_equal(np.asarray(got.pool, np.float32)[:, 1:], pool[:, 1:])
-
-
-def error(got: np.ndarray, want: np.ndarray) -> float:
-    return float(np.abs(got - want).max(initial=0))
 
 
 def allowed(exact: np.ndarray, dtype: jnp.dtype) -> float:
@@ -113,15 +110,6 @@ def test_a_step_without_tokens_and_sequences_without_tokens(capfd: pytest.Captur
     check(spec, replace(EDGES, lengths=((40, 1), (7, 0), (33, 20), (12, 0), (0, 5))), BFLOAT16, capfd)
 
 
-@st.composite
-def lengths(draw: st.DrawFn) -> tuple[tuple[int, int], ...]:
-    """Decodes first, then chunks; at most 9 sequences, 72 new tokens, 24 pages of 16 each."""
-    old = st.one_of(st.integers(0, 250), st.sampled_from([15, 16, 17, 127, 128, 129]))
-    singles = draw(st.lists(st.tuples(old, st.just(1)), max_size=5))
-    chunks = draw(st.lists(st.tuples(old.filter(lambda n: n < 230), st.integers(1, 22)), max_size=3))
-    return tuple(singles + chunks)
-
-
 @pytest.mark.parametrize("name", ["all_at_once", "window_over_blocks"])
 @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[])
 @given(pairs=lengths(), seed=st.integers(0, 2**16), fill=st.sampled_from([1e4, NAN]))
@@ -141,11 +129,7 @@ def test_ragged_batches(name: str, pairs: tuple[tuple[int, int], ...], seed: int
 def test_free_pages_and_stale_table_entries_change_nothing(poison: float) -> None:
     spec = BY_NAME["all_at_once"]
     clean, poisoned = (make(spec, replace(EDGES, fill=fill), TPU, BFLOAT16) for fill in (0.0, poison))
-    table = np.array(poisoned.args[5])
-    free = np.setdiff1d(np.arange(1, EDGES.pages), table)[0]
-    for row, pair in zip(table, EDGES.lengths, strict=False):
-        row[-(-sum(pair) // spec.page_size) :] = free
-    stale = Arrays((*poisoned.args[:5], jnp.asarray(table), *poisoned.args[6:]), poisoned.options)
+    stale = with_stale_entries(poisoned, EDGES, spec)
     a, b = (np.asarray(interpret(spec, arrays).out, np.float32) for arrays in (clean, stale))
     assert np.array_equal(a, b)
 
@@ -175,13 +159,10 @@ def test_a_sequence_that_is_not_finite_harms_only_itself(broken: int) -> None:
     spec = BY_NAME["smol135"]
     batch = replace(EDGES, lengths=((40, 1), (70, 1), (20, 9), (33, 20), (5, 12)))
     arrays = make(spec, batch, TPU, BFLOAT16)
-    first, new = sum(n for _, n in batch.lengths[:broken]), batch.lengths[broken][1]
-    k, v = (x.at[first : first + new].set(jnp.nan) for x in arrays.args[1:3])
-    spoilt = Arrays((arrays.args[0], k, v, *arrays.args[3:]), arrays.options)
+    spoilt, its, others = with_a_broken_sequence(arrays, batch, broken)
     a, b = (np.asarray(interpret(spec, x).out, np.float32) for x in (arrays, spoilt))
-    others = np.r_[0:first, first + new : sum(n for _, n in batch.lengths)]
     assert np.array_equal(a[others], b[others])
-    assert np.isnan(b[first : first + new]).any()
+    assert np.isnan(b[its]).any()
 
 
 def test_fp8_pages(capfd: pytest.CaptureFixture[str]) -> None:
