@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -14,7 +14,7 @@ class CachedPrefix:
 
     name: str
     num_tokens: int
-    _release: Callable[[str], None]
+    _release: Callable[[str], None] = field(repr=False)
 
     def release(self) -> None:
         """Let the pages go; they are evicted when others need them. More than once does nothing."""

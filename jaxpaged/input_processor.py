@@ -79,9 +79,10 @@ class InputProcessor:
         """
         parsed = parse_prompt(prompt)
         token_ids = self._prompt_token_ids(parsed, tokenization_kwargs or {})
-        params = self._checked_params(params or self.default_params(), len(token_ids))
-        if beam is not None:
+        params = params or self.default_params()
+        if beam is not None:  # first: the log probabilities that a width asks for are the beams' own matter
             self._check_beams(beam, params)
+        params = self._checked_params(params, len(token_ids))
         self._check_priority(priority)
         arrival = time.monotonic()
         base = EngineRequest(

@@ -73,6 +73,8 @@ def test_what_cannot_be_searched_is_refused() -> None:
     assert [child.request_id for child in served.children] == ["0_0", "1_0", "2_0"]
     with pytest.raises(RequestError, match=r"prompts\[1\]: Token id 9999999"):
         llm().beam_search([[1], [9999999]], PARAMS)
+    with pytest.raises(RequestError, match="beam_width is 11, which takes the 22"):
+        llm().beam_search(["hello"], BeamSearchParams(beam_width=11, max_tokens=4))
     with pytest.raises(RequestError, match="lora_request is not there yet"):
         llm().beam_search(["hello"], PARAMS, lora_request="x")
 
