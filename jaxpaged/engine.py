@@ -142,6 +142,8 @@ class Engine:
         if self._late:
             outputs, self._late = self._late, []
             return outputs
+        if self._in_flight and self.scheduler.only_waits():
+            return self._collect()
         plan = self.scheduler.schedule()
         if plan is not None:
             self._submit(plan)

@@ -115,6 +115,11 @@ class Rows:
         """Let a waiting row go on from its known tokens."""
         self.planned_tokens[row] = self.num_tokens[row]
 
+    def only_wait(self) -> bool:
+        """Whether no running row goes on without results, and some row's token is on its way."""
+        waits = self.waits != 0
+        return bool((waits & (self.planned_tokens >= self.limit)).any()) and int(np.count_nonzero(waits)) == len(self)
+
     def vacate(self, rows: RowArray) -> None:
         """Free the rows; their pages have been released before."""
         self._columns[:, rows] = 0

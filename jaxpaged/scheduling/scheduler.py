@@ -188,6 +188,13 @@ class Scheduler:
         """Whether a request is unfinished or a plan uncommitted."""
         return bool(self.requests or self._flights)
 
+    def only_waits(self) -> bool:
+        """Whether to commit a plan before the next schedule(): all running requests wait for what they have sampled.
+
+        A plan made earlier could hold only those that have just arrived, and the others' next token another one.
+        """
+        return all(shard.rows.only_wait() for shard in self.shards if shard.num_running)
+
     def schedule(self) -> StepPlan | None:
         """The next step, or None when nothing can be computed before an earlier plan is committed."""
         now = self._clock()

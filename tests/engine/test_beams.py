@@ -149,6 +149,13 @@ def test_a_pool_that_just_fits_one_search_serves_several(engine: Engine) -> None
     assert got == contents(run_searches(rescheduled(engine), wide))
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_searches_whose_prompts_need_several_steps_share_all_later_ones(engine: Engine, depth: int) -> None:
+    view = rescheduled(engine, depth=depth, max_num_batched_tokens=24)
+    run_searches(view, [search(str(i), prompt(20, i + 1), 3, max_tokens=16) for i in range(3)])
+    assert view.scheduler.stats().num_steps <= 3 + 16  # three steps of prompts, then a step a token
+
+
 @pytest.mark.parametrize("max_tokens", [1, 2])
 def test_short_answers(engine: Engine, max_tokens: int) -> None:
     got = run_searches(rescheduled(engine), [search("a", prompt(16), 6, max_tokens=max_tokens)])
