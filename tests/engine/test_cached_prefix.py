@@ -11,7 +11,7 @@ from jaxpaged.errors import RequestError
 from jaxpaged.llm import LLM
 from jaxpaged.metric_snapshot import Counter
 from jaxpaged.outputs import RequestOutput
-from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from jaxpaged.text.front_end import FrontEnd
 from jaxpaged.text.generation_config import GenerationConfig
 from tests.engine import tiny
@@ -85,3 +85,20 @@ def test_changed_weights_release_it(engine: Engine, llama: Path) -> None:
     assert_idle(model.engine)
     assert ask(model, 3).num_cached_tokens == 0
     prefix.release()
+
+
+def test_beams_run_beside_a_pinned_prefix_and_on_it(engine: Engine, llama: Path) -> None:
+    """4 of 13 pages are pinned: too few are left for 4 long beams, enough for 4 short ones at a time."""
+    params = BeamSearchParams(beam_width=4, max_tokens=20, ignore_eos=True)
+    prompts = [[*SYSTEM, 7], [(5 * i + 1) % tiny.VOCAB for i in range(20)], [*SYSTEM, 9, 4]]
+    alone = [llm(engine, llama).beam_search([prompt], params)[0] for prompt in prompts]
+    model = llm(engine, llama, pages=14)
+    with model.cache_prefix(SYSTEM):
+        wide = BeamSearchParams(beam_width=4, max_tokens=30, ignore_eos=True)
+        (refused,) = model.beam_search([prompts[1]], wide)
+        assert "beside pinned prefixes there are 9" in (refused.error or "")
+        together = model.beam_search(prompts, params)
+    for got, want in zip(together, alone, strict=True):
+        assert [one.tokens for one in got.sequences] == [one.tokens for one in want.sequences]
+        assert [one.score for one in got.sequences] == [one.score for one in want.sequences]
+    assert_idle(model.engine)
