@@ -30,6 +30,9 @@ from jaxpaged.scheduling.plan import StepPlan
 from jaxpaged.scheduling.scheduler import Scheduler
 from jaxpaged.scheduling.stats import KVStats
 from jaxpaged.startup import start
+from jaxpaged.structured.compiler import GrammarCompiler
+from jaxpaged.structured.constraint import Mask
+from jaxpaged.structured.requests import Family, StructuredRequests
 
 
 class Pending(Protocol):
@@ -65,6 +68,7 @@ class Engine:
     plans_in_flight: int = 2
     compiles: Callable[[], int] = int
     records: StepRecords = field(default_factory=StepRecords)
+    structured: StructuredRequests | None = None
     _in_flight: deque[tuple[StepPlan, Pending]] = field(default_factory=deque)
     _requests: dict[str, Request] = field(default_factory=dict)
     _late: list[EngineOutput] = field(default_factory=list)
@@ -94,6 +98,7 @@ class Engine:
             parts.make_request,
             config.scheduler.plans_in_flight,
             lambda: parts.counter.count,
+            structured=None if parts.vocabulary is None else StructuredRequests(GrammarCompiler(parts.vocabulary)),
         )
 
     def add(self, message: EngineRequest) -> None:
@@ -108,10 +113,12 @@ class Engine:
         siblings = [self._sample(made, sibling) for sibling in made.siblings]
         if not self.has_work():
             self._last_progress = time.monotonic()  # having been idle is no delay
-        if message.beam is None:
-            self.scheduler.add(request, siblings)
-        else:
+        if message.beam is not None:
             self._beams.add(message, [request, *siblings])
+        elif request.params.structured_outputs is not None:
+            self._grammars().add(request, siblings)
+        else:
+            self.scheduler.add(request, siblings)
         for sample in (request, *siblings):
             self._requests[sample.request_id] = sample
 
@@ -122,10 +129,12 @@ class Engine:
             if self._requests.pop(request_id, None) is not None:
                 self._logprobs.forget(request_id)
                 self.scheduler.abort(request_id)
+        if self.structured:
+            self.structured.forget(gone)
         self._late = [output for output in self._late if output.request_id not in gone]
 
     def has_work(self) -> bool:
-        return bool(self._in_flight or self._late) or self.scheduler.has_work()
+        return bool(self._in_flight or self._late or self.structured) or self.scheduler.has_work()
 
     def step(self) -> list[EngineOutput]:
         """Submit the next plan if there is one, then collect the oldest when the pipeline is full or dry.
@@ -142,19 +151,22 @@ class Engine:
         if self._late:
             outputs, self._late = self._late, []
             return outputs
+        outputs = self._structured_news(idle=False) if self.structured else []
         plan = self.scheduler.schedule()
         if plan is not None:
             self._submit(plan)
         if self._in_flight and (plan is None or len(self._in_flight) >= self.plans_in_flight):
-            return self._collect()
-        return []
+            return outputs + self._collect()
+        if plan is None and self.structured and not outputs:
+            return self._structured_news(idle=True)
+        return outputs
 
     def stats(self) -> EngineStats:
         """Gauges and counters now; `last_step_age` is the time without progress while work waits."""
         now = self.scheduler.stats()
         return EngineStats(
             num_running=now.num_running,
-            num_waiting=now.num_waiting,
+            num_waiting=now.num_waiting + (self.structured.num_compiling if self.structured else 0),
             kv_cache_usage=now.kv_cache_usage,
             prefix_cache_queries=now.prefix_cache_queries,
             prefix_cache_hits=now.prefix_cache_hits,
@@ -224,10 +236,55 @@ class Engine:
         own = replace(message, request_id=sibling.request_id, params=sibling.params, prompt_embeds=None, siblings=())
         return self.make_request(own)
 
+    def _grammars(self) -> StructuredRequests:
+        if self.structured is None:
+            raise RequestError("structured_outputs need a tokenizer that grammars can use.", "structured_outputs")
+        return self.structured
+
+    def _structured_news(self, *, idle: bool) -> list[EngineOutput]:
+        """Queue requests whose grammar is compiled, let rows go on whose mask is known; outputs of those that end."""
+        news, outputs = self._grammars().take_news(idle=idle), []
+        for family in news.compiled:
+            try:
+                self.scheduler.add(family.request, family.siblings)
+            except RequestError as error:
+                outputs += self._refuse(family, error)
+        for family, refusal in news.refused:
+            outputs += self._refuse(family, refusal)
+        for request_id in news.resumed:
+            self.scheduler.resume(request_id)
+        return outputs + [self._end_structured(*ended) for ended in news.ended]
+
+    def _refuse(self, family: Family, error: RequestError) -> list[EngineOutput]:
+        outputs = []
+        for request in (family.request, *family.siblings):
+            request.finish_reason = "error"
+            outputs.append(EngineOutput(request.request_id))
+            self._finish(outputs[-1], request)
+            outputs[-1].error, outputs[-1].refused = str(error), error.param or "structured_outputs"
+        return outputs
+
+    def _end_structured(self, request_id: str, mask: Mask) -> EngineOutput:
+        """An answer that is whole, or that its grammar does not let go on."""
+        request, output = self._requests[request_id], EngineOutput(request_id)
+        self.scheduler.finish(request_id, "stop" if mask.complete else "error")
+        self._finish(output, request)
+        output.error = mask.error
+        return output
+
     def _submit(self, plan: StepPlan) -> None:
+        if self.structured:
+            plan = self._with_masks(plan, self.structured)
         self.records.add(plan, time.monotonic())
         self._logprobs.watch(plan, self.scheduler)
         self._in_flight.append((plan, self.runner.submit(plan)))
+
+    def _with_masks(self, plan: StepPlan, structured: StructuredRequests) -> StepPlan:
+        shards = zip(self.scheduler.shards, plan.shards, strict=True)
+        ids = [shard.rows.ids[part.rows[part.samples]].tolist() for shard, part in shards]
+        plan, ended = structured.mask_plan(plan, ids)
+        self._late += [self._end_structured(*one) for one in ended]
+        return plan
 
     def _collect(self) -> list[EngineOutput]:
         plan, pending = self._in_flight.popleft()
@@ -251,6 +308,10 @@ class Engine:
                 self._finish(outputs[start + position], request)
         for output in outputs:
             self._logprobs.attach(output)
+        if self.structured:
+            for output in outputs:
+                if output.finish_reason is None:
+                    self.structured.advance(output.request_id, output.new_token_ids)
         return self._after_beams(outputs) if self._beams else outputs
 
     def _after_beams(self, outputs: list[EngineOutput]) -> list[EngineOutput]:
@@ -267,6 +328,8 @@ class Engine:
         if request.finish_reason == "error":
             output.error = "the model produced values that are not finite for this request"
         self._requests.pop(request.request_id, None)
+        if self.structured:
+            self.structured.forget([request.request_id])
 
 
 def _beam_message(message: EngineRequest) -> EngineRequest:
