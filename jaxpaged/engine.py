@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from jaxpaged.beam_search import check_width
 from jaxpaged.beam_searches import BeamSearches, beam_params, stop_tokens
 from jaxpaged.config import EngineConfig
-from jaxpaged.errors import RequestError
+from jaxpaged.errors import QueueFullError, RequestError
 from jaxpaged.execution.collect import LogprobCollector, step_result
 from jaxpaged.execution.records import StepRecords
 from jaxpaged.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats, Sibling
@@ -116,7 +116,7 @@ class Engine:
         if message.beam is not None:
             self._beams.add(message, [request, *siblings])
         elif request.params.structured_outputs is not None:
-            self._grammars().add(request, siblings)
+            self._add_structured(request, siblings)
         else:
             self.scheduler.add(request, siblings)
         for sample in (request, *siblings):
@@ -236,6 +236,14 @@ class Engine:
         own = replace(message, request_id=sibling.request_id, params=sibling.params, prompt_embeds=None, siblings=())
         return self.make_request(own)
 
+    def _add_structured(self, request: Request, siblings: Sequence[Request]) -> None:
+        structured = self._grammars()
+        self.scheduler.queue.check_room(structured.num_compiling)
+        for one in (request, *siblings):
+            if one.request_id in self._requests:
+                raise RequestError(f"a request with id {one.request_id!r} is running already.", "request_id")
+        structured.add(request, siblings)
+
     def _grammars(self) -> StructuredRequests:
         if self.structured is None:
             raise RequestError("structured_outputs need a tokenizer that grammars can use.", "structured_outputs")
@@ -247,6 +255,8 @@ class Engine:
         for family in news.compiled:
             try:
                 self.scheduler.add(family.request, family.siblings)
+            except QueueFullError:
+                self._grammars().try_again(family)
             except RequestError as error:
                 outputs += self._refuse(family, error)
         for family, refusal in news.refused:
@@ -327,6 +337,8 @@ class Engine:
         output.num_cached_tokens, output.events = request.num_cached_tokens, request.events
         if request.finish_reason == "error":
             output.error = "the model produced values that are not finite for this request"
+            if request.params.structured_outputs is not None:
+                output.error = "its grammar and its other parameters together allow no token"
         self._requests.pop(request.request_id, None)
         if self.structured:
             self.structured.forget([request.request_id])

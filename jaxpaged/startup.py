@@ -45,6 +45,7 @@ from jaxpaged.scheduling.cache_groups import geometries
 from jaxpaged.scheduling.scheduler import Scheduler
 from jaxpaged.sharding.mesh import check_mesh, make_mesh
 from jaxpaged.sharding.rules import sharding_of
+from jaxpaged.structured.vocabulary import GrammarVocabulary, load_vocabulary
 from jaxpaged.weights.hub import read_config, resolve_model
 from jaxpaged.weights.loader import load_weights
 from jaxpaged.weights.update import update_weights

@@ -162,10 +162,8 @@ class StepFunctions:
         logits = logits.reshape(-1, size, logits.shape[-1])
         return lax.with_sharding_constraint(buffer.at[:, :size].set(logits), NamedSharding(self.mesh, LOGITS))
 
-    def mask(
-        self, size: int, buffer: Float32[Array, "d s v"], words: Int32[Array, "d n w"]
-    ) -> Float32[Array, "d s v"]:
-        """The buffer with -inf where `words` forbid a token, in the first `size` rows of every shard. Donates buffer."""
+    def mask(self, size: int, buffer: Float32[Array, "d s v"], words: Int32[Array, "d n w"]) -> Float32[Array, "d s v"]:
+        """The buffer with -inf where `words` forbid a token in the first `size` rows of a shard. Donates buffer."""
         masked = buffer.at[:, :size].set(apply_masks(buffer[:, :size], words))
         return lax.with_sharding_constraint(masked, NamedSharding(self.mesh, LOGITS))
 

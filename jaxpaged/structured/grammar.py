@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llguidance import LLMatcher, LLParserLimits
 from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 
 from jaxpaged.errors import RequestError
-from jaxpaged.structured.params import PARAM, StructuredOutputsParams
+from jaxpaged.structured.params import StructuredOutputsParams
 from jaxpaged.structured.tags import read_structural_tag, tag_grammar
 
-# Work that cannot be interrupted must be bounded by itself: fuel of the lexer, items of the parser (llguidance's units).
+if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions
+
+# Work that cannot be interrupted is bounded by itself: fuel of the lexer, items of the parser (llguidance's defaults).
 LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
 _LONGEST_REASON = 200
 
@@ -31,14 +34,14 @@ def grammar_of(params: StructuredOutputsParams, special: Mapping[str, int] | Non
             texts = " | ".join(json.dumps(text, ensure_ascii=False) for text in params.choice or ())
             return LLMatcher.grammar_from_lark(f"start: {texts}")
         case "grammar":
-            return LLMatcher.grammar_from_lark(_lark(params.grammar or ""))
+            return LLMatcher.grammar_from_lark(_lark(params))
         case _:
             return LLMatcher.grammar_from_lark(tag_grammar(read_structural_tag(params.tag()), special or {}))
 
 
 def refusal(params: StructuredOutputsParams, reason: str) -> RequestError:
     """What to say of a grammar that llguidance would not take; `reason` is its error."""
-    return RequestError(f"{params.kind} cannot be used: {_sentence(reason)}.", PARAM)
+    return RequestError(f"{params.kind} cannot be used: {_sentence(reason)}.", params._param)
 
 
 def _sentence(reason: str) -> str:
@@ -53,7 +56,7 @@ def _sentence(reason: str) -> str:
 def _json_grammar(schema: dict[str, Any], params: StructuredOutputsParams) -> str:
     if params.disable_additional_properties:
         schema = _closed(schema)
-    options: dict[str, Any] = {"whitespace_flexible": not params.disable_any_whitespace}
+    options: JsonCompileOptions = {"whitespace_flexible": not params.disable_any_whitespace}
     if params.whitespace_pattern is not None:
         options["whitespace_pattern"] = params.whitespace_pattern
     # overrides: a schema's own "x-guidance" must not undo what the request asks for
@@ -72,8 +75,8 @@ def _closed(part: Any) -> Any:
     return closed
 
 
-def _lark(text: str) -> str:
+def _lark(params: StructuredOutputsParams) -> str:
     try:
-        return any_to_lark(text)
+        return any_to_lark(params.grammar or "")
     except (GbnfToLarkError, RecursionError, ValueError, LookupError, AssertionError) as error:
-        raise RequestError("grammar cannot be used: it looks like GBNF and is not valid.", PARAM) from error
+        raise refusal(params, "it looks like GBNF and is not valid") from error

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json as json_text
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from jaxpaged.errors import RequestError
 from jaxpaged.structured.limits import MAX_BYTES, MAX_CHOICES, check_json, check_schema
+from jaxpaged.structured.tags import read_structural_tag
 
 PARAM = "structured_outputs"
 CONSTRAINTS = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
@@ -19,6 +21,7 @@ class StructuredOutputsParams:
 
     A schema or a structural tag is a mapping or JSON text. The other fields refine schemas: no whitespace at all, no
     properties but the named ones, or a regular expression for the whitespace between tokens. Raises RequestError.
+    `_param` is what errors blame: the field that a client sent.
     """
 
     json: str | dict[str, Any] | None = None
@@ -30,6 +33,15 @@ class StructuredOutputsParams:
     disable_additional_properties: bool = False
     whitespace_pattern: str | None = None
     structural_tag: str | dict[str, Any] | None = None
+    _param: str = field(default=PARAM, repr=False, compare=False)
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, Any], param: str = PARAM) -> StructuredOutputsParams:
+        """From its fields by name, of which None stands for absent. Later errors blame the parameter `param`."""
+        unknown = sorted(str(name) for name in fields if name not in cls.__slots__ or name == "_param")
+        if unknown:
+            raise RequestError(f"{param} has no field {unknown[0][:50]!r}; it has {', '.join(CONSTRAINTS)}.", param)
+        return cls(**{name: value for name, value in fields.items() if value is not None}, _param=param)
 
     def __post_init__(self) -> None:
         self._check_flags()
@@ -45,6 +57,7 @@ class StructuredOutputsParams:
             check_schema(self.schema())
         if self.structural_tag is not None:
             check_json(self.tag(), "structural_tag")
+            read_structural_tag(self.tag())
 
     @property
     def kind(self) -> str:
@@ -76,11 +89,7 @@ def structured_outputs(value: object) -> StructuredOutputsParams | None:
         return value
     if not isinstance(value, dict):
         raise RequestError(f"{PARAM} must be a StructuredOutputsParams or a mapping of its fields.", PARAM)
-    unknown = sorted(str(name) for name in value if name not in StructuredOutputsParams.__dataclass_fields__)
-    if unknown:
-        raise RequestError(f"{PARAM} has no field {unknown[0][:50]!r}; it has {', '.join(CONSTRAINTS)}.", PARAM)
-    plain = {name: given for name, given in value.items() if given is not None}
-    return StructuredOutputsParams(**plain)
+    return StructuredOutputsParams.of_fields(value)
 
 
 def _check_text(name: str, value: object) -> None:
@@ -88,7 +97,7 @@ def _check_text(name: str, value: object) -> None:
         return
     if not isinstance(value, str):
         raise RequestError(f"{name} must be a string.", PARAM)
-    if not value.strip():
+    if not value:
         raise RequestError(f"{name} is empty.", PARAM)
     if len(value) > MAX_BYTES or len(value.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise RequestError(f"{name} is longer than {MAX_BYTES} bytes.", PARAM)

@@ -89,6 +89,13 @@ class StructuredRequests:
         assert params is not None
         self._wait_for(Family(request, siblings, self.compiler.submit(params), self.clock()))
 
+    def try_again(self, family: Family) -> None:
+        """There was no room in the queue for a family."""
+        for request in (family.request, *family.siblings):
+            self._sequences.pop(request.request_id, None)
+        family.since = self.clock()
+        self._wait_for(family)
+
     def advance(self, request_id: str, tokens: Sequence[int]) -> None:
         """Tokens of a running sequence are known: work out what may follow."""
         sequence = self._sequences.get(request_id)
@@ -132,7 +139,8 @@ class StructuredRequests:
 
         `ids`: by shard, the request of each sampled row, in the order of the plan.
         """
-        shards, ended = [], []
+        shards: list[ShardPlan] = []
+        ended: list[tuple[str, Mask]] = []
         for shard, names in zip(plan.shards, ids, strict=True):
             shards.append(self._mask_shard(shard, names, ended))
         return StepPlan(plan.step, tuple(shards)), ended

@@ -1,9 +1,11 @@
 """Structural tags: free text in which a trigger starts a tag, whose content follows a JSON schema.
 
-Two spellings are read. vLLM's {"type": "structural_tag", "structures": [{"begin", "schema", "end"}], "triggers": [...]},
-and of xgrammar's {"type": "structural_tag", "format": {...}} the format "triggered_tags", whose tags are {"begin",
-"content": {"type": "json_schema", "json_schema"}, "end"} and which may ask for `at_least_one` tag (it comes first) and
-to `stop_after_first`.
+Two spellings are read. vLLM's:
+    {"type": "structural_tag", "triggers": [...], "structures": [{"begin", "schema", "end"}, ...]}
+and of xgrammar's {"type": "structural_tag", "format": {...}} the format
+    {"type": "triggered_tags", "triggers": [...], "tags": [{"begin", "content", "end"}, ...]}
+where a content is {"type": "json_schema", "json_schema": ...}. It may ask for `at_least_one` tag, which comes first,
+and to `stop_after_first`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ TEXT: /(.|\\n)*/
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """`begin` starts with one of the triggers; `schema` is JSON text, or None for any JSON object."""
+    """`begin` starts with one of the triggers; `schema` is JSON text."""
 
     begin: str
     schema: str

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llguidance import LLTokenizer, TokenizerWrapper
+from tokenizers import Tokenizer
 
 from jaxpaged.config import ModelConfig
 from jaxpaged.errors import ConfigError
@@ -29,25 +29,41 @@ class GrammarVocabulary:
     @classmethod
     def from_json(cls, text: str, vocab_size: int) -> GrammarVocabulary:
         """Read a tokenizer.json for a model with `vocab_size` logits. Raises ValueError for an unknown kind."""
-        added = json.loads(text).get("added_tokens") or []
-        special = {token["content"]: token["id"] for token in added if token["special"] and token["id"] < vocab_size}
-        size = max([vocab_size, *(token["id"] + 1 for token in added)])  # added tokens may lie beyond the logits
-        return cls(LLTokenizer(text, n_vocab=size), special, -(-vocab_size // 32))
+        known = Tokenizer.from_str(text)
+        ids = set(known.get_vocab(with_added_tokens=True).values())
+        size = max(vocab_size, *(token + 1 for token in ids))  # added tokens may lie beyond the logits
+        added = known.get_added_tokens_decoder()
+        special = {token.content: id for id, token in added.items() if token.special}
+        plain = LLTokenizer(text, n_vocab=size)
+        tokens = [plain.decode_bytes([id]) if id in ids else b"" for id in range(size)]
+        spelled = _Spelled(tokens, sorted(special.values()), plain.eos_token, plain.tokenize_str)
+        reachable = {name: id for name, id in special.items() if id < vocab_size}
+        return cls(LLTokenizer(TokenizerWrapper(spelled)), reachable, -(-vocab_size // 32))
 
 
-class _Bytes:
-    """What TokenizerWrapper asks of a tokenizer, for one whose tokens are the bytes."""
+@dataclass(frozen=True, slots=True)
+class _Spelled:
+    """What TokenizerWrapper asks of a tokenizer.
 
-    eos_token_id, bos_token_id, special_token_ids = 256, None, (256,)
-    tokens = (*(bytes([value]) for value in range(256)), b"\xff<end>")
+    LLTokenizer alone takes every added token that looks like <this> for a special one, and allows it in a text that it
+    then refuses; </think> and <tool_call> are text for many models.
+    """
+
+    tokens: Sequence[bytes]
+    special_token_ids: Sequence[int]
+    eos_token_id: int
+    encode: Callable[[str], list[int]]
+    bos_token_id: int | None = None
 
     def __call__(self, text: bytes | str) -> list[int]:
-        return list(text.encode() if isinstance(text, str) else text)
+        return self.encode(text if isinstance(text, str) else text.decode("utf-8", "replace"))
 
 
 def byte_vocabulary() -> GrammarVocabulary:
-    """For checking grammars where the model's tokenizer is not at hand."""
-    return GrammarVocabulary(LLTokenizer(TokenizerWrapper(_Bytes())), {}, 9)
+    """Bytes as tokens, for checking grammars where the model's tokenizer is not at hand."""
+    tokens = [*(bytes([value]) for value in range(256)), b"<end>"]
+    spelled = _Spelled(tokens, (256,), 256, lambda text: list(text.encode()))
+    return GrammarVocabulary(LLTokenizer(TokenizerWrapper(spelled)), {}, -(-len(tokens) // 32))
 
 
 def load_vocabulary(config: ModelConfig, directory: Path, vocab_size: int) -> GrammarVocabulary | None:
