@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float32, Int32
 
 WORD = 32  # tokens a word
@@ -18,6 +19,6 @@ def apply_masks(logits: Float32[Array, "d n v"], words: Int32[Array, "d n w"]) -
 
     A row whose bits are all set keeps its logits exactly.
     """
-    bits = (words[..., None] >> jnp.arange(WORD, dtype=jnp.int32)) & 1
+    bits = (words[..., None] >> lax.broadcasted_iota(jnp.int32, (1, 1, 1, WORD), 3)) & 1
     allowed = bits.reshape(*words.shape[:-1], -1)[..., : logits.shape[-1]] != 0
     return jnp.where(allowed, logits, -jnp.inf)
