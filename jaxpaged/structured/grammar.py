@@ -11,7 +11,7 @@ from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 
 from jaxpaged.errors import RequestError
 from jaxpaged.structured.params import StructuredOutputsParams
-from jaxpaged.structured.tags import read_structural_tag, tag_grammar
+from jaxpaged.structured.tags import WHITESPACE, read_structural_tag, tag_grammar
 
 if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
@@ -56,10 +56,9 @@ def _sentence(reason: str) -> str:
 def _json_grammar(schema: dict[str, Any], params: StructuredOutputsParams) -> str:
     if params.disable_additional_properties:
         schema = _closed(schema)
-    options: JsonCompileOptions = {"whitespace_flexible": not params.disable_any_whitespace}
-    if params.whitespace_pattern is not None:
-        options["whitespace_pattern"] = params.whitespace_pattern
-    # overrides: a schema's own "x-guidance" must not undo what the request asks for
+    options: JsonCompileOptions = {"whitespace_pattern": params.whitespace_pattern or WHITESPACE}
+    if params.disable_any_whitespace:
+        options = {"whitespace_flexible": False}
     return LLMatcher.grammar_from_json_schema(json.dumps(schema, ensure_ascii=False), overrides=options)
 
 

@@ -21,6 +21,9 @@ from jaxpaged.structured.limits import check_schema
 
 PARAM = "structured_outputs"
 MAX_TAGS = 512
+# Between the tokens of JSON: a blank, or a new line and its indentation. Without a bound a small model fills its answer
+# with blanks.
+WHITESPACE = r"[ \t]|\r?\n[ \t]{0,20}"
 _LARK = """start: {start}
 text: TEXT
 TEXT: /(.|\\n)*/
@@ -137,6 +140,7 @@ def _tag(part: Mapping[str, Any], schema: Any) -> Tag:
     if not isinstance(schema, dict):
         raise _mistake("the schema of a tag must be a JSON schema, as an object")
     check_schema(schema)
+    schema = {**schema, "x-guidance": {"whitespace_pattern": WHITESPACE}}
     return Tag(begin, json.dumps(schema, ensure_ascii=False), end)
 
 

@@ -31,6 +31,11 @@ TAG = {"begin": "<f>", "schema": SCHEMA, "end": "</f>"}
             ["ye", "no"],
         ),
         ({"json_object": True}, ["{}", '{ "a": [1, null] }'], ["[]", "1", "{"]),
+        (
+            {"json_object": True},
+            ['{\n    "a": {\n        "b": 1\n    }\n}'],
+            ['{   "a":1}', '{"a":\n\n1}', "{" + " " * 30],
+        ),
         ({"json_object": True, "disable_any_whitespace": True}, ['{"a":1}'], ['{"a": 1}']),
         ({"json_object": True, "whitespace_pattern": " "}, ['{"a": 1}'], ['{"a":  1}', '{"a":\n1}']),
         ({"json": SCHEMA}, ['{"a": -3}', '{"a":1,"b":"x"}'], ["{}", '{"a":"1"}']),
@@ -52,6 +57,12 @@ def test_a_structural_tag_is_free_text_until_its_trigger() -> None:
             assert accepts(text, structural_tag=given), text
         for text in ("<f", "<f>{}</f>", '<f>{"a":1}', "<fx", "<g>1"):
             assert not accepts(text, structural_tag=given), text
+
+
+def test_json_in_a_tag_has_as_little_whitespace_as_elsewhere() -> None:
+    tag = {"type": "structural_tag", "structures": [TAG], "triggers": ["<f"]}
+    assert accepts('<f>{ "a": 1 }</f>', structural_tag=tag)
+    assert not accepts('<f>{   "a": 1 }</f>', structural_tag=tag)
 
 
 def test_a_tag_may_be_asked_for_at_least_once_and_at_most_once() -> None:
