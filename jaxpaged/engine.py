@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from jaxpaged.beam_search import check_width
 from jaxpaged.beam_searches import BeamSearches, beam_params, stop_tokens
 from jaxpaged.config import EngineConfig
-from jaxpaged.errors import QueueFullError, RequestError
+from jaxpaged.errors import RequestError
 from jaxpaged.execution.collect import LogprobCollector, step_result
 from jaxpaged.execution.records import StepRecords
 from jaxpaged.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats, Sibling
@@ -31,8 +31,8 @@ from jaxpaged.scheduling.scheduler import Scheduler
 from jaxpaged.scheduling.stats import KVStats
 from jaxpaged.startup import start
 from jaxpaged.structured.compiler import GrammarCompiler
-from jaxpaged.structured.constraint import Mask
-from jaxpaged.structured.requests import Family, StructuredRequests
+from jaxpaged.structured.requests import StructuredRequests
+from jaxpaged.structured_outputs import StructuredOutputs
 
 
 class Pending(Protocol):
@@ -68,17 +68,19 @@ class Engine:
     plans_in_flight: int = 2
     compiles: Callable[[], int] = int
     records: StepRecords = field(default_factory=StepRecords)
-    structured: StructuredRequests | None = None
+    masks: StructuredRequests | None = None
     _in_flight: deque[tuple[StepPlan, Pending]] = field(default_factory=deque)
     _requests: dict[str, Request] = field(default_factory=dict)
     _late: list[EngineOutput] = field(default_factory=list)
     _beams: BeamSearches = field(init=False)
+    _structured: StructuredOutputs = field(init=False)
     _logprobs: LogprobCollector = field(default_factory=LogprobCollector)
     _last_progress: float = field(default_factory=time.monotonic)
     _asleep: bool = False
 
     def __post_init__(self) -> None:
         self._beams = BeamSearches(self.scheduler)
+        self._structured = StructuredOutputs(self.scheduler, self.masks)
 
     @classmethod
     def build(
@@ -98,7 +100,7 @@ class Engine:
             parts.make_request,
             config.scheduler.plans_in_flight,
             lambda: parts.counter.count,
-            structured=None if parts.vocabulary is None else StructuredRequests(GrammarCompiler(parts.vocabulary)),
+            masks=None if parts.vocabulary is None else StructuredRequests(GrammarCompiler(parts.vocabulary)),
         )
 
     def add(self, message: EngineRequest) -> None:
@@ -116,7 +118,8 @@ class Engine:
         if message.beam is not None:
             self._beams.add(message, [request, *siblings])
         elif request.params.structured_outputs is not None:
-            self._add_structured(request, siblings)
+            self._check_new([request, *siblings])
+            self._structured.add(request, siblings)
         else:
             self.scheduler.add(request, siblings)
         for sample in (request, *siblings):
@@ -129,12 +132,11 @@ class Engine:
             if self._requests.pop(request_id, None) is not None:
                 self._logprobs.forget(request_id)
                 self.scheduler.abort(request_id)
-        if self.structured:
-            self.structured.forget(gone)
+        self._structured.forget(gone)
         self._late = [output for output in self._late if output.request_id not in gone]
 
     def has_work(self) -> bool:
-        return bool(self._in_flight or self._late or self.structured) or self.scheduler.has_work()
+        return bool(self._in_flight or self._late or self._structured) or self.scheduler.has_work()
 
     def step(self) -> list[EngineOutput]:
         """Submit the next plan if there is one, then collect the oldest when the pipeline is full or dry.
@@ -151,13 +153,13 @@ class Engine:
         if self._late:
             outputs, self._late = self._late, []
             return outputs
-        outputs = self._structured_news(idle=False) if self.structured else []
+        outputs = self._structured_news(idle=False) if self._structured else []
         plan = self.scheduler.schedule()
         if plan is not None:
             self._submit(plan)
         if self._in_flight and (plan is None or len(self._in_flight) >= self.plans_in_flight):
             return outputs + self._collect()
-        if plan is None and self.structured and not outputs:
+        if plan is None and self._structured and not outputs:
             return self._structured_news(idle=True)
         return outputs
 
@@ -166,7 +168,7 @@ class Engine:
         now = self.scheduler.stats()
         return EngineStats(
             num_running=now.num_running,
-            num_waiting=now.num_waiting + (self.structured.num_compiling if self.structured else 0),
+            num_waiting=now.num_waiting + self._structured.num_compiling,
             kv_cache_usage=now.kv_cache_usage,
             prefix_cache_queries=now.prefix_cache_queries,
             prefix_cache_hits=now.prefix_cache_hits,
@@ -236,65 +238,22 @@ class Engine:
         own = replace(message, request_id=sibling.request_id, params=sibling.params, prompt_embeds=None, siblings=())
         return self.make_request(own)
 
-    def _add_structured(self, request: Request, siblings: Sequence[Request]) -> None:
-        structured = self._grammars()
-        self.scheduler.queue.check_room(structured.num_compiling)
-        for one in (request, *siblings):
-            if one.request_id in self._requests:
-                raise RequestError(f"a request with id {one.request_id!r} is running already.", "request_id")
-        structured.add(request, siblings)
-
-    def _grammars(self) -> StructuredRequests:
-        if self.structured is None:
-            raise RequestError("structured_outputs need a tokenizer that grammars can use.", "structured_outputs")
-        return self.structured
+    def _check_new(self, requests: Iterable[Request]) -> None:
+        """The scheduler would find out too late for a request whose grammar is compiled first."""
+        for request in requests:
+            if request.request_id in self._requests:
+                raise RequestError(f"a request with id {request.request_id!r} is running already.", "request_id")
 
     def _structured_news(self, *, idle: bool) -> list[EngineOutput]:
-        """Queue requests whose grammar is compiled, let rows go on whose mask is known; outputs of those that end."""
-        news, outputs = self._grammars().take_news(idle=idle), []
-        for family in news.compiled:
-            try:
-                self.scheduler.add(family.request, family.siblings)
-            except QueueFullError:
-                self._grammars().try_again(family)
-            except RequestError as error:
-                outputs += self._refuse(family, error)
-        for family, refusal in news.refused:
-            outputs += self._refuse(family, refusal)
-        for request_id in news.resumed:
-            self.scheduler.resume(request_id)
-        return outputs + [self._end_structured(*ended) for ended in news.ended]
-
-    def _refuse(self, family: Family, error: RequestError) -> list[EngineOutput]:
-        outputs = []
-        for request in (family.request, *family.siblings):
-            request.finish_reason = "error"
-            outputs.append(EngineOutput(request.request_id))
-            self._finish(outputs[-1], request)
-            outputs[-1].error, outputs[-1].refused = str(error), error.param or "structured_outputs"
-        return outputs
-
-    def _end_structured(self, request_id: str, mask: Mask) -> EngineOutput:
-        """An answer that is whole, or that its grammar does not let go on."""
-        request, output = self._requests[request_id], EngineOutput(request_id)
-        self.scheduler.finish(request_id, "stop" if mask.complete else "error")
-        self._finish(output, request)
-        output.error = mask.error
-        return output
+        return [self._finish(output, request) for request, output in self._structured.news(idle=idle)]
 
     def _submit(self, plan: StepPlan) -> None:
-        if self.structured:
-            plan = self._with_masks(plan, self.structured)
+        if self._structured:
+            plan, ended = self._structured.masked(plan)
+            self._late += [self._finish(output, request) for request, output in ended]
         self.records.add(plan, time.monotonic())
         self._logprobs.watch(plan, self.scheduler)
         self._in_flight.append((plan, self.runner.submit(plan)))
-
-    def _with_masks(self, plan: StepPlan, structured: StructuredRequests) -> StepPlan:
-        shards = zip(self.scheduler.shards, plan.shards, strict=True)
-        ids = [shard.rows.ids[part.rows[part.samples]].tolist() for shard, part in shards]
-        plan, ended = structured.mask_plan(plan, ids)
-        self._late += [self._end_structured(*one) for one in ended]
-        return plan
 
     def _collect(self) -> list[EngineOutput]:
         plan, pending = self._in_flight.popleft()
@@ -318,10 +277,8 @@ class Engine:
                 self._finish(outputs[start + position], request)
         for output in outputs:
             self._logprobs.attach(output)
-        if self.structured:
-            for output in outputs:
-                if output.finish_reason is None:
-                    self.structured.advance(output.request_id, output.new_token_ids)
+        if self._structured:
+            self._structured.advance(outputs)
         return self._after_beams(outputs) if self._beams else outputs
 
     def _after_beams(self, outputs: list[EngineOutput]) -> list[EngineOutput]:
@@ -332,16 +289,16 @@ class Engine:
                 self._requests.pop(output.request_id, None)
         return outputs
 
-    def _finish(self, output: EngineOutput, request: Request) -> None:
+    def _finish(self, output: EngineOutput, request: Request) -> EngineOutput:
         output.finish_reason, output.stop_reason = request.finish_reason, request.stop_reason
         output.num_cached_tokens, output.events = request.num_cached_tokens, request.events
-        if request.finish_reason == "error":
+        if request.finish_reason == "error" and output.error is None:
             output.error = "the model produced values that are not finite for this request"
             if request.params.structured_outputs is not None:
                 output.error = "its grammar and its other parameters together allow no token"
         self._requests.pop(request.request_id, None)
-        if self.structured:
-            self.structured.forget([request.request_id])
+        self._structured.forget([request.request_id])
+        return output
 
 
 def _beam_message(message: EngineRequest) -> EngineRequest:

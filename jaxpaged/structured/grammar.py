@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from llguidance import LLMatcher, LLParserLimits
+from llguidance import LLMatcher, LLParserLimits, regex_to_lark
 from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 
 from jaxpaged.errors import RequestError
@@ -29,7 +29,9 @@ def grammar_of(params: StructuredOutputsParams, special: Mapping[str, int] | Non
         case "json_object":
             return _json_grammar({"type": "object"}, params)
         case "regex":
-            return LLMatcher.grammar_from_regex(params.regex or "")
+            # digits are 0-9, as in a schema's patterns: what other digits there are depends on the version of Unicode
+            expression = regex_to_lark(params.regex or "", use_ascii="d")
+            return LLMatcher.grammar_from_lark(f"start: /{expression}/")
         case "choice":
             texts = " | ".join(json.dumps(text, ensure_ascii=False) for text in params.choice or ())
             return LLMatcher.grammar_from_lark(f"start: {texts}")

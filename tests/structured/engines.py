@@ -42,9 +42,11 @@ def build(directory: Path, **options: Any) -> Engine:
 def another(engine: Engine, **options: Any) -> Engine:
     """tests.engine.drive.rescheduled(), with structured output."""
     made = rescheduled(engine, **options)
-    assert engine.structured is not None
-    made.structured = StructuredRequests(GrammarCompiler(engine.structured.compiler.vocabulary))
-    return made
+    assert engine.masks is not None
+    masks = StructuredRequests(GrammarCompiler(engine.masks.compiler.vocabulary))
+    return Engine(
+        made.info, made.scheduler, made.runner, made.make_request, made.plans_in_flight, made.compiles, masks=masks
+    )
 
 
 def ask(request_id: str, prompt: Sequence[int] = (5, 6, 7), *, n: int = 1, **params: Any) -> EngineRequest:

@@ -47,7 +47,7 @@ def test_answers_under_a_schema_are_valid(built: Engine, some: list[dict[str, An
         assert answer.reason in ("stop", "length"), (schema, answer.last)
         if answer.reason == "stop":
             check_json(text_of(answer.tokens), schema)
-    assert not engine.structured
+    assert not engine.masks
     assert engine.stats().compiles_after_ready == 0
 
 

@@ -18,7 +18,7 @@ from jaxpaged.sampling.variant import Variant
 from jaxpaged.scheduling.plan import StepPlan, decode_plan, encode_plan
 from jaxpaged.structured.compiler import GrammarCompiler
 from jaxpaged.structured.constraint import Constraint
-from tests.engine.drive import Answer, Answers, assert_idle, collect, preemptions, run
+from tests.engine.drive import Answer, Answers, assert_idle, collect, preemptions, rescheduled, run
 from tests.engine.tiny import only_variants
 from tests.structured import engines
 from tests.structured.engines import END_TOKEN, another, ask, text_of
@@ -190,8 +190,8 @@ def stuck_compiler() -> Iterator[threading.Event]:
 
 def test_a_grammar_that_compiles_for_too_long_is_refused_and_holds_nobody_up(built: Engine, alone: Answers) -> None:
     engine = another(built)
-    assert engine.structured is not None
-    engine.structured.compile_seconds = 0.3
+    assert engine.masks is not None
+    engine.masks.compile_seconds = 0.3
     free = [request for request in mixed() if request.params.structured_outputs is None]
     with stuck_compiler():
         engine.add(ask("slow", n=2, structured_outputs={"regex": "abc"}))
@@ -241,7 +241,8 @@ def test_abort_at_any_time_leaves_nothing_behind(built: Engine) -> None:
         engine.abort(["0", "1", "2"])
         collect(engine, {str(index): Answer() for index in range(3)})
         assert_idle(engine)
-        assert not engine.structured
+        assert engine.masks is not None
+        assert not len(engine.masks)
 
 
 def test_a_plan_with_masks_can_be_executed_from_its_bytes(built: Engine, alone: Answers) -> None:
@@ -270,10 +271,11 @@ def test_only_the_allowed_are_ranked_among_log_probabilities(engine: Engine) -> 
 
 
 def test_without_a_tokenizer_it_is_refused_by_name(engine: Engine) -> None:
-    engine.structured = None
+    engine = rescheduled(engine)
     with pytest.raises(RequestError, match="tokenizer") as caught:
         engine.add(ask("t", structured_outputs=DIGITS))
     assert caught.value.param == "structured_outputs"
+    assert not engine.has_work()
 
 
 def test_two_data_shards_of_two_devices(model: Path, alone: Answers) -> None:

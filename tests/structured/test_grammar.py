@@ -25,6 +25,7 @@ TAG = {"begin": "<f>", "schema": SCHEMA, "end": "</f>"}
     ("fields", "good", "bad"),
     [
         ({"regex": "a{2,3}b?"}, ["aa", "aaab"], ["a", "aab!", "baa"]),
+        ({"regex": "/\\d[\\d\\n#]//i"}, ["/1\n//i", "/12//i"], ["/٣3//i", "/1//i"]),
         (
             {"choice": ["yes", 'a "quoted" \\ one', "你好 🙂\n"]},
             ["yes", 'a "quoted" \\ one', "你好 🙂\n"],
