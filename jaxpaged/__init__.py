@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jaxpaged.llm import LLM
     from jaxpaged.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
     from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
+    from jaxpaged.structured.params import StructuredOutputsParams
     from jaxpaged.text.prompts import EmbedsPrompt, PromptType, TextPrompt, TokensPrompt
 
 __version__ = "0.1.0"
@@ -39,6 +40,7 @@ __all__ = [
     "RequestOutput",
     "RequestOutputKind",
     "SamplingParams",
+    "StructuredOutputsParams",
     "TextPrompt",
     "TokensPrompt",
     "__version__",
@@ -65,6 +67,7 @@ _HOMES = {
     "RequestOutput": "jaxpaged.outputs",
     "RequestOutputKind": "jaxpaged.sampling_params",
     "SamplingParams": "jaxpaged.sampling_params",
+    "StructuredOutputsParams": "jaxpaged.structured.params",
     "TextPrompt": "jaxpaged.text.prompts",
     "TokensPrompt": "jaxpaged.text.prompts",
 }

@@ -23,6 +23,7 @@ from jaxpaged.output_processor import OutputProcessor, Processed
 from jaxpaged.output_stream import OutputStream
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
+from jaxpaged.structured.checker import GrammarChecker
 from jaxpaged.text.chat_template import ChatOptions, Message, RenderedChat, render_chat
 from jaxpaged.text.front_end import FrontEnd, read_front_end
 from jaxpaged.text.prompts import PromptType, TokensPrompt
@@ -104,6 +105,7 @@ class AsyncLLM:
         # one thread, and no short cut past it while it works: transformers changes a tokenizer's settings between calls
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         self._long_texts = 0
+        self._grammars = GrammarChecker()
         self.metrics = EngineMetrics(client.info, self.model_name, self.stats)
 
     @property
@@ -175,6 +177,8 @@ class AsyncLLM:
 
         With `beam` its completions are the answers of a beam search, which come at its end, the best first.
         """
+        if params is not None:
+            await self._grammars.check_soon(params)
         work = partial(
             self._input.process,
             request_id or _new_id(),
@@ -281,6 +285,7 @@ class AsyncLLM:
         self._accepting = False
         self._die(EngineDeadError("The engine has been shut down."))
         self._tokenizing.shutdown(wait=False, cancel_futures=True)
+        self._grammars.close()
         self._client.close()
 
     async def _iterate(self, prepared: PreparedRequest) -> AsyncIterator[RequestOutput]:
@@ -325,7 +330,13 @@ class AsyncLLM:
         self.metrics.note_step(batch.outputs, batch.stats, now)
         for refusal in batch.refusals:
             self._refuse(refusal)
-        self._deliver(self._output.process(batch.outputs), now)
+        outputs = batch.outputs
+        if any(output.refused for output in outputs):
+            for output in outputs:
+                if output.refused:
+                    self._refuse(Refusal(output.request_id, output.error or "", output.refused))
+            outputs = [output for output in outputs if not output.refused]
+        self._deliver(self._output.process(outputs), now)
 
     def _deliver(self, processed: Processed, now: float) -> None:
         if processed.abort and self._dead is None:

@@ -30,6 +30,9 @@ from jaxpaged.scheduling.plan import StepPlan
 from jaxpaged.scheduling.scheduler import Scheduler
 from jaxpaged.scheduling.stats import KVStats
 from jaxpaged.startup import start
+from jaxpaged.structured.compiler import GrammarCompiler
+from jaxpaged.structured.requests import StructuredRequests
+from jaxpaged.structured_outputs import StructuredOutputs
 
 
 class Pending(Protocol):
@@ -65,16 +68,19 @@ class Engine:
     plans_in_flight: int = 2
     compiles: Callable[[], int] = int
     records: StepRecords = field(default_factory=StepRecords)
+    masks: StructuredRequests | None = None
     _in_flight: deque[tuple[StepPlan, Pending]] = field(default_factory=deque)
     _requests: dict[str, Request] = field(default_factory=dict)
     _late: list[EngineOutput] = field(default_factory=list)
     _beams: BeamSearches = field(init=False)
+    _structured: StructuredOutputs = field(init=False)
     _logprobs: LogprobCollector = field(default_factory=LogprobCollector)
     _last_progress: float = field(default_factory=time.monotonic)
     _asleep: bool = False
 
     def __post_init__(self) -> None:
         self._beams = BeamSearches(self.scheduler)
+        self._structured = StructuredOutputs(self.scheduler, self.masks)
 
     @classmethod
     def build(
@@ -94,6 +100,7 @@ class Engine:
             parts.make_request,
             config.scheduler.plans_in_flight,
             lambda: parts.counter.count,
+            masks=None if parts.vocabulary is None else StructuredRequests(GrammarCompiler(parts.vocabulary)),
         )
 
     def add(self, message: EngineRequest) -> None:
@@ -108,10 +115,13 @@ class Engine:
         siblings = [self._sample(made, sibling) for sibling in made.siblings]
         if not self.has_work():
             self._last_progress = time.monotonic()  # having been idle is no delay
-        if message.beam is None:
-            self.scheduler.add(request, siblings)
-        else:
+        if message.beam is not None:
             self._beams.add(message, [request, *siblings])
+        elif request.params.structured_outputs is not None:
+            self._check_new([request, *siblings])
+            self._structured.add(request, siblings)
+        else:
+            self.scheduler.add(request, siblings)
         for sample in (request, *siblings):
             self._requests[sample.request_id] = sample
 
@@ -122,10 +132,11 @@ class Engine:
             if self._requests.pop(request_id, None) is not None:
                 self._logprobs.forget(request_id)
                 self.scheduler.abort(request_id)
+        self._structured.forget(gone)
         self._late = [output for output in self._late if output.request_id not in gone]
 
     def has_work(self) -> bool:
-        return bool(self._in_flight or self._late) or self.scheduler.has_work()
+        return bool(self._in_flight or self._late or self._structured) or self.scheduler.has_work()
 
     def step(self) -> list[EngineOutput]:
         """Submit the next plan if there is one, then collect the oldest when the pipeline is full or dry.
@@ -142,21 +153,24 @@ class Engine:
         if self._late:
             outputs, self._late = self._late, []
             return outputs
+        outputs = self._structured_news(idle=False) if self._structured else []
         if self._in_flight and self.scheduler.only_waits():
-            return self._collect()
+            return outputs + self._collect()
         plan = self.scheduler.schedule()
         if plan is not None:
             self._submit(plan)
         if self._in_flight and (plan is None or len(self._in_flight) >= self.plans_in_flight):
-            return self._collect()
-        return []
+            return outputs + self._collect()
+        if plan is None and self._structured and not outputs:
+            return self._structured_news(idle=True)
+        return outputs
 
     def stats(self) -> EngineStats:
         """Gauges and counters now; `last_step_age` is the time without progress while work waits."""
         now = self.scheduler.stats()
         return EngineStats(
             num_running=now.num_running,
-            num_waiting=now.num_waiting,
+            num_waiting=now.num_waiting + self._structured.num_compiling,
             kv_cache_usage=now.kv_cache_usage,
             prefix_cache_queries=now.prefix_cache_queries,
             prefix_cache_hits=now.prefix_cache_hits,
@@ -226,7 +240,19 @@ class Engine:
         own = replace(message, request_id=sibling.request_id, params=sibling.params, prompt_embeds=None, siblings=())
         return self.make_request(own)
 
+    def _check_new(self, requests: Iterable[Request]) -> None:
+        """The scheduler would find out too late for a request whose grammar is compiled first."""
+        for request in requests:
+            if request.request_id in self._requests:
+                raise RequestError(f"a request with id {request.request_id!r} is running already.", "request_id")
+
+    def _structured_news(self, *, idle: bool) -> list[EngineOutput]:
+        return [self._finish(output, request) for request, output in self._structured.news(idle=idle)]
+
     def _submit(self, plan: StepPlan) -> None:
+        if self._structured:
+            plan, ended = self._structured.masked(plan)
+            self._late += [self._finish(output, request) for request, output in ended]
         self.records.add(plan, time.monotonic())
         self._logprobs.watch(plan, self.scheduler)
         self._in_flight.append((plan, self.runner.submit(plan)))
@@ -253,6 +279,8 @@ class Engine:
                 self._finish(outputs[start + position], request)
         for output in outputs:
             self._logprobs.attach(output)
+        if self._structured:
+            self._structured.advance(outputs)
         return self._after_beams(outputs) if self._beams else outputs
 
     def _after_beams(self, outputs: list[EngineOutput]) -> list[EngineOutput]:
@@ -263,12 +291,16 @@ class Engine:
                 self._requests.pop(output.request_id, None)
         return outputs
 
-    def _finish(self, output: EngineOutput, request: Request) -> None:
+    def _finish(self, output: EngineOutput, request: Request) -> EngineOutput:
         output.finish_reason, output.stop_reason = request.finish_reason, request.stop_reason
         output.num_cached_tokens, output.events = request.num_cached_tokens, request.events
-        if request.finish_reason == "error":
+        if request.finish_reason == "error" and output.error is None:
             output.error = "the model produced values that are not finite for this request"
+            if request.params.structured_outputs is not None:
+                output.error = "its grammar and its other parameters together allow no token"
         self._requests.pop(request.request_id, None)
+        self._structured.forget([request.request_id])
+        return output
 
 
 def _beam_message(message: EngineRequest) -> EngineRequest:

@@ -174,6 +174,8 @@ class InputProcessor:
             )
         if params.extra_args and not self._config.logits_processors:
             raise RequestError("extra_args are for logits_processors, and this engine has none.", "extra_args")
+        if params.structured_outputs is not None:
+            self._need_tokenizer("structured_outputs")
         if params.bad_words and self._tokenizer is not None:
             params = params.tokenize_bad_words(partial(self._tokenizer.encode, add_special_tokens=False))
         params.validate(self._vocab_size, self._max_model_len, self._config.model.max_logprobs)
@@ -181,6 +183,8 @@ class InputProcessor:
         return params if max_tokens == params.max_tokens else replace(params, max_tokens=max_tokens)
 
     def _check_beams(self, beam: BeamSearchParams, params: SamplingParams) -> None:
+        if params.structured_outputs is not None:
+            raise RequestError("structured_outputs does not go with a beam search; leave it out.", "structured_outputs")
         stop_ids, model = 0 if params.ignore_eos else len(self._eos_token_ids), self._config.model
         check_width(beam.beam_width, stop_ids, self._vocab_size)
         changed = model.logprobs_mode.startswith("processed") and bool(self._config.logits_processors)

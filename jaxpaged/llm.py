@@ -37,6 +37,7 @@ from jaxpaged.offline import ProgressOption, run_batch
 from jaxpaged.output_processor import OutputProcessor
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
+from jaxpaged.structured.checker import GrammarChecker
 from jaxpaged.text.chat_template import ChatOptions, Message, read_chat_template
 from jaxpaged.text.front_end import FrontEnd, load_front_end
 from jaxpaged.text.prompts import PromptType, prompt_list
@@ -164,6 +165,7 @@ class LLM:
         self._input = InputProcessor(config, engine.info, front_end)
         self._output = OutputProcessor(front_end.vocabulary)
         self._request_ids = count()
+        self._grammars = GrammarChecker()
 
     def generate(
         self,
@@ -365,8 +367,11 @@ class LLM:
         """One for each prompt; only their final outputs will be made."""
         given = given if given is not None else self._input.default_params()
         if isinstance(given, SamplingParams):
+            self._grammars.check(given)
             return [_final_only(given)] * length
         each: list[SamplingParams] = _per_request(given, length, "sampling_params")
+        for params in each:
+            self._grammars.check(params)
         return [_final_only(params) for params in each]
 
     def _run(self, prepared: Sequence[PreparedRequest], use_tqdm: ProgressOption) -> list[RequestOutput]:

@@ -54,7 +54,8 @@ class TokenLogprobs:
 class EngineOutput:
     """What one step brought to one request. The last one carries `finish_reason`.
 
-    `prompt_logprobs` holds positions 1..len(prompt)-1, sent with the first sampled token.
+    `prompt_logprobs` holds positions 1..len(prompt)-1, sent with the first sampled token. `refused` names the parameter
+    that is to blame for `error`, where a request turned out to be a mistake after the engine had taken it.
     """
 
     request_id: str
@@ -64,6 +65,7 @@ class EngineOutput:
     finish_reason: str | None = None
     stop_reason: int | str | None = None
     error: str | None = None
+    refused: str | None = None
     num_cached_tokens: int = 0
     events: list[tuple[str, float]] = field(default_factory=list)
 

@@ -16,6 +16,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from jaxpaged.errors import RequestError
+from jaxpaged.structured.params import StructuredOutputsParams, structured_outputs
 
 MAX_N = 128
 MAX_STOP_TOKEN_IDS = 128
@@ -71,7 +72,6 @@ _NOT_YET: dict[str, tuple[Any, ...]] = {
     "prompt_logprob_token_ids": (None,),
     "prompt_logprob_start": (None,),
     "flat_logprobs": (False,),
-    "structured_outputs": (None,),
     "thinking_token_budget": (None, -1),
     "repetition_detection": (None,),
     "routed_experts_prompt_start": (0,),
@@ -142,7 +142,7 @@ class SamplingParams:
     include_stop_str_in_output: bool = False
     output_kind: RequestOutputKind = RequestOutputKind.CUMULATIVE
     stream_interval: int | None = None
-    structured_outputs: dict[str, Any] | None = None
+    structured_outputs: StructuredOutputsParams | None = None
     logit_bias: dict[int, float] | None = None
     allowed_token_ids: list[int] | None = None
     extra_args: dict[str, Any] | None = None
@@ -158,6 +158,7 @@ class SamplingParams:
         self._refuse_what_is_not_there_yet()
         self._check_numbers()
         self._check_lists()
+        self.structured_outputs = structured_outputs(self.structured_outputs)
         self._normalise()
         self._check_together()
 

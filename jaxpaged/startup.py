@@ -45,6 +45,7 @@ from jaxpaged.scheduling.cache_groups import geometries
 from jaxpaged.scheduling.scheduler import Scheduler
 from jaxpaged.sharding.mesh import check_mesh, make_mesh
 from jaxpaged.sharding.rules import sharding_of
+from jaxpaged.structured.vocabulary import GrammarVocabulary, load_vocabulary
 from jaxpaged.weights.hub import read_config, resolve_model
 from jaxpaged.weights.loader import load_weights
 from jaxpaged.weights.update import update_weights
@@ -66,6 +67,7 @@ class Started:
     runner: Runner
     make_request: RequestFactory
     counter: CompileCounter
+    vocabulary: GrammarVocabulary | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ def start(
     mesh = _mesh(config, devices, mesh)
     model = _read_model(config.model)
     decoder = _decoder(config, model, mesh)
-    with collector_paused(), ThreadPoolExecutor(1, thread_name_prefix="weights") as pool:
+    with collector_paused(), ThreadPoolExecutor(2, thread_name_prefix="files") as pool:
+        vocabulary = pool.submit(load_vocabulary, config.model, model.directory, decoder.spec.vocab_size)
         weights = config.model
         leaves = pool.submit(
             load_weights,
@@ -106,7 +109,7 @@ def start(
         )
         builder = _Builder(config, model, decoder, mesh)
         compiled = builder.compile(progress, lambda: leaves.done() and leaves.result())
-        return builder.finish(compiled, leaves.result(), began)
+        return builder.finish(compiled, leaves.result(), vocabulary.result(), began)
 
 
 def load_model(config: EngineConfig, *, progress: bool = True) -> tuple[Path, FunctionalDecoder, tuple[jax.Array, ...]]:
@@ -306,9 +309,12 @@ class _Builder:
             ),
             pools=self.pool.abstract(plan.num_pages),
             prompt_embeds=self.config.model.enable_prompt_embeds,
+            structured=not self.config.model.skip_tokenizer_init,
         )
 
-    def finish(self, compiled: _Compiled, leaves: tuple[jax.Array, ...], began: float) -> Started:
+    def finish(
+        self, compiled: _Compiled, leaves: Leaves, vocabulary: GrammarVocabulary | None, began: float
+    ) -> Started:
         """Put the parts together and run every program once."""
         config, programs, plan = self.config, compiled.programs, compiled.plan
         runner = Runner(
@@ -334,7 +340,7 @@ class _Builder:
         )
         width = self.decoder.spec.embedding.width if config.model.enable_prompt_embeds else None
         factory = RequestFactory(self.sampler, self.model.limit, width, random.Random(config.model.seed))
-        return Started(self.info(plan, began), scheduler, runner, factory, CompileCounter())
+        return Started(self.info(plan, began), scheduler, runner, factory, CompileCounter(), vocabulary)
 
     def update_weights(self, leaves: Leaves, weights: Mapping[str, Any]) -> Leaves:
         """Replace leaves by checkpoint name -> array. Donates `leaves`."""

@@ -43,7 +43,10 @@ VLLM_ONLY: dict[str, tuple[tuple[Any, ...], str]] = {
     "spec_method": ((None,), _LATER),
     "spec_model": ((None,), _LATER),
     "spec_tokens": ((None,), _LATER),
-    "structured_outputs_config": ((None, {}), _LATER),
+    "structured_outputs_config": (
+        (None, {}, {"backend": "auto"}, {"backend": "guidance"}),
+        "grammars are llguidance's; say the rest in StructuredOutputsParams",
+    ),
     "quantization_config": ((None, {}), "choose a scheme with quantization="),
     "pipeline_parallel_size": ((1,), _LATER),
     "enable_expert_parallel": ((False,), _LATER),

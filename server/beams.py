@@ -30,6 +30,9 @@ def sampling_or_beams(body: Sampling, sampling: Mapping[str, Any]) -> tuple[Samp
         return SamplingParams(**sampling), None
     if body.stream:
         raise bad_request("use_beam_search cannot be streamed: its answers are known at the end.", "stream")
+    if sampling.get("structured_outputs") is not None:
+        param = sampling["structured_outputs"]._param
+        raise bad_request(f"{param} does not go with use_beam_search; leave it out.", param)
     _refuse_sampling(body)
     if "prompt_logprobs" in sampling and body.prompt_logprobs is None:  # asked for by both of these
         raise bad_request("echo with logprobs does not go with use_beam_search; leave one out.", "echo")

@@ -11,6 +11,7 @@ from jaxpaged.text.chat_template import ChatOptions
 from server.beams import sampling_or_beams
 from server.errors import bad_request
 from server.schema import UNSERVED, ChatMessage, ChatRequest, CompletionRequest, Sampling
+from server.structured import structured_outputs
 
 MAX_PROMPTS = 1024
 MAX_SEQUENCES = 2048
@@ -149,7 +150,7 @@ def _sampling(body: Sampling, defaults: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: getattr(body, name) for name in _SAMPLING_FIELDS}
     kind = RequestOutputKind.DELTA if body.stream else RequestOutputKind.FINAL_ONLY
     explicit = {name: value for name, value in given.items() if value is not None}
-    return {**defaults, **explicit, "output_kind": kind}
+    return {**defaults, **explicit, "structured_outputs": structured_outputs(body), "output_kind": kind}
 
 
 def _reply(body: Sampling, force_usage: bool, *, echo: bool = False) -> Reply:

@@ -62,14 +62,17 @@ class Sampling(Body):
     priority: Int64 | None = None
     use_beam_search: bool | None = None
     length_penalty: float | None = None
-    # not served yet: refused when they ask for something (parse.py)
-    best_of: Int64 | None = None
     response_format: Any = None
     structured_outputs: Any = None
     guided_json: Any = None
     guided_regex: Any = None
     guided_choice: Any = None
     guided_grammar: Any = None
+    guided_json_object: bool | None = None
+    guided_whitespace_pattern: str | None = None
+    structural_tag: Any = None
+    # not served yet: refused when they ask for something (parse.py)
+    best_of: Int64 | None = None
     thinking_token_budget: Any = None
     prompt_embeds: Any = None
     kv_transfer_params: Any = None
@@ -142,12 +145,6 @@ class DetokenizeRequest(Body):
 
 # field -> values that ask for nothing
 UNSERVED: dict[str, tuple[Any, ...]] = {
-    "response_format": (None, {"type": "text"}),
-    "structured_outputs": (None,),
-    "guided_json": (None,),
-    "guided_regex": (None,),
-    "guided_choice": (None,),
-    "guided_grammar": (None,),
     "thinking_token_budget": (None, -1),
     "prompt_embeds": (None,),
     "kv_transfer_params": (None,),

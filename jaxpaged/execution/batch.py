@@ -206,6 +206,8 @@ def _heads_fit(layout: BatchLayout, shard: ShardPlan) -> bool:
         heads <= layout.limits.max_num_seqs
         and _within(prompt[:, 0], 0, int(shard.counts.sum()))
         and _within(prompt[:, 1], 1, layout.limits.rows)
+        and _within(shard.masked_heads, 0, int(np.count_nonzero(shard.samples)))
+        and len(shard.masks) == len(shard.masked_heads)
     )
 
 

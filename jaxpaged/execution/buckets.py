@@ -40,7 +40,8 @@ def choose(sizes: Sequence[int], needed: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """Rows of the backbone (`tokens`), of the logits (`heads`), and of the sampler for common sampling and the rest.
+    """Rows of the backbone (`tokens`), of the logits (`heads`), of the sampler for common sampling and the rest, and of
+    logits that are masked for structured output.
 
     sample_group: the sampler works off so many rows at a time, as many times as there are rows; None: all at once.
     """
@@ -49,6 +50,7 @@ class Buckets:
     heads: tuple[int, ...]
     samples: tuple[int, ...]
     rare_samples: tuple[int, ...]
+    masks: tuple[int, ...]
     sample_group: int | None = None
 
     @classmethod
@@ -56,5 +58,5 @@ class Buckets:
         """With `sample_group` one size of the sampler serves all: sampling programs are the slowest to compile."""
         tokens, heads = ladder(max_num_batched_tokens), ladder(max_num_seqs)
         if sample_group is None:
-            return cls(tokens, heads, heads, sparse(heads))
-        return cls(tokens, heads, heads[-1:], heads[-1:], min(sample_group, max_num_seqs))
+            return cls(tokens, heads, heads, sparse(heads), sparse(heads))
+        return cls(tokens, heads, heads[-1:], heads[-1:], sparse(heads), min(sample_group, max_num_seqs))

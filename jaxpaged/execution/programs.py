@@ -21,6 +21,7 @@ from jaxpaged.execution.buckets import Buckets
 from jaxpaged.execution.compiler import Program
 from jaxpaged.execution.step import LOGITS, DeviceRows, HeadInput, HeadRows, StepFunctions
 from jaxpaged.layers.embedding import padded_vocab
+from jaxpaged.sampling.token_masks import num_words
 from jaxpaged.sampling.variant import Variant
 
 REMEMBER_TOKENS = 512  # tokens one call of the `remember` program writes into a row
@@ -38,6 +39,7 @@ class ProgramSet:
     leaves: tuple[jax.ShapeDtypeStruct, ...]
     pools: tuple[jax.ShapeDtypeStruct, ...]
     prompt_embeds: bool = False
+    structured: bool = False
 
     @property
     def mesh(self) -> Mesh:
@@ -81,6 +83,8 @@ class ProgramSet:
         yield from (self.logits(size) for size in reversed(self.buckets.heads))
         yield self._admit()
         yield self._remember()
+        if self.structured:
+            yield from (self.mask(size) for size in self.buckets.masks)
         if self.prompt_embeds:
             yield from (self._backbone_with_embeds(size) for size in self.buckets.tokens)
 
@@ -101,6 +105,11 @@ class ProgramSet:
     def logits(self, size: int) -> Program:
         arguments = (self.leaves, self.logits_buffer(), self._head_input())
         return Program(("logits", size), partial(self.functions.logits, size), arguments, donate=(1,))
+
+    def mask(self, size: int) -> Program:
+        buffer = self.logits_buffer()
+        arguments = (buffer, self._per_shard(size, num_words(buffer.shape[-1])))
+        return Program(("mask", size), partial(self.functions.mask, size), arguments, donate=(0,))
 
     def sample(self, variant: Variant, size: int) -> Program:
         function = partial(self.functions.sample, variant, size, self.buckets.sample_group or size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from jaxpaged.execution.programs import COMMON_VARIANTS, REMEMBER_TOKENS
 from jaxpaged.execution.step import DeviceRows, HeadInput, Leaves
 from jaxpaged.kv.pool import KVPool
 from jaxpaged.sampling.sampler import Sampled, Sampler
+from jaxpaged.sampling.token_masks import num_words
 from jaxpaged.sampling.variant import Variant
 from jaxpaged.scheduling.plan import Admission, ShardPlan, StepPlan
 
@@ -77,7 +78,7 @@ class Runner:
 
     def warm_up(self) -> None:
         """Run every program once, on padding alone: a first call prepares what no request should wait for."""
-        heads, order = None, ("backbone", "logits", "sample")
+        heads, order = None, ("backbone", "logits", "mask", "sample")
         first_calls = [item for kind in order for item in self.programs.compiled.items() if item[0][0] == kind]
         for key, program in first_calls:
             match key:
@@ -87,6 +88,8 @@ class Runner:
                     self.pool = self.pool.with_arrays(arrays)
                 case "logits", _:
                     self.logits = program(self.leaves, self.logits, heads)
+                case "mask", int(size):
+                    self.logits = program(self.logits, self._put(self._mask_words([], size)))
                 case "sample", *_:
                     self.rows, _ = program(self.rows, self.sampler_rows, self.logits, heads)
         jax.block_until_ready(self.rows)
@@ -163,11 +166,23 @@ class Runner:
         scored = any(len(shard.prompt_logprob_rows) for shard in plan.shards)
         variant = Variant.LOGPROBS if scored else Variant(max(shard.variant for shard in plan.shards))
         self.logits = self.programs["logits", choose(self.buckets.heads, wanted)](self.leaves, self.logits, heads)
+        if any(len(shard.masks) for shard in plan.shards):
+            size = choose(self.buckets.masks, wanted)
+            self.logits = self.programs["mask", size](self.logits, self._put(self._mask_words(plan.shards, size)))
         program = self.programs["sample", variant, choose(self._sample_sizes(variant), wanted)]
         self.rows, sampled = program(self.rows, self.sampler_rows, self.logits, heads)
         for array in jax.tree.leaves(sampled):
             array.copy_to_host_async()
         return sampled
+
+    def _mask_words(self, shards: Sequence[ShardPlan], size: int) -> np.ndarray:
+        """Masks of the first `size` head rows, int32 [d, size, w]; rows without one allow every token."""
+        words = np.full((self.mesh.shape["data"], size, num_words(self.logits.shape[-1])), -1, np.int32)
+        for line, shard in zip(words, shards, strict=False):
+            if len(shard.masks):
+                line[shard.masked_heads] = 0
+                line[shard.masked_heads, : shard.masks.shape[1]] = shard.masks
+        return words
 
     def _sample_sizes(self, variant: Variant) -> tuple[int, ...]:
         return self.buckets.samples if variant in COMMON_VARIANTS else self.buckets.rare_samples

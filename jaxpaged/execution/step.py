@@ -2,6 +2,7 @@
 
     backbone   tokens -> hidden rows that the head needs; writes the KV pools, the token history and the page tables
     logits     hidden rows -> logits, into a buffer that stays on the device
+    mask       forbids tokens in that buffer, in steps with structured output only
     sample     logits -> tokens (and log probabilities); writes the sampled tokens into the history
     admit      initialises device rows of newly admitted requests
     remember   writes earlier tokens of a row into the history (a cached prefix that the sampler must see)
@@ -28,6 +29,7 @@ from jaxpaged.execution.batch import HEADER, BatchLayout, DeviceBatch, unpack
 from jaxpaged.models.functional import FunctionalDecoder
 from jaxpaged.models.spec import LayerRef
 from jaxpaged.sampling.sampler import Sampled, Sampler, StageContext
+from jaxpaged.sampling.token_masks import apply_masks
 from jaxpaged.sampling.variant import Variant
 from jaxpaged.sharding.rules import spec_of
 from pallas_kernels.paged_attention import PoolLayout, paged_attention
@@ -159,6 +161,11 @@ class StepFunctions:
         logits = self.decoder.logits(leaves, hidden.reshape(-1, hidden.shape[-1]))
         logits = logits.reshape(-1, size, logits.shape[-1])
         return lax.with_sharding_constraint(buffer.at[:, :size].set(logits), NamedSharding(self.mesh, LOGITS))
+
+    def mask(self, size: int, buffer: Float32[Array, "d s v"], words: Int32[Array, "d n w"]) -> Float32[Array, "d s v"]:
+        """The buffer with -inf where `words` forbid a token in the first `size` rows of a shard. Donates buffer."""
+        masked = buffer.at[:, :size].set(apply_masks(buffer[:, :size], words))
+        return lax.with_sharding_constraint(masked, NamedSharding(self.mesh, LOGITS))
 
     def sample(
         self,

@@ -12,11 +12,12 @@ Refinements of the agreed fields:
 - Order of execution: admissions, page_copies, page_writes, then the tokens.
 - `draft_counts` is empty unless speculation is on; else the last draft_counts[i] of the counts[i] tokens are guesses,
   and the logits of the last draft_counts[i] + 1 positions are needed.
+- `masks` are not the scheduler's: an engine with structured requests adds them to the plan.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -31,6 +32,10 @@ BoolArray = NDArray[np.bool_]
 
 def _no_ints() -> IntArray:
     return np.zeros(0, np.int32)
+
+
+def _no_masks() -> IntArray:
+    return np.zeros((0, 0), np.int32)
 
 
 class Admission(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -57,6 +62,8 @@ class ShardPlan:
     prompt_logprob_rows: int32 [m, 2] of (index of the token in this shard's step, device row).
     page_writes: per cache group int32 [k, 3] of (row, table index, page). page_copies: int32 [k, 2] of (from, to).
     variant: the largest sampler variant among the sampled rows.
+    masked_heads, masks: int32 [k] which of the sampled rows, counted in the order of the plan, may only be followed by
+    the tokens whose bits are set in int32 [k, vocabulary / 32].
     """
 
     rows: IntArray
@@ -72,6 +79,11 @@ class ShardPlan:
     variant: int
     num_decodes: int
     draft_counts: IntArray = field(default_factory=_no_ints)
+    masked_heads: IntArray = field(default_factory=_no_ints)
+    masks: IntArray = field(default_factory=_no_masks)
+
+    def with_masks(self, heads: IntArray, masks: IntArray) -> ShardPlan:
+        return replace(self, masked_heads=heads, masks=masks)
 
     @classmethod
     def empty(cls, num_groups: int) -> ShardPlan:

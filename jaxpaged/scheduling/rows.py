@@ -28,7 +28,7 @@ NUM_COUNTERS = 6
 class Rows:
     """Owner of the row ids 1..max_num_seqs and of all that changes from step to step about running requests.
 
-    waits: 1 where no token is planned before one that has been sampled is known and resume() called, as for a beam.
+    waits: 1 where no token is planned before the last one is known and resume() called, as for beams and grammars.
     limit: the most tokens (prompt and output) a request may have. stop_from: the first num_tokens at which it may stop.
     stop, more_stops [K, row]: tokens that end it, NO_TOKEN where there are fewer. first_page, end_page [g][row]: the
     live part of the page table [g][row, P]; outside it the table holds the null page.

@@ -182,6 +182,12 @@ class Scheduler:
         if request.row:
             self.shards[request.shard].guesses[request.row] = np.array(tokens, np.int32)
 
+    def resume(self, request_id: str) -> None:
+        """Let a request go on whose row waits after its last token, as structured ones do. Unknown ids are ignored."""
+        request = self.requests.get(request_id)
+        if request is not None and request.row:
+            self.shards[request.shard].rows.resume(request.row)
+
     # --- steps ---
 
     def has_work(self) -> bool:

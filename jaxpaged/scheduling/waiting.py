@@ -29,10 +29,11 @@ class WaitingQueue:
     def __iter__(self) -> Iterator[Request]:
         return iter(self._requests)
 
-    def check_room(self) -> None:
-        """Raise QueueFullError when `capacity` requests wait already."""
-        if len(self._requests) >= self.capacity:
-            raise QueueFullError(f"{len(self._requests)} requests are waiting, the most allowed; try again later.")
+    def check_room(self, promised: int = 0) -> None:
+        """Raise QueueFullError when `capacity` requests wait already, `promised` ones that will come included."""
+        waiting = len(self._requests) + promised
+        if waiting >= self.capacity:
+            raise QueueFullError(f"{waiting} requests are waiting, the most allowed; try again later.")
 
     def add(self, request: Request) -> None:
         """Insert by rank. Not bounded: a preempted request was accepted long ago."""

@@ -1,0 +1,29 @@
+"""One engine for all tests of this folder."""
+
+from pathlib import Path
+
+import pytest
+
+from jaxpaged.engine import Engine
+from jaxpaged.sampling.variant import Variant
+from tests.engine.tiny import only_variants
+from tests.structured import engines
+
+VARIANTS = (Variant.GREEDY, Variant.PLAIN, Variant.LOGPROBS)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return engines.write_model(tmp_path_factory.mktemp("structured"))
+
+
+@pytest.fixture(scope="session")
+def built(model: Path) -> Engine:
+    """Every sampler variant but FULL: ask for log probabilities where stages are needed."""
+    with only_variants(VARIANTS):
+        return engines.build(model)
+
+
+@pytest.fixture
+def engine(built: Engine) -> Engine:
+    return engines.another(built)

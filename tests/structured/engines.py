@@ -1,0 +1,65 @@
+"""A tiny random model with a tokenizer: whatever a grammar allows, it says with some probability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxpaged.engine import Engine
+from jaxpaged.messages import EngineRequest, Sibling
+from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.structured.compiler import GrammarCompiler
+from jaxpaged.structured.requests import StructuredRequests
+from tests.engine import tiny
+from tests.engine.drive import rescheduled
+from tests.text.samples import EOS, byte_level_backend, hf_tokenizer, vocabulary
+
+END_TOKEN = byte_level_backend().token_to_id(EOS)
+VOCAB = byte_level_backend().get_vocab_size() + 5  # more logits than tokens, as most models have
+CONTEXT = 512
+
+
+def write_model(directory: Path) -> Path:
+    """Flat enough that at temperature 1 every token has its chance."""
+    config = {**tiny.LLAMA, "vocab_size": VOCAB, "max_position_embeddings": CONTEXT, "eos_token_id": END_TOKEN}
+    tensors = tiny.random_tensors(tiny.llama_shapes(config))
+    tensors["lm_head.weight"] *= np.float32(0.3)
+    tiny.write(directory, config, tensors)
+    hf_tokenizer().save_pretrained(directory)
+    return directory
+
+
+def build(directory: Path, **options: Any) -> Engine:
+    config = tiny.engine_config(directory, **{"max_num_seqs": 16, "max_num_batched_tokens": 64, **options})
+    config = replace(config, model=replace(config.model, skip_tokenizer_init=False))
+    return Engine.build(config, progress=False)
+
+
+def another(engine: Engine, **options: Any) -> Engine:
+    """tests.engine.drive.rescheduled(), with structured output."""
+    made = rescheduled(engine, **options)
+    assert engine.masks is not None
+    masks = StructuredRequests(GrammarCompiler(engine.masks.compiler.vocabulary))
+    return Engine(
+        made.info, made.scheduler, made.runner, made.make_request, made.plans_in_flight, made.compiles, masks=masks
+    )
+
+
+def ask(request_id: str, prompt: Sequence[int] = (5, 6, 7), *, n: int = 1, **params: Any) -> EngineRequest:
+    """A request at temperature 1 that may end. Its siblings, if any, are called <id>.1, <id>.2, ..."""
+    sampling = SamplingParams(**{"temperature": 1.0, "seed": 1, "max_tokens": 200, **params})
+    siblings = tuple(
+        Sibling(
+            f"{request_id}.{index}", replace(sampling, seed=None if sampling.seed is None else sampling.seed + index)
+        )
+        for index in range(1, n)
+    )
+    return EngineRequest(request_id, list(prompt), sampling, 0.0, eos_token_ids=(END_TOKEN,), siblings=siblings)
+
+
+def text_of(tokens: Sequence[int]) -> str:
+    return vocabulary().decode([token for token in tokens if token != END_TOKEN])
