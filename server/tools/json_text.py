@@ -60,9 +60,9 @@ def copy_string(source: Source, emit: Emit, stops: Markers = NOTHING) -> Steps[b
             return False
         if char == "\\":
             pair = yield from source.peek(2)
+            source.take(len(pair))
             if len(pair) < 2:
                 return False  # cut off within an escape
-            source.take(2)
             emit(pair if pair[1] >= " " else "\\" + _escaped(pair[1]))
         elif char < " ":
             emit(_escaped(source.take(1)))

@@ -34,7 +34,7 @@ def deepseek(source: Source, sink: Sink, tools: Toolbox) -> Steps[None]:
     while found := (yield from source.until(_DEEPSEEK_STOPS, sink.content)):
         if found != DEEPSEEK_BEGIN:
             continue
-        source.hold()
+        source.hold(found)
         header: list[str] = []
         separator = yield from source.until(_DEEPSEEK_HEADER, header.append)
         name = "".join(header).strip()
@@ -55,7 +55,7 @@ def kimi(source: Source, sink: Sink, tools: Toolbox) -> Steps[None]:
     while found := (yield from source.until(_KIMI_STOPS, sink.content)):
         if found != KIMI_BEGIN:
             continue
-        source.hold()
+        source.hold(found)
         header: list[str] = []
         separator = yield from source.until(_KIMI_HEADER, header.append)
         call_id = "".join(header).strip()

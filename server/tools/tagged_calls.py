@@ -18,6 +18,7 @@ _FUNCTION, _FUNCTION_END = "<function=", "</function>"
 _PARAMETER, _PARAMETER_END = "<parameter=", "</parameter>"
 _QWEN_OUTSIDE = Markers(_OPEN, _FUNCTION)
 _QWEN_AFTER = Markers(_OPEN, _FUNCTION, _CLOSE)
+_QWEN_CLOSE = Markers(_CLOSE)
 _QWEN_FUNCTION = Markers(_FUNCTION)
 _QWEN_WITHIN = Markers(_PARAMETER, _FUNCTION_END, _CLOSE, _OPEN)
 _QWEN_VALUE = Markers(_PARAMETER_END, _PARAMETER, _FUNCTION_END)
@@ -51,7 +52,11 @@ def qwen_coder(source: Source, sink: Sink, tools: Toolbox) -> Steps[None]:
             continue
         source.release()
         yield from _qwen_call(source, sink, tools, name)
-        markers = _QWEN_AFTER
+        spaces = yield from source.spaces()
+        markers = _QWEN_OUTSIDE
+        if not (yield from source.follows(_QWEN_CLOSE)):
+            sink.content(spaces)
+            markers = _QWEN_AFTER
 
 
 def _qwen_call(source: Source, sink: Sink, tools: Toolbox, name: str) -> Steps[None]:
