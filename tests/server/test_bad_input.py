@@ -130,7 +130,7 @@ CHATS = [
     ({"top_logprobs": 2}, "top_logprobs"),
     ({"logprobs": 1}, "logprobs"),
     ({"logprobs": True, "top_logprobs": 21}, "logprobs"),
-    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+    ({"tools": [{"type": "function", "function": {"name": "../x"}}]}, "tools"),
     ({"tool_choice": "required"}, "tool_choice"),
     ({"chat_template": "{{ ''.__class__ }}"}, "chat_template"),
     ({"chat_template_kwargs": {"tokenize": True}}, "chat_template_kwargs"),

@@ -27,7 +27,9 @@ def document(family: str) -> dict:
 
 def cases() -> list:
     return [
-        pytest.param(name, case, id=f"{name}-{case['name']}") for name in FILES for case in document(name)["transcripts"]
+        pytest.param(name, case, id=f"{name}-{case['name']}")
+        for name in FILES
+        for case in document(name)["transcripts"]
     ]
 
 
@@ -99,7 +101,16 @@ def test_regrouped_it_says_the_same(family: str, data: st.DataObject) -> None:
 def test_nonsense_says_the_same_in_pieces(family: str, data: st.DataObject) -> None:
     """Markers, brackets and words in any order: what is read does not depend on the cuts, and no text is made up."""
     found = find_family(family)
-    words = [*found.markers, *'{}[]()",:=<>\\ \n', "<think>", "</think>", '{"name": "now", ', '"arguments": {', "now", "é"]
+    words = [
+        *found.markers,
+        *'{}[]()",:=<>\\ \n',
+        "<think>",
+        "</think>",
+        '{"name": "now", ',
+        '"arguments": {',
+        "now",
+        "é",
+    ]
     text = "".join(data.draw(st.lists(st.sampled_from(words), max_size=30)))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
