@@ -61,7 +61,12 @@ class ToolFamily:
 _DEEPSEEK = (DEEPSEEK_SECTION, DEEPSEEK_BEGIN)
 _KIMI = (KIMI_SECTION, KIMI_BEGIN)
 _HERMES = JsonCalls(("<tool_call>",), ("</tool_call>",))
-_LLAMA = JsonCalls(("<|python_tag|>", "<|python_start|>"), ("<|python_end|>",), bare=True)
+_LLAMA = JsonCalls(
+    ("<|python_tag|>", "<|python_start|>"),
+    ("<|python_end|>",),
+    bare=True,
+    beginnings=('{"name":', '{"type": "function", "name":'),
+)
 _GRANITE = JsonCalls(("<|tool_call|>", "<tool_call>"), ("<|/tool_call|>", "</tool_call>"), bare=True)
 
 FAMILIES = {

@@ -16,24 +16,31 @@ from server.tools.toolbox import Toolbox
 class JsonCalls:
     """A grammar: objects (or arrays of them) after one of `openers`, up to one of `closers`.
 
-    `bare`: an answer may also begin with them, if they name a tool of the request.
+    `bare`: an answer may also begin with them, if they name a tool of the request; `beginnings` are what such an object
+    may begin with in the middle of an answer.
     """
 
     openers: tuple[str, ...]
     closers: tuple[str, ...] = ()
     bare: bool = False
+    beginnings: tuple[str, ...] = ()
 
     def __call__(self, source: Source, sink: Sink, tools: Toolbox) -> Steps[None]:
-        outside = Markers(*self.openers)
-        within = Markers(*self.openers, *self.closers)
-        called = self.bare and (yield from _bare(source, sink, tools.names, within))
+        outside = Markers(*self.openers, *self.beginnings)
+        within = Markers(*self.openers, *self.beginnings, *self.closers)
+        stops = Markers(*self.openers, *self.closers)
+        called = self.bare and (yield from _bare(source, sink, tools.names, stops))
         while found := (yield from source.until(within if called else outside, sink.content)):
             if found in self.closers:
                 called = False
                 continue
+            if found in self.beginnings:
+                source.put_back(found)
+                called = yield from read_calls(source, sink, stops, tools.names)
+                continue
             source.hold(found)
             yield from source.spaces()
-            called = yield from read_calls(source, sink, within)
+            called = yield from read_calls(source, sink, stops)
 
 
 def _bare(source: Source, sink: Sink, names: Container[str], stops: Markers) -> Steps[bool]:

@@ -14,7 +14,8 @@ _BAR = "\uff5c"  # the full-width bar that DeepSeek's tokens have in place of |
 DEEPSEEK_SECTION, DEEPSEEK_BEGIN = f"<{_BAR}tool▁calls▁begin{_BAR}>", f"<{_BAR}tool▁call▁begin{_BAR}>"
 DEEPSEEK_SEP = f"<{_BAR}tool▁sep{_BAR}>"
 _DEEPSEEK_END, _DEEPSEEK_SECTION_END = f"<{_BAR}tool▁call▁end{_BAR}>", f"<{_BAR}tool▁calls▁end{_BAR}>"
-_DEEPSEEK_STOPS = Markers(DEEPSEEK_SECTION, DEEPSEEK_BEGIN, _DEEPSEEK_END, _DEEPSEEK_SECTION_END)
+_DEEPSEEK_FENCED_END = "\n```" + _DEEPSEEK_END
+_DEEPSEEK_STOPS = Markers(DEEPSEEK_SECTION, DEEPSEEK_BEGIN, _DEEPSEEK_END, _DEEPSEEK_FENCED_END, _DEEPSEEK_SECTION_END)
 _DEEPSEEK_HEADER = Markers(DEEPSEEK_SEP, *_DEEPSEEK_STOPS.spellings)
 _FENCE = Markers("```json", "```\n")
 
@@ -42,6 +43,8 @@ def deepseek(source: Source, sink: Sink, tools: Toolbox) -> Steps[None]:
             yield from source.spaces()
             if name == "function" and (yield from source.peek()) not in ("{", "["):
                 name = yield from source.run(WORD)
+                if not (yield from source.peek()):
+                    name = ""  # cut off, perhaps within it
             yield from source.spaces()
             yield from source.follows(_FENCE)
             yield from source.spaces()
@@ -63,7 +66,8 @@ def kimi(source: Source, sink: Sink, tools: Toolbox) -> Steps[None]:
         if separator and separator != _KIMI_ARGUMENTS:
             source.put_back(separator)
         yield from source.spaces()
-        name = parts[1] if parts and separator == _KIMI_ARGUMENTS else ""
+        whole = separator == _KIMI_ARGUMENTS or (separator and parts and parts[2])  # else cut off, perhaps within it
+        name = parts[1] if parts and whole else ""
         yield from _call(source, sink, name, call_id if parts and parts[2] else None, _KIMI_STOPS)
 
 

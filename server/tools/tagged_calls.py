@@ -70,7 +70,11 @@ def _qwen_call(source: Source, sink: Sink, tools: Toolbox, name: str) -> Steps[N
             return
         key = yield from source.run(_KEY)
         if (yield from source.follows(_MORE)):
-            yield from arguments.copy(source, key.strip(), _QWEN_VALUE, _PARAMETER_END, lines=True)
+            if not (yield from arguments.copy(source, key.strip(), _QWEN_VALUE, _PARAMETER_END, lines=True)):
+                return
+        elif not (yield from source.peek()):
+            return
+    arguments.end()
 
 
 def glm(source: Source, sink: Sink, tools: Toolbox) -> Steps[None]:
@@ -101,9 +105,13 @@ def _glm_call(source: Source, sink: Sink, tools: Toolbox, name: str) -> Steps[No
         if found == _ARG_KEY_END:
             found = yield from source.until(_GLM_BEFORE_VALUE, _drop)
         if found == _ARG_VALUE:
-            yield from arguments.copy(source, "".join(key).strip(), _GLM_VALUE, _ARG_VALUE_END)
+            if not (yield from arguments.copy(source, "".join(key).strip(), _GLM_VALUE, _ARG_VALUE_END)):
+                return
         elif found:
             source.put_back(found)
+        else:
+            return
+    arguments.end()
 
 
 class _Arguments:
@@ -115,8 +123,10 @@ class _Arguments:
         self._function = function
         self._begun = False
 
-    def copy(self, source: Source, key: str, stops: Markers, end: str, *, lines: bool = False) -> Steps[None]:
-        """One value, up to a stop, of which `end` alone is read. `lines`: it stands on lines of its own.
+    def copy(self, source: Source, key: str, stops: Markers, end: str, *, lines: bool = False) -> Steps[bool]:
+        """One value, up to a stop, of which `end` alone is read; False if it was cut off.
+
+        `lines`: the value stands on lines of its own.
 
         Text is passed on as it comes; what may be a number or an object has to be complete first.
         """
@@ -129,7 +139,7 @@ class _Arguments:
         frame = _Lines(emit) if lines else None
         found = yield from source.until(stops, frame.write if frame else emit)
         if not found:
-            return  # cut off
+            return False
         if text:
             self._sink.arguments('"')
         else:
@@ -137,6 +147,12 @@ class _Arguments:
             self._sink.arguments(self._tools.json_value(self._function, key, "".join(value)))
         if found != end:
             source.put_back(found)
+        return True
+
+    def end(self) -> None:
+        """The answer has ended after a whole value: models leave end marks out."""
+        if self._begun:
+            self.close()
 
     def close(self) -> None:
         if self._begun:

@@ -20,7 +20,8 @@ HERMES = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
     "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content or '' }}"
     "{% for call in m.tool_calls or [] %}<tool_call>{{ call.function.name }}:"
-    "{% for name, value in call.function.arguments | items %}{{ name }}={{ value }};{% endfor %}</tool_call>{% endfor %}"
+    "{% for name, value in call.function.arguments | items %}"
+    "{{ name }}={{ value }};{% endfor %}</tool_call>{% endfor %}"
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 HARMONY = (
