@@ -126,7 +126,8 @@ def forced_schema(use: ToolUse) -> dict[str, Any] | None:
             definitions[name] = moved
             moved = {"$ref": f"#/$defs/{name}"}
         properties = {"name": {"type": "string", "enum": [name]}, "parameters": moved}
-        items.append({"type": "object", "properties": properties, "required": ["name", "parameters"]})
+        call = {"type": "object", "properties": properties, "required": ["name", "parameters"]}
+        items.append({**call, "additionalProperties": False})
     array: dict[str, Any] = {"type": "array", "minItems": 1, "items": {"type": "object", "anyOf": items}}
     if not use.parallel:
         array["maxItems"] = 1

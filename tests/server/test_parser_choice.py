@@ -7,7 +7,7 @@ import pytest
 from jaxpaged import ConfigError
 from jaxpaged.cli import serve
 from jaxpaged.cli.main import parse
-from server.__main__ import server_options
+from server.__main__ import run, server_options
 from server.answer_parsers import choose_parsers
 from server.reasoning.families import reasoning_names
 from server.serving import Serving
@@ -73,6 +73,12 @@ def test_flags_choose() -> None:
     assert Serving.of(async_llm(), server_options(parse(serve, "s", ["m"]))).parsers.report() == (
         "tool calls: none, reasoning: none"
     )
+
+
+def test_a_name_that_there_is_not_is_known_before_anything_starts() -> None:
+    for flag in ("--tool-call-parser", "--reasoning-parser"):
+        with pytest.raises(ConfigError, match=f"There is no {flag} 'nemo'; choose auto, none or one of"):
+            run(parse(serve, "jaxpaged serve", ["no/such/model", flag, "nemo"]))
 
 
 def test_special_tokens_stay_where_the_parser_reads_them() -> None:

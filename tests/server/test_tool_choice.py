@@ -24,7 +24,8 @@ def named(name: str) -> dict:
 
 def item(name: str, schema: dict) -> dict:
     properties = {"name": {"type": "string", "enum": [name]}, "parameters": schema}
-    return {"type": "object", "properties": properties, "required": ["name", "parameters"]}
+    call = {"type": "object", "properties": properties, "required": ["name", "parameters"]}
+    return {**call, "additionalProperties": False}
 
 
 @pytest.mark.parametrize("choice", [None, "auto", "none"])
