@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jaxpaged import ConfigError
-from server.answer_parser import AnswerParser
-from server.assistant import AssistantParser
+from server.assistant import AssistantDelta, AssistantParser
 from server.reasoning.block import ReasoningBlock, Tags
 from server.reasoning.families import HARMONY, TAGS, detect_reasoning, reasoning_names
 from server.tools.choice import NO_TOOLS, ToolUse
@@ -15,10 +14,29 @@ from server.tools.families import FAMILIES, Grammar, ToolFamily, call_id, detect
 from server.tools.harmony import Harmony
 from server.tools.json_calls import NamedCall, forced_calls, plain
 from server.tools.sink import Sink
-from server.tools.source import Markers, Source, Steps
+from server.tools.source import Source, Steps, markers
 from server.tools.toolbox import Toolbox
 
 AUTO, NONE = "auto", "none"
+
+
+class AnswerParser:
+    """Runs `steps`, which read `source` and write to `sink`, as far as the text goes."""
+
+    def __init__(self, source: Source, sink: Sink, steps: Steps[None]) -> None:
+        self._source = source
+        self._sink = sink
+        self._steps = steps
+
+    def feed(self, text: str) -> AssistantDelta:
+        self._source.feed(text)
+        next(self._steps, None)
+        return self._sink.take()
+
+    def end(self) -> AssistantDelta:
+        self._source.ended = True
+        next(self._steps, None)
+        return self._sink.end()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +53,7 @@ class AnswerParsers:
 
     def keep_special(self, use: ToolUse) -> bool:
         """Whether special tokens must stay in the text for the parser to see."""
-        return not self.special.isdisjoint(self._markers(use))
+        return not self.special.isdisjoint(self._spellings(use))
 
     def parser(
         self, use: ToolUse = NO_TOOLS, prompt: str = "", *, begun: str = "", show_special: bool = False
@@ -50,7 +68,7 @@ class AnswerParsers:
         if grammar is plain and tags is None:
             return None
         block = self._block(tags, use, tags.is_open(prompt, begun)) if tags else None
-        hidden = Markers(*self.special) if self.keep_special(use) and not show_special else None
+        hidden = markers(*self.special) if self.keep_special(use) and not show_special else None
         new_id = self.tools.new_id if self.tools else call_id
         toolbox = use.toolbox()
 
@@ -69,20 +87,20 @@ class AnswerParsers:
             return Harmony(reasoning=self.reasoning == HARMONY, calls=use.active)
         return self.tools.grammar if self.tools is not None and use.active else plain
 
-    def _markers(self, use: ToolUse) -> tuple[str, ...]:
+    def _spellings(self, use: ToolUse) -> tuple[str, ...]:
+        """What the parser has to see."""
         tags = TAGS.get(self.reasoning or "")
-        markers = (*tags.begin, *tags.end) if tags else ()
+        seen = (*tags.begin, *tags.end) if tags else ()
         if self.reasoning == HARMONY:
-            markers += FAMILIES["openai"].markers
+            seen += FAMILIES["openai"].markers
         if self.tools is not None and (use.active or self.tools is FAMILIES["openai"]):
-            markers += self.tools.markers
-        return markers
+            seen += self.tools.markers
+        return seen
 
     def _block(self, tags: Tags, use: ToolUse, opened: bool) -> ReasoningBlock:
         if use.forced:
             return ReasoningBlock(tags, opened, excluding="[{")
-        opening = self.tools.opening if self.tools is not None and use.active else ()
-        return ReasoningBlock(tags, opened, tuple(marker for marker in opening if marker in self.special))
+        return ReasoningBlock(tags, opened, self.tools.opening if self.tools is not None and use.active else ())
 
 
 NO_PARSERS = AnswerParsers()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from server.answer_parsers import AnswerParsers
 from server.errors import bad_request
 from server.schema import ChatRequest
 from server.tools.choice import ToolUse, tool_use
@@ -12,8 +13,19 @@ from server.tools.choice import ToolUse, tool_use
 _REASONING = ("reasoning", "reasoning_content")  # OpenRouter and vLLM say the first, templates read the second
 
 
-def chat_tool_use(body: ChatRequest) -> ToolUse:
-    """Raises ApiError, naming the field."""
+def chat_tool_use(body: ChatRequest, parsers: AnswerParsers) -> ToolUse:
+    """Raises ApiError, naming the field: also for tools that a model knows no way to call."""
+    use = _tool_use(body)
+    if use.active and not use.forced and parsers.tools is None:
+        raise bad_request(
+            "This model's chat template shows no format of tool calls. Start the server with --tool-call-parser NAME, "
+            "force a call with tool_choice, or leave the tools out.",
+            "functions" if use.legacy else "tools",
+        )
+    return use
+
+
+def _tool_use(body: ChatRequest) -> ToolUse:
     if body.functions is not None or body.function_call is not None:
         if body.tools is not None or body.tool_choice is not None:
             raise bad_request("functions and tools exclude each other; send tools.", "functions")

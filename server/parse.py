@@ -112,7 +112,7 @@ def parse_chat(
         sampling["logprobs"] = body.top_logprobs or 0
     elif body.top_logprobs is not None:
         raise bad_request("top_logprobs needs logprobs: true.", "top_logprobs")
-    tools = chat_tool_use(body)
+    tools = chat_tool_use(body, parsers)
     force_call(sampling, tools)
     if parsers.keep_special(tools):
         sampling["skip_special_tokens"] = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from server.tools.sink import Sink
-from server.tools.source import Markers, Source, Steps
+from server.tools.source import Source, Steps, markers
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ GRANITE_THOUGHT = Tags(
 class ReasoningBlock:
     """Reads the block, where the answer has one. `opened`: the prompt has begun it.
 
-    `interrupts` are special tokens of the family that begin a call, and with it end a block that was not closed.
+    `interrupts` begin a call, and with it end a block that was not closed.
     `excluding`: an answer that begins with one of these characters has no block, though the prompt has begun one (a
     grammar left the model no choice).
     """
@@ -47,7 +47,7 @@ class ReasoningBlock:
     excluding: str = ""
 
     def __call__(self, source: Source, sink: Sink) -> Steps[None]:
-        begin = Markers(*self.tags.begin)
+        begin = markers(*self.tags.begin)
         source.hold()
         yield from source.spaces()
         begun = self.opened and (yield from source.peek()) not in tuple(self.excluding)
@@ -55,7 +55,7 @@ class ReasoningBlock:
             sink.content(source.release())
             return
         source.release()
-        found = yield from source.until(Markers(*self.tags.end, *self.interrupts), sink.reasoning)
+        found = yield from source.until(markers(*self.tags.end, *self.interrupts), sink.reasoning)
         if found in self.interrupts:
             source.put_back(found)
         sink.end_reasoning()

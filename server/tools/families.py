@@ -48,7 +48,7 @@ class ToolFamily:
     """How a family writes calls.
 
     `markers` are what the grammar has to see, so special tokens among them must not be left out of the text.
-    `opening` are those that begin calls and are special tokens: they end a block of reasoning that was not closed.
+    `opening` are those that begin calls and that no prose holds: they end a block of reasoning that was not closed.
     """
 
     name: str

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from server.tools.call_object import read_calls
 from server.tools.json_text import copy_arguments
 from server.tools.sink import Sink
-from server.tools.source import Markers, Source, Steps
+from server.tools.source import Markers, Source, Steps, markers
 from server.tools.toolbox import Toolbox
 
 
@@ -26,9 +26,9 @@ class JsonCalls:
     beginnings: tuple[str, ...] = ()
 
     def __call__(self, source: Source, sink: Sink, tools: Toolbox) -> Steps[None]:
-        outside = Markers(*self.openers, *self.beginnings)
-        within = Markers(*self.openers, *self.beginnings, *self.closers)
-        stops = Markers(*self.openers, *self.closers)
+        outside = markers(*self.openers, *self.beginnings)
+        within = markers(*self.openers, *self.beginnings, *self.closers)
+        stops = markers(*self.openers, *self.closers)
         called = self.bare and (yield from _bare(source, sink, tools.names, stops))
         while found := (yield from source.until(within if called else outside, sink.content)):
             if found in self.closers:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from server.tools.json_text import Brackets, escape, quote
 from server.tools.sink import NAME, WORD, Sink
-from server.tools.source import Markers, Source, Steps
+from server.tools.source import Markers, Source, Steps, markers
 from server.tools.toolbox import Toolbox
 
 _IDENTIFIER = re.compile(r"\w+")
@@ -34,8 +34,8 @@ class Pythonic:
         source.hold()
         yield from source.spaces()
         yield from _calls(source, sink, tools.names)
-        markers = Markers(self.opener, self.closer)
-        while found := (yield from source.until(markers, sink.content)):
+        marks = markers(self.opener, self.closer)
+        while found := (yield from source.until(marks, sink.content)):
             if found == self.opener:
                 source.hold(found)
                 yield from source.spaces()
@@ -128,10 +128,10 @@ def copy_literal(source: Source, emit: Callable[[str], None]) -> Steps[None]:
 
 
 def _copy_string(source: Source, quote_mark: str, emit: Callable[[str], None]) -> Steps[None]:
-    end = yield from source.follows(Markers(_QUOTES[quote_mark]))
+    end = yield from source.follows(markers(_QUOTES[quote_mark]))
     end = end or source.take(1)
     emit('"')
-    stops = Markers(end, "\\")
+    stops = markers(end, "\\")
     while found := (yield from source.until(stops, lambda text: emit(escape(text)))):
         if found == end:
             emit('"')

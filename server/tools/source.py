@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable
+from functools import lru_cache
 
 type Steps[Result] = Generator[None, None, Result]
 
@@ -28,6 +29,12 @@ class Markers:
             if text[position] in self.first and text[position:] in self._prefixes:
                 return position
         return len(text)
+
+
+@lru_cache(maxsize=256)
+def markers(*spellings: str) -> Markers:
+    """The Markers of these spellings, made once."""
+    return Markers(*spellings)
 
 
 def _alternatives(spellings: Iterable[str]) -> str:

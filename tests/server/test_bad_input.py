@@ -131,6 +131,7 @@ CHATS = [
     ({"logprobs": 1}, "logprobs"),
     ({"logprobs": True, "top_logprobs": 21}, "logprobs"),
     ({"tools": [{"type": "function", "function": {"name": "../x"}}]}, "tools"),
+    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),  # the template knows no calls
     ({"tool_choice": "required"}, "tool_choice"),
     ({"chat_template": "{{ ''.__class__ }}"}, "chat_template"),
     ({"chat_template_kwargs": {"tokenize": True}}, "chat_template_kwargs"),

@@ -301,6 +301,18 @@ async def test_what_cannot_be_is_refused_by_name() -> None:
             assert response.status_code == 200, response.text
 
 
+async def test_tools_that_a_model_cannot_call_are_refused() -> None:
+    """Its template would drop them in silence."""
+    async with client() as http:
+        for field, value in (("tools", TOOLS), ("functions", [TOOLS[0]["function"]])):
+            response = await http.post(PATH, json={"messages": MESSAGES, field: value})
+            assert response.status_code == 400
+            assert response.json()["error"]["param"] == field
+            assert "--tool-call-parser" in response.json()["error"]["message"]
+        none = {"tools": TOOLS, "tool_choice": "none", "max_tokens": 1}
+        assert (await http.post(PATH, json={"messages": MESSAGES, **none})).status_code == 200
+
+
 async def test_huge_tools_are_too_long_a_prompt() -> None:
     async with client(llm=Talker().llm) as http:
         body = {"messages": MESSAGES, "tools": [tool(description="x " * 10_000)]}

@@ -35,9 +35,8 @@ def cases() -> list:
 
 def parser(family: str, case: dict) -> AssistantParser:
     names = document(family)
-    special = frozenset(case.get("special", ()))
     parsers: AnswerParsers = choose_parsers(
-        "", special, tool_parser=names["tool_parser"], reasoning_parser=names["reasoning_parser"]
+        "", frozenset(), tool_parser=names["tool_parser"], reasoning_parser=names["reasoning_parser"]
     )
     make = parsers.parser(tool_use(TOOLS, "auto"), case.get("prompt", "<prompt></think>"), show_special=True)
     assert make is not None
