@@ -72,8 +72,8 @@ _GRANITE = JsonCalls(("<|tool_call|>", "<tool_call>"), ("<|/tool_call|>", "</too
 FAMILIES = {
     family.name: family
     for family in (
-        ToolFamily("hermes", _HERMES, ("<tool_call>", "</tool_call>")),
-        ToolFamily("qwen3_coder", qwen_coder, ("<tool_call>", "</tool_call>")),
+        ToolFamily("hermes", _HERMES, ("<tool_call>", "</tool_call>"), ('<tool_call>\n{"name": ',)),
+        ToolFamily("qwen3_coder", qwen_coder, ("<tool_call>", "</tool_call>"), ("<tool_call>\n<function=",)),
         ToolFamily("llama3_json", _LLAMA, (*_LLAMA.openers, *_LLAMA.closers)),
         ToolFamily("pythonic", Pythonic(), ("<|python_start|>", "<|python_end|>")),
         ToolFamily("mistral", mistral, (MISTRAL_CALLS, "[ARGS]", "[CALL_ID]"), (MISTRAL_CALLS,), mistral_id),

@@ -301,6 +301,19 @@ async def test_what_cannot_be_is_refused_by_name() -> None:
             assert response.status_code == 200, response.text
 
 
+@pytest.mark.parametrize(
+    "body", ['{"a":', "[", '"\\"', "__import__('os').abort() ", '<tool_call>{"name": "now", "arguments": ']
+)
+async def test_hostile_answers_are_answers(body: str) -> None:
+    text = '<tool_call>{"name": "now", "arguments": ' + body * 100
+    choice = await ask(Talker(text, tokens_per_step=200), tools=TOOLS)
+    assert choice["finish_reason"] == "tool_calls"
+    choices = await stream(Talker(text, tokens_per_step=7), tools=TOOLS)
+    arguments = choice["message"]["tool_calls"][0]["function"]["arguments"]
+    first = [part for choice in choices for part in choice["delta"].get("tool_calls", []) if part["index"] == 0]
+    assert "".join(part["function"]["arguments"] for part in first) == arguments
+
+
 async def test_tools_that_a_model_cannot_call_are_refused() -> None:
     """Its template would drop them in silence."""
     async with client() as http:
