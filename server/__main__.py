@@ -11,6 +11,7 @@ from jaxpaged.cli.flags import changed_settings, engine_config
 from jaxpaged.cli.main import parse
 from jaxpaged.cli.outcome import run_command
 from jaxpaged.text.chat_template import read_chat_template
+from server.answer_parsers import check_parser_names
 from server.app import build_app
 from server.serving import ServerOptions
 from server.socket import listening_socket, url_of
@@ -28,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     config = engine_config(args)
     template = None if args.chat_template is None else read_chat_template(args.chat_template)
     check_tls(args.ssl_keyfile, args.ssl_certfile)
+    check_parser_names(args.tool_call_parser, args.reasoning_parser)
     with listening_socket(args.host, args.port) as socket:
         settings = ", ".join(f"{name}={value}" for name, value in changed_settings(config).items())
         print(f"jaxpaged {__version__} starts: {settings or 'every setting at its default'}", flush=True)
@@ -54,6 +56,8 @@ def server_options(args: argparse.Namespace) -> ServerOptions:
         root_path=args.root_path,
         allowed_origins=tuple(args.allowed_origins),
         shutdown_timeout=args.shutdown_timeout,
+        tool_call_parser=args.tool_call_parser,
+        reasoning_parser=args.reasoning_parser,
     )
 
 

@@ -23,7 +23,7 @@ from server.serving import ServerOptions, Serving
 def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
     """An ASGI application in front of `llm`, whose owner ends it."""
     options = options or ServerOptions()
-    serving = Serving(llm, options)
+    serving = Serving.of(llm, options)
     app = FastAPI(
         title="jaxpaged",
         version=__version__,

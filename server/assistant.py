@@ -27,6 +27,11 @@ class AssistantDelta:
     def __bool__(self) -> bool:
         return bool(self.reasoning or self.content or self.tool_calls)
 
+    def __add__(self, other: AssistantDelta) -> AssistantDelta:
+        return AssistantDelta(
+            self.reasoning + other.reasoning, self.content + other.content, (*self.tool_calls, *other.tool_calls)
+        )
+
 
 class AssistantParser(Protocol):
     """Parses one answer. However its text is cut into pieces, the deltas add up to the same message."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from jaxpaged import CompletionOutput, RequestOutput
+from server.assistant import AssistantParser, parse_whole
+from server.chat_message import DEFAULT_STYLE, MessageStyle
 from server.dialect import Answer, Frame, encode
 from server.logprobs import chat_logprobs, prompt_logprobs
 
@@ -12,12 +15,21 @@ from server.logprobs import chat_logprobs, prompt_logprobs
 class ChatDialect:
     """One conversation with n answers."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        make_parser: Callable[[], AssistantParser] | None = None,
+        style: MessageStyle = DEFAULT_STYLE,
+    ) -> None:
         params = answer.batch[0].params
         self._answer = answer
         self._n = len(answer.batch[0].children)
+        self._make_parser = make_parser
+        self._style = style
+        self._parsers = [make_parser() for _ in range(self._n)] if make_parser is not None else []
+        self._called: set[int] = set()  # the answers that have called a tool
         self._top = params.logprobs
-        self._plain = self._top is None and not answer.reply.return_token_ids
+        self._plain = self._top is None and not answer.reply.return_token_ids and make_parser is None
         self._frame = Frame(answer, "chat.completion.chunk")
         self._prompt_shown = False
 
@@ -62,24 +74,42 @@ class ChatDialect:
         )
 
     def _long_event(self, completion: CompletionOutput) -> bytes:
-        choice = {
+        delta = {"content": completion.text} if self._make_parser is None else self._parsed_delta(completion)
+        called = completion.index in self._called
+        choice: dict[str, Any] = {
             "index": completion.index,
-            "delta": {"content": completion.text},
+            "delta": delta,
             "logprobs": self._logprobs(completion),
-            "finish_reason": completion.finish_reason,
+            "finish_reason": self._style.finish_reason(completion.finish_reason, called=called),
         }
         if completion.finish_reason is not None:
             choice["stop_reason"] = completion.stop_reason
         if self._answer.reply.return_token_ids:
             choice["token_ids"] = completion.token_ids
+        elif not (delta or choice["logprobs"] or completion.finish_reason):
+            return b""  # what came is held back, or is a marker
         return self._frame.event(encode(choice))
 
+    def _parsed_delta(self, completion: CompletionOutput) -> dict[str, Any]:
+        parser = self._parsers[completion.index]
+        delta = parser.feed(completion.text)
+        if completion.finish_reason is not None:
+            delta = delta + parser.end()
+        if delta.tool_calls:
+            self._called.add(completion.index)
+        return self._style.delta(delta)
+
     def _choice(self, completion: CompletionOutput) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": completion.text, "refusal": None}
+        called = False
+        if self._make_parser is not None:
+            parsed = parse_whole(self._make_parser(), completion.text)
+            message, called = self._style.message(parsed), bool(parsed.tool_calls)
         choice = {
             "index": completion.index,
-            "message": {"role": "assistant", "content": completion.text, "refusal": None},
+            "message": message,
             "logprobs": self._logprobs(completion),
-            "finish_reason": completion.finish_reason,
+            "finish_reason": self._style.finish_reason(completion.finish_reason, called=called),
             "stop_reason": completion.stop_reason,
         }
         if self._answer.reply.return_token_ids:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jaxpaged import BeamSearchParams, RequestOutputKind, SamplingParams
 from jaxpaged.text.chat_template import ChatOptions
+from server.answer_parsers import NO_PARSERS, AnswerParsers
 from server.beams import sampling_or_beams
+from server.chat_tools import chat_tool_use, template_message
 from server.errors import bad_request
+from server.forced_answer import force_call
 from server.schema import UNSERVED, ChatMessage, ChatRequest, CompletionRequest, Sampling
 from server.structured import structured_outputs
+from server.tools.choice import ToolUse
 
 MAX_PROMPTS = 1024
 MAX_SEQUENCES = 2048
@@ -38,6 +42,8 @@ class Reply:
     return_token_ids: bool = False
     tokens_as_ids: bool = False
     prompt_logprobs: bool = False
+    reasoning: bool = True
+    show_special: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class ChatCall:
 
     messages: list[dict[str, Any]]
     options: ChatOptions
+    tools: ToolUse
     params: SamplingParams
     beam: BeamSearchParams | None
     reply: Reply
@@ -92,7 +99,9 @@ def parse_completion(body: CompletionRequest, defaults: Mapping[str, Any], *, fo
     )
 
 
-def parse_chat(body: ChatRequest, defaults: Mapping[str, Any], *, force_usage: bool) -> ChatCall:
+def parse_chat(
+    body: ChatRequest, defaults: Mapping[str, Any], parsers: AnswerParsers = NO_PARSERS, *, force_usage: bool
+) -> ChatCall:
     """`defaults` are the model's own sampling settings. Raises ApiError and RequestError, naming the field."""
     _refuse_unserved(body)
     if body.echo:
@@ -104,13 +113,22 @@ def parse_chat(body: ChatRequest, defaults: Mapping[str, Any], *, force_usage: b
         sampling["logprobs"] = body.top_logprobs or 0
     elif body.top_logprobs is not None:
         raise bad_request("top_logprobs needs logprobs: true.", "top_logprobs")
+    tools = chat_tool_use(body, parsers)
+    force_call(sampling, tools)
+    if parsers.keep_special(tools):
+        sampling["skip_special_tokens"] = False
     params, beam = sampling_or_beams(body, sampling)
     return ChatCall(
         messages=chat_messages(body.messages),
-        options=_chat_options(body),
+        options=_chat_options(body, tools),
+        tools=tools,
         params=params,
         beam=beam,
-        reply=_reply(body, force_usage),
+        reply=replace(
+            _reply(body, force_usage),
+            reasoning=body.include_reasoning is not False,
+            show_special=body.skip_special_tokens is False,
+        ),
         priority=body.priority or 0,
         cache_salt=body.cache_salt,
         truncate=_truncation(body),
@@ -119,10 +137,16 @@ def parse_chat(body: ChatRequest, defaults: Mapping[str, Any], *, force_usage: b
 
 def chat_messages(messages: list[ChatMessage]) -> list[dict[str, Any]]:
     """Messages as templates take them: fields that were not sent stay absent."""
-    return [message.model_dump(exclude_unset=True) for message in messages]
+    return [template_message(message.model_dump(exclude_unset=True)) for message in messages]
 
 
-def _chat_options(body: ChatRequest) -> ChatOptions:
+def begun_answer(call: ChatCall) -> str:
+    """The part of the answer that the conversation itself gives (continue_final_message)."""
+    content = call.messages[-1].get("content") if call.options.continue_final_message else None
+    return content if isinstance(content, str) else ""
+
+
+def _chat_options(body: ChatRequest, tools: ToolUse) -> ChatOptions:
     kwargs = dict(body.chat_template_kwargs or {})
     if body.reasoning_effort is not None:
         kwargs.setdefault("reasoning_effort", body.reasoning_effort)
@@ -130,6 +154,7 @@ def _chat_options(body: ChatRequest) -> ChatOptions:
     options = ChatOptions(
         add_generation_prompt=body.add_generation_prompt is not False and not body.continue_final_message,
         continue_final_message=bool(body.continue_final_message),
+        tools=tools.tools if tools.active else None,
         template_kwargs=kwargs or None,
     )
     if body.add_generation_prompt and body.continue_final_message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jaxpaged import AsyncLLM
+from server.answer_parsers import AUTO, NO_PARSERS, AnswerParsers, choose_parsers
 from server.body import MAX_BODY_BYTES
 from server.errors import ApiError
 
@@ -20,6 +21,8 @@ class ServerOptions:
     root_path: str = ""
     allowed_origins: tuple[str, ...] = ()
     shutdown_timeout: float = 0.0
+    tool_call_parser: str = AUTO
+    reasoning_parser: str = AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,22 @@ class Serving:
 
     llm: AsyncLLM
     options: ServerOptions
+    parsers: AnswerParsers = NO_PARSERS
+
+    @classmethod
+    def of(cls, llm: AsyncLLM, options: ServerOptions) -> Serving:
+        """With the parsers that the options name, or else the chat template shows. Raises ConfigError."""
+        if llm.config.model.skip_tokenizer_init:
+            return cls(llm, options)
+        tokenizer = llm.get_tokenizer()
+        templates = tokenizer.chat_template or ""
+        template = templates if isinstance(templates, str) else "\n".join(templates.values())
+        added = tokenizer.backend_tokenizer.get_added_tokens_decoder().values()
+        special = frozenset(token.content for token in added if token.special)
+        parsers = choose_parsers(
+            template, special, tool_parser=options.tool_call_parser, reasoning_parser=options.reasoning_parser
+        )
+        return cls(llm, options, parsers)
 
     def check_model(self, name: str | None) -> None:
         """Requests may leave the model out; another one than ours is 404."""

@@ -1,6 +1,6 @@
 """Chat messages to a prompt, with the model's own Jinja template in transformers' sandbox.
 
-Special tokens spelled in a message's content ("<|im_end|>") stay plain text: they are taken out before the template
+Special tokens spelled in a message or a tool ("<|im_end|>") stay plain text: they are taken out before the template
 runs and tokenized apart, so a user cannot forge a role or end a turn. Templates that look for markers such as
 "</think>" still work, because those are added tokens but not special ones. (vLLM and transformers parse them all.)
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,10 +88,14 @@ def render_chat(
         )
     spelled: list[str] = []
     special = _special_pattern(tokenizer)
-    conversation = [_plain_message(message, index, special, spelled) for index, message in enumerate(messages)]
+    try:
+        conversation = [_plain_message(message, index, special, spelled) for index, message in enumerate(messages)]
+        tools = [_without_special(tool, special, spelled) for tool in options.tools or ()]
+    except RecursionError as error:
+        raise RequestError("The messages or tools are nested too deeply.", "messages") from error
     if not conversation:
         raise RequestError("messages is empty; give at least one message.", "messages")
-    rendered = _apply(tokenizer, conversation, options)
+    rendered = _apply(tokenizer, conversation, replace(options, tools=tools or None))
     prompt = _HOLE.sub(lambda hole: spelled[int(hole[1])], rendered)
     return RenderedChat(prompt, _tokenize(tokenizer, rendered, spelled))
 
@@ -111,16 +116,29 @@ def _apply(tokenizer: PreTrainedTokenizerFast, conversation: list[dict[str, Any]
 
 
 def _plain_message(message: Message, index: int, special: re.Pattern[str], spelled: list[str]) -> dict[str, Any]:
-    """A copy for the template: content as one string with its special tokens taken out, tool arguments as objects."""
+    """A copy for the template: content as one string, tool arguments as objects, special tokens taken out."""
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
         raise RequestError(f"messages[{index}] must be an object with a role (a string) and content.", "messages")
     plain = dict(message)
-    content = message.get("content")
-    if content is not None:
-        plain["content"] = special.sub(lambda found: _hole(found[0], spelled), _text(content, index))
+    if message.get("content") is not None:
+        plain["content"] = _text(message["content"], index)
     if message.get("tool_calls"):
-        plain["tool_calls"] = [_tool_call(call, index) for call in message["tool_calls"]]
-    return plain
+        plain["tool_calls"] = _tool_calls(message["tool_calls"], index)
+    return {
+        name: value if name == "role" else _without_special(value, special, spelled) for name, value in plain.items()
+    }
+
+
+def _without_special(value: Any, special: re.Pattern[str], spelled: list[str]) -> Any:
+    """Any JSON value with the special tokens of its texts taken out."""
+    if isinstance(value, str):
+        return special.sub(lambda found: _hole(found[0], spelled), value)
+    if isinstance(value, Mapping):
+        plain = partial(_without_special, special=special, spelled=spelled)
+        return {plain(name): plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_special(part, special, spelled) for part in value]
+    return value
 
 
 def _text(content: object, index: int) -> str:
@@ -140,6 +158,12 @@ def _text(content: object, index: int) -> str:
                 f"messages[{index}] has a content part of type {kind!r}; this model reads text only.", "messages"
             )
     return "\n".join(texts)
+
+
+def _tool_calls(calls: object, index: int) -> list[dict[str, Any]]:
+    if not isinstance(calls, list | tuple):
+        raise RequestError(f"messages[{index}].tool_calls must be a list.", "messages")
+    return [_tool_call(call, index) for call in calls]
 
 
 def _tool_call(call: object, index: int) -> dict[str, Any]:

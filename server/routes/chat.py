@@ -11,9 +11,10 @@ from jaxpaged import TokensPrompt
 from jaxpaged.input_processor import PreparedRequest
 from server.body import read_body
 from server.chat_dialect import ChatDialect
+from server.chat_message import MessageStyle
 from server.dialect import Answer
 from server.openapi import takes
-from server.parse import ChatCall, parse_chat
+from server.parse import ChatCall, begun_answer, parse_chat
 from server.schema import ChatRequest
 from server.serving import Serving
 from server.streaming import EventStream, answer_at_once
@@ -29,10 +30,13 @@ def chat_router(serving: Serving) -> APIRouter:
         """Answer a conversation."""
         body = await read_body(request, ChatRequest, options.max_body_bytes)
         serving.check_model(body.model)
-        call = parse_chat(body, llm.sampling_defaults, force_usage=options.force_include_usage)
+        call = parse_chat(body, llm.sampling_defaults, serving.parsers, force_usage=options.force_include_usage)
         prepared = await _prepare(serving, call)
         answer = Answer(f"chatcmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, [prepared])
-        dialect = ChatDialect(answer)
+        parser = serving.parsers.parser(
+            call.tools, prepared.prompt or "", begun=begun_answer(call), show_special=call.reply.show_special
+        )
+        dialect = ChatDialect(answer, parser, MessageStyle(call.reply.reasoning, call.tools.legacy))
         stream = llm.submit([prepared])
         if call.reply.stream:
             return EventStream(stream, dialect)

@@ -14,6 +14,7 @@ from server.openapi import takes
 from server.parse import chat_messages
 from server.schema import DetokenizeRequest, TokenizeRequest
 from server.serving import Serving
+from server.tools.choice import tool_use
 
 
 def tokens_router(serving: Serving) -> APIRouter:
@@ -52,6 +53,7 @@ async def _token_ids(serving: Serving, body: TokenizeRequest) -> list[int]:
     options = ChatOptions(
         add_generation_prompt=body.add_generation_prompt is not False and not continues,
         continue_final_message=continues,
+        tools=tool_use(body.tools).tools or None,
         template_kwargs=body.chat_template_kwargs,
     )
     options.validate()

@@ -153,6 +153,18 @@ def test_chat_takes_one_conversation_or_many() -> None:
         llm().chat(conversation, chat_template_content_format="openai")
 
 
+def test_chat_passes_tools_to_the_template() -> None:
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    (output,) = llm().chat(
+        [{"role": "user", "content": "hello"}],
+        SamplingParams(max_tokens=1),
+        use_tqdm=False,
+        tools=tools,
+        chat_template="{{ tools[0].function.name }}: {{ messages[0].content }}",
+    )
+    assert output.prompt == "add: hello"
+
+
 def test_tokenizer_defaults_and_metrics() -> None:
     language_model = llm()
     assert language_model.get_tokenizer().encode("hello") == hf_tokenizer().encode("hello")

@@ -131,7 +131,8 @@ CHATS = [
     ({"top_logprobs": 2}, "top_logprobs"),
     ({"logprobs": 1}, "logprobs"),
     ({"logprobs": True, "top_logprobs": 21}, "logprobs"),
-    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+    ({"tools": [{"type": "function", "function": {"name": "../x"}}]}, "tools"),
+    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),  # the template knows no calls
     ({"tool_choice": "required"}, "tool_choice"),
     ({"chat_template": "{{ ''.__class__ }}"}, "chat_template"),
     ({"chat_template_kwargs": {"tokenize": True}}, "chat_template_kwargs"),

@@ -120,6 +120,23 @@ def test_chat_under_strict_validation(client: openai.OpenAI) -> None:
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices).startswith("user\nhello")
 
 
+def test_tool_calls_over_the_network(model: Path) -> None:
+    """The engine echoes the prompt, so a prompt that holds a call is answered with one."""
+    call = '<tool_call>{"name": "add", "arguments": {"x": "naïve"}}</tool_call>'
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    flags = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
+    with serving(model, *flags, engine="FastEngine") as server, server.client() as client:
+        messages = [{"role": "user", "content": call}]
+        body = {"model": "fake", "messages": messages, "tools": tools, "stop": "assistant"}
+        message = client.chat.completions.create(**body).choices[0].message
+        with client.chat.completions.stream(**body) as stream:
+            streamed = stream.get_final_completion().choices[0].message
+    for answer in (message, streamed):
+        assert answer.content == "user"
+        assert answer.tool_calls[0].function.name == "add"
+        assert json.loads(answer.tool_calls[0].function.arguments) == {"x": "naïve"}
+
+
 def test_the_accumulating_stream_helper(server: Server) -> None:
     with (
         server.client(strict=False) as client,

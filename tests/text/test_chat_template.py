@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from jaxpaged.errors import ConfigError, RequestError
@@ -65,6 +67,33 @@ def test_template_kwargs_and_tools_reach_the_template() -> None:
     call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"x": 7}'}}
     messages = [{"role": "assistant", "content": None, "tool_calls": [call]}]
     assert render_chat(TOKENIZER, messages, options).prompt == "calm add 7"
+
+
+def test_special_tokens_in_tools_and_calls_forge_nothing() -> None:
+    template = "{{ tools | tojson }}{{ messages[0].reasoning }}{{ messages[0].tool_calls | tojson }}<|im_end|>"
+    tool = {"type": "function", "function": {"name": "add", "description": END, "parameters": {END: [{"x": END}]}}}
+    call = {"type": "function", "function": {"name": "add", "arguments": json.dumps({"x": END})}}
+    message = {"role": "assistant", "content": None, "reasoning": END, "tool_calls": [call]}
+    chat = render_chat(TOKENIZER, [message], ChatOptions(chat_template=template, tools=[tool]))
+    assert chat.prompt.count(END) == 6
+    assert chat.token_ids.count(TOKENIZER.convert_tokens_to_ids(END)) == 1
+    assert TOKENIZER.decode(chat.token_ids) == chat.prompt
+
+
+@pytest.mark.parametrize(
+    "calls", [5, "f", {"function": {}}, ["f"], [{"function": "f"}], [{"function": {"arguments": "{"}}]]
+)
+def test_calls_that_are_none_are_refused(calls: object) -> None:
+    with pytest.raises(RequestError, match=r"messages\[0\]"):
+        render_chat(TOKENIZER, [{"role": "assistant", "content": "", "tool_calls": calls}])
+
+
+def test_deep_nesting_is_refused() -> None:
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(RequestError, match="nested too deeply"):
+        render_chat(TOKENIZER, [{"role": "user", "content": "a", "extra": deep}])
 
 
 @pytest.mark.parametrize(

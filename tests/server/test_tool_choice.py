@@ -1,0 +1,118 @@
+"""tool_choice: what it makes the answer be, and how such answers are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.answer_parsers import choose_parsers
+from server.assistant import AssistantMessage, parse_whole
+from server.errors import ApiError
+from server.tools.choice import MAX_TOOLS, ToolUse, forced_schema, tool_use
+
+NODE = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}
+ADD = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
+LINK = {"type": "object", "properties": {"first": {"$ref": "#/$defs/Node"}}, "$defs": {"Node": NODE}}
+
+
+def tools(**schemas: dict) -> list[dict]:
+    return [{"type": "function", "function": {"name": name, "parameters": schema}} for name, schema in schemas.items()]
+
+
+def named(name: str) -> dict:
+    return {"type": "function", "function": {"name": name}}
+
+
+def item(name: str, schema: dict) -> dict:
+    properties = {"name": {"type": "string", "enum": [name]}, "parameters": schema}
+    call = {"type": "object", "properties": properties, "required": ["name", "parameters"]}
+    return {**call, "additionalProperties": False}
+
+
+@pytest.mark.parametrize("choice", [None, "auto", "none"])
+def test_a_free_choice_has_no_schema(choice: str | None) -> None:
+    assert forced_schema(tool_use(tools(add=ADD), choice)) is None
+    assert forced_schema(ToolUse()) is None
+
+
+def test_required_is_an_array_of_calls() -> None:
+    empty = {"type": "object", "properties": {}}
+    schema = forced_schema(tool_use(tools(add=ADD, now={}), "required"))
+    items = {"type": "object", "anyOf": [item("add", ADD), item("now", empty)]}
+    assert schema == {"type": "array", "minItems": 1, "items": items}
+    assert forced_schema(tool_use(tools(add=ADD), "required", parallel=False))["maxItems"] == 1
+
+
+def test_named_is_the_arguments() -> None:
+    assert forced_schema(tool_use(tools(add=ADD, link=LINK), named("add"))) == ADD
+    assert forced_schema(tool_use(tools(add=ADD, link=LINK), named("link"))) == LINK
+
+
+def test_references_still_point_at_what_they_meant() -> None:
+    """Two tools may define different things under one name."""
+    other = {"type": "object", "properties": {"n": {"$ref": "#/$defs/Node"}}, "$defs": {"Node": {"type": "string"}}}
+    schema = forced_schema(tool_use(tools(link=LINK, other=other, add=ADD), "required"))
+    links = [part["properties"]["parameters"] for part in schema["items"]["anyOf"]]
+    assert links == [{"$ref": "#/$defs/link"}, {"$ref": "#/$defs/other"}, ADD]
+    for name, target in (("link", "object"), ("other", "string")):
+        moved = schema["$defs"][name]
+        (reference,) = (value["$ref"] for value in moved["properties"].values())
+        assert reference == f"#/$defs/{name}/$defs/Node"
+        assert moved["$defs"]["Node"]["type"] == target
+    assert schema["$defs"]["link"]["$defs"]["Node"]["properties"]["next"]["$ref"] == "#/$defs/link/$defs/Node"
+
+
+def test_as_many_tools_as_there_may_be() -> None:
+    many = tools(**{f"f{index}": {} for index in range(MAX_TOOLS)})
+    assert len(tool_use(many).tools) == MAX_TOOLS
+    with pytest.raises(ApiError) as caught:
+        tool_use([*many, *tools(one_more={})])
+    assert caught.value.param == "tools"
+
+
+def read(
+    text: str, choice: object, *, pieces: int = 10**6, prompt: str = "", family: str = "hermes"
+) -> AssistantMessage:
+    reasoning = "openai_gptoss" if family == "openai" else "qwen3"
+    parsers = choose_parsers("", frozenset(), tool_parser=family, reasoning_parser=reasoning)
+    parser = parsers.parser(tool_use(tools(add=ADD, now={}), choice), prompt)()
+    message = AssistantMessage()
+    for at in range(0, len(text), pieces):
+        message.add(parser.feed(text[at : at + pieces]))
+    message.add(parser.end())
+    for call in message.tool_calls:
+        call.id = ""
+    return message
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7, 10**6])
+@pytest.mark.parametrize("family", ["hermes", "openai", "none", "pythonic"])
+def test_forced_answers_are_calls_whatever_the_family(pieces: int, family: str) -> None:
+    text = ' [{"name": "add", "parameters": {"x": 1}}, {"name": "now", "parameters": {}}]\n'
+    for prompt in ("", "<think>\n"):
+        message = read(text, "required", pieces=pieces, prompt=prompt, family=family)
+        calls = [(call.name, call.arguments) for call in message.tool_calls]
+        assert (message.reasoning, message.content, calls) == ("", "", [("add", '{"x": 1}'), ("now", "{}")])
+        message = read(' {"x": 1}\n', named("add"), pieces=pieces, prompt=prompt, family=family)
+        calls = [(call.name, call.arguments) for call in message.tool_calls]
+        assert (message.reasoning, message.content, calls) == ("", "", [("add", '{"x": 1}')])
+
+
+def test_forced_answers_that_were_cut_off() -> None:
+    (call,) = read('[{"name": "add", "parameters": {"x"', "required").tool_calls
+    assert (call.name, call.arguments) == ("add", '{"x"')
+    (call,) = read('{"x": ', named("add")).tool_calls
+    assert (call.name, call.arguments) == ("add", '{"x": ')
+    assert read("", named("add")) == AssistantMessage()
+
+
+def test_thoughts_may_come_before_a_forced_call() -> None:
+    message = read('Hm.</think>\n\n{"x": 1}', named("add"), prompt="<think>")
+    assert message.reasoning == "Hm."
+    assert message.tool_calls[0].arguments == '{"x": 1}'
+
+
+def test_a_call_of_our_own_is_read_back() -> None:
+    """parse_whole() and a stream agree on what a forced parser makes of prose, too."""
+    for text in ("no call", '["a"]', "{}"):
+        parser = choose_parsers("", frozenset()).parser(tool_use(tools(add=ADD), "required"))()
+        assert parse_whole(parser, text).content == text
