@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
 from jaxpaged import AsyncLLM, __version__
@@ -15,9 +16,27 @@ from server.routes.chat import chat_router
 from server.routes.completions import completions_router
 from server.routes.models import models_router
 from server.routes.operations import operations_router
+from server.routes.responses import responses_router
 from server.routes.tokens import tokens_router
+from server.responses.schema import ResponsesRequest
 from server.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
 from server.serving import ServerOptions, Serving
+
+_ROUTERS = (
+    completions_router,
+    chat_router,
+    responses_router,
+    models_router,
+    tokens_router,
+    operations_router,
+)
+_BODIES: list[type[BaseModel]] = [
+    CompletionRequest,
+    ChatRequest,
+    ResponsesRequest,
+    TokenizeRequest,
+    DetokenizeRequest,
+]
 
 
 def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
@@ -33,9 +52,9 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
         openapi_url="/openapi.json" if options.docs else None,
         redirect_slashes=False,
     )
-    for router in (completions_router, chat_router, models_router, tokens_router, operations_router):
+    for router in _ROUTERS:
         app.include_router(router(serving))
-    install_openapi(app, [CompletionRequest, ChatRequest, TokenizeRequest, DetokenizeRequest])
+    install_openapi(app, _BODIES)
     install_error_handlers(app)
     # the last one added is the outermost
     app.add_middleware(Auth, api_keys=options.api_keys)

@@ -37,6 +37,9 @@ _UNIONS = {
     "prompt": "a text, a list of token ids, or a list of either",
     "stop": "a text or a list of texts",
     "content": "a text or a list of parts",
+    "output": "a text or a list of parts",
+    "system": "a text or a list of text blocks",
+    "tool_choice": "a text or an object",
 }
 
 

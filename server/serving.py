@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jaxpaged import AsyncLLM
+from server.assistant import AssistantParser, PlainText
 from server.body import MAX_BODY_BYTES
 from server.errors import ApiError
+from server.parse import ChatCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class ServerOptions:
     root_path: str = ""
     allowed_origins: tuple[str, ...] = ()
     shutdown_timeout: float = 0.0
+    max_stored_responses: int = 1024
+    max_stored_response_bytes: int = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +43,7 @@ class Serving:
                 param="model",
                 code="model_not_found",
             )
+
+    def assistant_parser(self, call: ChatCall) -> AssistantParser:
+        """A fresh parser for one answer to `call`."""
+        return PlainText()

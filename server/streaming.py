@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -41,11 +41,15 @@ class EventStream(Response):
     """Events as they come: everything that has come since the last write goes out in one.
 
     The status waits for the first output, so what is refused until then is an ordinary error. While a request waits in
-    the queue for long, comments keep proxies from closing the connection.
+    the queue for long, comments keep proxies from closing the connection. `error_event` shows an error in the middle,
+    for dialects that do it in their own way.
     """
 
-    def __init__(self, stream: OutputStream, dialect: Dialect) -> None:
+    def __init__(
+        self, stream: OutputStream, dialect: Dialect, error_event: Callable[[Exception], bytes] | None = None
+    ) -> None:
         super().__init__()
+        self._error_event = error_event or openai_error_event
         self._stream = stream
         self._dialect = dialect
         self._started = False
@@ -60,7 +64,7 @@ class EventStream(Response):
                 if not self._started:
                     await error_response(error)(scope, receive, send)
                     return
-                await send(_chunk(error_event(error)))
+                await send(_chunk(self._error_event(error)))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_events(self, send: Send) -> None:
@@ -120,7 +124,7 @@ def check(output: RequestOutput) -> None:
         raise ApiError(503, "The server is shutting down.", code="shutting_down")
 
 
-def error_event(error: Exception) -> bytes:
+def openai_error_event(error: Exception) -> bytes:
     """An error in the middle of a stream. No end mark follows: the answer is not complete."""
     return b"data: %b\n\n" % msgspec.json.encode(as_api_error(error).body())
 

@@ -30,7 +30,7 @@ def chat_router(serving: Serving) -> APIRouter:
         body = await read_body(request, ChatRequest, options.max_body_bytes)
         serving.check_model(body.model)
         call = parse_chat(body, llm.sampling_defaults, force_usage=options.force_include_usage)
-        prepared = await _prepare(serving, call)
+        prepared = await prepare_chat(serving, call)
         answer = Answer(f"chatcmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, [prepared])
         dialect = ChatDialect(answer)
         stream = llm.submit([prepared])
@@ -41,7 +41,7 @@ def chat_router(serving: Serving) -> APIRouter:
     return router
 
 
-async def _prepare(serving: Serving, call: ChatCall) -> PreparedRequest:
+async def prepare_chat(serving: Serving, call: ChatCall) -> PreparedRequest:
     llm = serving.llm
     chat = await llm.render(call.messages, call.options)
     ids = chat.token_ids
