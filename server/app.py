@@ -10,10 +10,13 @@ from jaxpaged import AsyncLLM, __version__
 from server.auth import Auth
 from server.boundary import ErrorBoundary
 from server.errors import install_error_handlers
+from server.messages.errors import AnthropicErrors
+from server.messages.schema import CountTokensRequest, MessagesRequest
 from server.openapi import install_openapi
 from server.request_id import RequestId
 from server.routes.chat import chat_router
 from server.routes.completions import completions_router
+from server.routes.messages import messages_router
 from server.routes.models import models_router
 from server.routes.operations import operations_router
 from server.routes.responses import responses_router
@@ -26,6 +29,7 @@ _ROUTERS = (
     completions_router,
     chat_router,
     responses_router,
+    messages_router,
     models_router,
     tokens_router,
     operations_router,
@@ -34,6 +38,8 @@ _BODIES: list[type[BaseModel]] = [
     CompletionRequest,
     ChatRequest,
     ResponsesRequest,
+    MessagesRequest,
+    CountTokensRequest,
     TokenizeRequest,
     DetokenizeRequest,
 ]
@@ -60,6 +66,7 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
     app.add_middleware(Auth, api_keys=options.api_keys)
     app.add_middleware(ErrorBoundary)
     app.add_middleware(RequestId)
+    app.add_middleware(AnthropicErrors)
     if options.allowed_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(options.allowed_origins), allow_methods=["*"], allow_headers=["*"]
