@@ -54,6 +54,12 @@ def server_options(args: argparse.Namespace) -> ServerOptions:
         root_path=args.root_path,
         allowed_origins=tuple(args.allowed_origins),
         shutdown_timeout=args.shutdown_timeout,
+        max_stored_responses=args.max_stored_responses,
+        max_stored_response_bytes=args.max_stored_response_bytes,
+        files_dir=args.files_dir,
+        max_file_bytes=args.max_file_bytes,
+        max_files_bytes=args.max_files_bytes,
+        batch_concurrency=max(1, args.batch_concurrency),
     )
 
 

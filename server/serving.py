@@ -24,6 +24,10 @@ class ServerOptions:
     shutdown_timeout: float = 0.0
     max_stored_responses: int = 1024
     max_stored_response_bytes: int = 64 * 2**20
+    files_dir: str | None = None
+    max_file_bytes: int = 200 * 2**20
+    max_files_bytes: int = 10 * 2**30
+    batch_concurrency: int = 64
 
 
 @dataclass(frozen=True, slots=True)

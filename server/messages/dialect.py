@@ -102,7 +102,7 @@ class MessagesDialect:
             reason = "end_turn"
         return {"stop_reason": reason, "stop_sequence": sequence}
 
-    def _usage(self) -> dict[str, int]:
+    def _usage(self) -> dict[str, Any]:
         """Anthropic's input_tokens are those that were in no cache."""
         usage = self._answer.usage
         return {
@@ -110,6 +110,7 @@ class MessagesDialect:
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": usage.cached_tokens,
             "output_tokens": usage.completion_tokens,
+            "output_tokens_details": {"thinking_tokens": self._blocks.reasoning_tokens},
         }
 
 

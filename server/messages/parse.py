@@ -35,7 +35,8 @@ def parse_messages(body: CountTokensRequest, defaults: Mapping[str, Any]) -> Cha
         "stop": body.stop_sequences if isinstance(body, MessagesRequest) else None,
         "tools": [_function(tool, index) for index, tool in enumerate(body.tools or ())] or None,
         **_tool_choice(body.tool_choice),
-        "response_format": form and {"type": "json_schema", "json_schema": {"name": "output", "schema": form.json_schema}},
+        "response_format": form
+        and {"type": "json_schema", "json_schema": {"name": "output", "schema": form.json_schema}},
         "reasoning_effort": output.effort if output else None,
         "chat_template_kwargs": _template_kwargs(body.chat_template_kwargs, body.thinking),
     }

@@ -120,7 +120,9 @@ class ResponsesDialect:
         added = self._event("response.output_item.added", output_index=block.index, item=item)
         if block.kind is Kind.TOOL:
             return added
-        return added + self._block_event("response.content_part.added", block, content_index=0, part=content_part(block))
+        return added + self._block_event(
+            "response.content_part.added", block, content_index=0, part=content_part(block)
+        )
 
     def _grown(self, block: Block, text: str, entries: list[dict[str, Any]]) -> bytes:
         if block.kind is Kind.TOOL:

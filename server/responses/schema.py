@@ -1,7 +1,7 @@
 """The wire types of /v1/responses.
 
-What the sampling parameters of /v1/chat/completions mean there they mean here. Hints (user, service_tier, prompt_cache_*,
-safety_identifier, verbosity, reasoning.summary, include of what no tool here returns) are ignored.
+What the sampling parameters of /v1/chat/completions mean there they mean here. Hints (user, service_tier,
+prompt_cache_*, safety_identifier, verbosity, reasoning.summary, include of what no tool here returns) are ignored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class InputItem(Body):
-    """A message (with or without its type), a function call, its output, or reasoning. items.py knows which need what."""
+    """A message (its type may be left out), a function call, its output, or reasoning; items.py says who needs what."""
 
     type: str | None = None
     role: str | None = None

@@ -1,4 +1,4 @@
-"""Answers that previous_response_id and GET /v1/responses/{id} find again: in memory, bounded, the oldest use goes first."""
+"""Answers that previous_response_id and GET /v1/responses/{id} find again: in memory and bounded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StoredResponse:
 
 
 class ResponseStore:
-    """At most `max_count` responses of together at most `max_bytes`."""
+    """At most `max_count` responses of together at most `max_bytes`; the least recently used one goes first."""
 
     def __init__(self, max_count: int, max_bytes: int) -> None:
         self._max_count = max_count

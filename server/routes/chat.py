@@ -6,6 +6,7 @@ import uuid
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
+from starlette.types import Receive
 
 from jaxpaged import TokensPrompt
 from jaxpaged.input_processor import PreparedRequest
@@ -22,26 +23,32 @@ from server.truncation import truncated
 
 def chat_router(serving: Serving) -> APIRouter:
     router = APIRouter(tags=["OpenAI"])
-    llm, options = serving.llm, serving.options
 
     @router.post("/v1/chat/completions", openapi_extra=takes(ChatRequest))
     async def chat_completions(request: Request) -> Response:
         """Answer a conversation."""
-        body = await read_body(request, ChatRequest, options.max_body_bytes)
-        serving.check_model(body.model)
-        call = parse_chat(body, llm.sampling_defaults, force_usage=options.force_include_usage)
-        prepared = await prepare_chat(serving, call)
-        answer = Answer(f"chatcmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, [prepared])
-        dialect = ChatDialect(answer)
-        stream = llm.submit([prepared])
-        if call.reply.stream:
-            return EventStream(stream, dialect)
-        return await answer_at_once(stream, dialect, request.receive)
+        body = await read_body(request, ChatRequest, serving.options.max_body_bytes)
+        return await answer_chat(serving, body, request.receive)
 
     return router
 
 
+async def answer_chat(serving: Serving, body: ChatRequest, receive: Receive) -> Response:
+    """Answer a body of /v1/chat/completions."""
+    llm = serving.llm
+    serving.check_model(body.model)
+    call = parse_chat(body, llm.sampling_defaults, force_usage=serving.options.force_include_usage)
+    prepared = await prepare_chat(serving, call)
+    answer = Answer(f"chatcmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, [prepared])
+    dialect = ChatDialect(answer)
+    stream = llm.submit([prepared])
+    if call.reply.stream:
+        return EventStream(stream, dialect)
+    return await answer_at_once(stream, dialect, receive)
+
+
 async def prepare_chat(serving: Serving, call: ChatCall) -> PreparedRequest:
+    """Render and tokenize a conversation. Raises RequestError."""
     llm = serving.llm
     chat = await llm.render(call.messages, call.options)
     ids = chat.token_ids
