@@ -134,18 +134,21 @@ class ResponsesDialect:
         return self._block_event(f"{_TEXT_EVENTS[block.kind]}.delta", block, **fields)
 
     def _closed(self, block: Block) -> bytes:
-        item = self._item(block)
-        done = self._event("response.output_item.done", output_index=block.index, item=item)
+        return self._content_done(block) + self._event(
+            "response.output_item.done", output_index=block.index, item=self._item(block)
+        )
+
+    def _content_done(self, block: Block) -> bytes:
         if block.kind is Kind.TOOL:
             call = {"name": block.name, "arguments": block.text}
-            return self._block_event("response.function_call_arguments.done", block, **call) + done
+            return self._block_event("response.function_call_arguments.done", block, **call)
         entries = self._logprobs.get(block.index, [])
         fields: dict[str, Any] = {"content_index": 0, "text": block.text}
         if block.kind is Kind.TEXT:
             fields["logprobs"] = entries
         text = self._block_event(f"{_TEXT_EVENTS[block.kind]}.done", block, **fields)
         part = content_part(block, entries)
-        return text + self._block_event("response.content_part.done", block, content_index=0, part=part) + done
+        return text + self._block_event("response.content_part.done", block, content_index=0, part=part)
 
     def _item(self, block: Block) -> dict[str, Any]:
         is_cut = self._finish_reason == "length" and block is self._blocks.all[-1]
