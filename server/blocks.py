@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -87,7 +87,7 @@ class Blocks:
             self._calls[call.index] = block
         self.all.append(block)
         self._open = block
-        return Change("open", block)
+        return Change("open", replace(block))  # as it is now: it may have grown before the change is shown
 
     def _close(self) -> Iterator[Change]:
         if self._open is not None:

@@ -87,6 +87,7 @@ class MessagesDialect:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
+            "stop_details": None,
             "usage": self._usage(),
         }
 
@@ -100,7 +101,7 @@ class MessagesDialect:
             reason = "tool_use"
         else:
             reason = "end_turn"
-        return {"stop_reason": reason, "stop_sequence": sequence}
+        return {"stop_reason": reason, "stop_sequence": sequence, "stop_details": None}
 
     def _usage(self) -> dict[str, Any]:
         """Anthropic's input_tokens are those that were in no cache."""

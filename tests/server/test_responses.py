@@ -126,6 +126,8 @@ async def test_the_events_come_in_openais_order(toy) -> None:
     added = [event for event in seen if event["type"] == "response.output_item.added"]
     assert [event["output_index"] for event in added] == [0, 1, 2]
     assert [event["item"]["status"] for event in added] == ["in_progress"] * 3
+    parts = [event["part"]["text"] for event in seen if event["type"] == "response.content_part.added"]
+    assert (parts, added[2]["item"]["arguments"]) == (["", ""], "")
 
 
 async def test_an_answer_that_was_cut_off_is_incomplete() -> None:
@@ -217,7 +219,7 @@ def test_the_store_is_bounded_by_count_and_by_bytes() -> None:
         store.put("me", {"id": str(number)}, [])
         store.get("me", "2")
     assert [store.get("me", str(number)) is not None for number in range(5)] == [False, False, True, True, True]
-    store.put("me", {"id": "large"}, [{"role": "user", "content": "x" * 9_900}])
+    store.put("me", {"id": "large"}, [{"role": "user", "content": "x" * 9_950}])
     assert (len(store), store.bytes <= 10_000) == (1, True)
     store.put("me", {"id": "too large"}, [{"role": "user", "content": "x" * 10_000}])
     assert (len(store), store.get("me", "too large")) == (1, None)
