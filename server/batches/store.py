@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from server.batches.batch import Batch
 from server.errors import ApiError
+from server.files.records import read_json, write_json
 from server.files.store import FileStore
 
 MAX_BATCHES = 10_000  # the oldest ones that have ended are forgotten
@@ -25,7 +24,7 @@ class BatchStore:
     def put(self, batch: Batch) -> None:
         """Keep a batch in the state that it is in now."""
         self._batches[batch.id] = batch
-        self._path(batch).write_bytes(msgspec.json.encode(batch))
+        write_json(self._path(batch), batch)
         if len(self._batches) > MAX_BATCHES:
             for old in [known for known in self._batches.values() if known.has_ended][: MAX_BATCHES // 10]:
                 del self._batches[old.id]
@@ -49,10 +48,7 @@ class BatchStore:
         return self._files.directory / f"{batch.id}.json"
 
     def _read(self) -> None:
-        found = [
-            msgspec.json.decode(path.read_bytes(), type=Batch) for path in self._files.directory.glob("batch_*.json")
-        ]
-        for batch in sorted(found, key=lambda batch: batch.created_at):
+        for batch in sorted(read_json(self._files.directory, "batch_", Batch), key=lambda batch: batch.created_at):
             if not batch.has_ended:
                 batch.fail("server_restarted", "The server was restarted before the batch was done; create it again.")
             self._batches[batch.id] = batch

@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from jaxpaged import ConfigError
 from server.errors import ApiError
+from server.files.records import read_json, write_json
 
 MAX_FILES = 10_000
 
@@ -87,7 +86,7 @@ class FileStore:
     def keep(self, stored: StoredFile) -> StoredFile:
         """Let a file that has been written be found; its size is counted here."""
         stored = replace(stored, bytes=self.path(stored).stat().st_size)
-        self.path(stored).with_suffix(".json").write_bytes(msgspec.json.encode(stored))
+        write_json(self.path(stored).with_suffix(".json"), stored)
         self._files[stored.id] = stored
         return stored
 
@@ -128,9 +127,5 @@ def _made(directory: Path) -> Path:
 
 
 def _read_index(directory: Path) -> list[StoredFile]:
-    found = []
-    for path in directory.glob("file-*.json"):
-        stored = msgspec.json.decode(path.read_bytes(), type=StoredFile)
-        if stored.id == path.stem and path.with_suffix("").exists():
-            found.append(stored)
+    found = [stored for stored in read_json(directory, "file-", StoredFile) if (directory / stored.id).exists()]
     return sorted(found, key=lambda stored: stored.created_at)

@@ -222,8 +222,11 @@ def test_a_restart_fails_what_was_unfinished_and_keeps_the_rest(tmp_path: Path) 
     cut.enter("in_progress")
     store.put(done)
     store.put(cut)
+    (tmp_path / "batch_3.json").write_text("{")
+    (tmp_path / "batch_4.json").write_bytes((tmp_path / "batch_1.json").read_bytes())
     again = BatchStore(FileStore(str(tmp_path), 10**6), persistent=True)
     assert again.get("me", "batch_1").body() == done.body()
+    assert {batch.id for batch in again.list("me")} == {"batch_1", "batch_2"}
     assert again.get("me", "batch_2").status == "failed"
     assert again.get("me", "batch_2").body()["errors"]["data"][0]["code"] == "server_restarted"
 
