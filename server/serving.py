@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jaxpaged import AsyncLLM
+from jaxpaged.input_processor import PreparedRequest
 from server.assistant import AssistantParser, PlainText
 from server.body import MAX_BODY_BYTES
 from server.errors import ApiError
-from server.parse import ChatCall
+from server.parse import ChatCall, parse_chat
+from server.schema import ChatRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,10 @@ class Serving:
                 code="model_not_found",
             )
 
-    def assistant_parser(self, call: ChatCall) -> AssistantParser:
-        """A fresh parser for one answer to `call`."""
+    def parse_chat(self, body: ChatRequest) -> ChatCall:
+        """A chat, for this model and this server. Raises ApiError and RequestError, naming the field."""
+        return parse_chat(body, self.llm.sampling_defaults, force_usage=self.options.force_include_usage)
+
+    def assistant_parser(self, call: ChatCall, prepared: PreparedRequest) -> AssistantParser:
+        """A fresh parser for one answer to `call`, whose prompt is that of `prepared`."""
         return PlainText()

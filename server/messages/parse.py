@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from server.chat_body import as_chat, errors_name
 from server.errors import bad_request
 from server.messages.content import Message, chat_messages
 from server.messages.schema import CountTokensRequest, MessagesRequest, Thinking, ToolChoice, ToolParam
-from server.parse import ChatCall, parse_chat
+from server.parse import ChatCall
+from server.schema import ChatRequest
 
 # chat's field -> where it came from
 NAMES = {
@@ -21,8 +22,8 @@ NAMES = {
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
-def parse_messages(body: CountTokensRequest, defaults: Mapping[str, Any]) -> ChatCall:
-    """`defaults` are the model's own sampling settings. Raises ApiError."""
+def parse_messages(body: CountTokensRequest, parse_chat: Callable[[ChatRequest], ChatCall]) -> ChatCall:
+    """Raises ApiError."""
     for name in ("container", "mcp_servers"):
         if getattr(body, name):
             raise bad_request(f"{name} is not served by this version; leave it out.", name)
@@ -41,7 +42,7 @@ def parse_messages(body: CountTokensRequest, defaults: Mapping[str, Any]) -> Cha
         "chat_template_kwargs": _template_kwargs(body.chat_template_kwargs, body.thinking),
     }
     with errors_name(NAMES):
-        return parse_chat(as_chat(body, fields), defaults, force_usage=False)
+        return parse_chat(as_chat(body, fields))
 
 
 def _continuation(messages: list[Message]) -> dict[str, Any]:

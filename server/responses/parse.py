@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from server.chat_body import as_chat, errors_name
 from server.errors import bad_request
-from server.parse import ChatCall, parse_chat
+from server.parse import ChatCall
 from server.responses.items import Message, input_messages, with_instructions
 from server.responses.schema import ResponsesRequest, ResponseTool, TextConfig
+from server.schema import ChatRequest
 
 # chat's field -> where it came from
 NAMES = {
@@ -40,7 +41,9 @@ class ResponsesCall:
     history: list[Message]
 
 
-def parse_responses(body: ResponsesRequest, before: list[Message], defaults: Mapping[str, Any]) -> ResponsesCall:
+def parse_responses(
+    body: ResponsesRequest, before: list[Message], parse_chat: Callable[[ChatRequest], ChatCall]
+) -> ResponsesCall:
     """`before` are the messages that led to previous_response_id, its answer included. Raises ApiError."""
     for name, nothing in _UNSERVED.items():
         if getattr(body, name) not in nothing:
@@ -60,7 +63,7 @@ def parse_responses(body: ResponsesRequest, before: list[Message], defaults: Map
         "truncate_prompt_tokens": -1 if body.truncation == "auto" else None,
     }
     with errors_name(NAMES):
-        return ResponsesCall(parse_chat(as_chat(body, fields), defaults, force_usage=False), history)
+        return ResponsesCall(parse_chat(as_chat(body, fields)), history)
 
 
 def _logprobs(body: ResponsesRequest) -> dict[str, Any]:

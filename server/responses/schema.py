@@ -71,7 +71,7 @@ class ResponsesRequest(Sampling):
     truncation: Literal["auto", "disabled"] | None = None
     max_tool_calls: Int64 | None = None
     chat_template_kwargs: dict[str, Any] | None = None
-    user: str | None = None
+    user: Annotated[str, Field(max_length=1024)] | None = None
     stream_options: Any = None  # include_obfuscation only: padding, which we do not send
     # not served: parse.py refuses them
     background: bool | None = None

@@ -14,7 +14,7 @@ from server.body import read_body
 from server.chat_dialect import ChatDialect
 from server.dialect import Answer
 from server.openapi import takes
-from server.parse import ChatCall, parse_chat
+from server.parse import ChatCall
 from server.schema import ChatRequest
 from server.serving import Serving
 from server.streaming import EventStream, answer_at_once
@@ -37,7 +37,7 @@ async def answer_chat(serving: Serving, body: ChatRequest, receive: Receive) -> 
     """Answer a body of /v1/chat/completions."""
     llm = serving.llm
     serving.check_model(body.model)
-    call = parse_chat(body, llm.sampling_defaults, force_usage=serving.options.force_include_usage)
+    call = serving.parse_chat(body)
     prepared = await prepare_chat(serving, call)
     answer = Answer(f"chatcmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, [prepared])
     dialect = ChatDialect(answer)

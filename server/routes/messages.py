@@ -37,7 +37,7 @@ def messages_router(serving: Serving) -> APIRouter:
         """How many tokens a conversation would be."""
         body = await read_body(request, CountTokensRequest, options.max_body_bytes)
         serving.check_model(body.model)
-        call = parse_messages(body, llm.sampling_defaults)
+        call = parse_messages(body, serving.parse_chat)
         with errors_name(NAMES):
             chat = await llm.render(call.messages, call.options)
         return json_response(200, {"input_tokens": len(chat.token_ids)})
@@ -49,12 +49,12 @@ async def answer_message(serving: Serving, body: MessagesRequest, receive: Recei
     """Answer a body of /v1/messages."""
     llm = serving.llm
     serving.check_model(body.model)
-    call = parse_messages(body, llm.sampling_defaults)
+    call = parse_messages(body, serving.parse_chat)
     with errors_name(NAMES):
         prepared = await prepare_chat(serving, call)
     answer = Answer(f"msg_{uuid.uuid4().hex}", llm.model_name, call.reply, [prepared])
     show_thinking = body.thinking is None or body.thinking.display != "omitted"
-    dialect = MessagesDialect(answer, serving.assistant_parser(call), show_thinking=show_thinking)
+    dialect = MessagesDialect(answer, serving.assistant_parser(call, prepared), show_thinking=show_thinking)
     stream = llm.submit([prepared])
     if body.stream:
         return EventStream(stream, dialect, error_event)

@@ -66,7 +66,7 @@ async def answer_response(
     """Answer a body of /v1/responses."""
     llm, info = serving.llm, serving.llm.info
     serving.check_model(body.model)
-    call = parse_responses(body, _before(store, owner, body.previous_response_id), llm.sampling_defaults)
+    call = parse_responses(body, _before(store, owner, body.previous_response_id), serving.parse_chat)
     with errors_name(NAMES):
         prepared = await prepare_chat(serving, call.chat)
     answer = Answer(f"resp_{uuid.uuid4().hex}", llm.model_name, call.chat.reply, [prepared])
@@ -74,7 +74,7 @@ async def answer_response(
         answer,
         body,
         call,
-        serving.assistant_parser(call.chat),
+        serving.assistant_parser(call.chat, prepared),
         store=None if body.store is False else store,
         owner=owner,
         page_size=info.page_size if llm.config.cache.enable_prefix_caching else 0,

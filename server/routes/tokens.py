@@ -56,6 +56,10 @@ async def _token_ids(serving: Serving, body: TokenizeRequest) -> list[int]:
             "add_special_tokens is for prompts: a chat template writes them itself.", "add_special_tokens"
         )
     continues = bool(body.continue_final_message)
+    if continues and body.add_generation_prompt:
+        raise bad_request(
+            "add_generation_prompt and continue_final_message exclude each other.", "continue_final_message"
+        )
     options = ChatOptions(
         add_generation_prompt=body.add_generation_prompt is not False and not continues,
         continue_final_message=continues,

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anthropic
 import httpx
@@ -16,6 +17,7 @@ from server.app import build_app
 from server.messages.content import chat_messages
 from server.messages.parse import _tool_choice, parse_messages
 from server.messages.schema import MessagesRequest, ToolChoice
+from server.parse import parse_chat
 from server.serving import ServerOptions, Serving
 from tests.fake_engine import FakeEngine
 from tests.server.harness import Exchange, async_llm, client, until
@@ -39,7 +41,7 @@ async def claude(engine: FakeEngine, options: ServerOptions | None = None) -> As
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Serving, "assistant_parser", lambda self, call: ToyParser())
+    monkeypatch.setattr(Serving, "assistant_parser", lambda self, call, prepared: ToyParser())
 
 
 async def test_a_message_under_strict_validation() -> None:
@@ -204,7 +206,7 @@ def test_tool_choices_are_those_of_chats() -> None:
 def test_thinking_is_a_switch_of_the_template() -> None:
     def kwargs(**fields):
         body = MessagesRequest.model_validate({"max_tokens": 1, "messages": HELLO, **fields})
-        return parse_messages(body, {}).options.template_kwargs
+        return parse_messages(body, partial(parse_chat, defaults={}, force_usage=False)).options.template_kwargs
 
     assert kwargs(thinking={"type": "enabled", "budget_tokens": 1024}) == {"enable_thinking": True}
     assert kwargs(thinking={"type": "disabled"}) == {"enable_thinking": False}
@@ -228,6 +230,7 @@ REFUSED = [
     (block("image", source={"type": "url", "url": "http://169.254.169.254/"}), "image"),
     (block("document"), "document"),
     (block("text"), "needs text"),
+    (block("text", text=3), "messages.0.content.0.text: "),
     (block("tool_result"), "tool_use_id"),
     (block("tool_result", tool_use_id="1", content=[{"type": "image"}]), "image"),
     (block("thinking", thinking="a"), "thinking"),

@@ -35,7 +35,7 @@ def events(text: str) -> list[dict]:
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Serving, "assistant_parser", lambda self, call: ToyParser())
+    monkeypatch.setattr(Serving, "assistant_parser", lambda self, call, prepared: ToyParser())
 
 
 async def test_a_response_under_strict_validation() -> None:
@@ -289,6 +289,7 @@ REFUSED = [
     ({"context_management": [{"type": "compaction"}]}, "context_management"),
     ({"previous_response_id": "resp_1"}, "previous_response_id"),
     ({"previous_response_id": ""}, "previous_response_id"),
+    ({"user": "x" * 10**6}, "user"),
     ({"metadata": {"a": 1}}, "metadata"),
     ({"metadata": {str(i): "x" for i in range(17)}}, "metadata"),
     ({"reasoning": {"effort": "huge"}}, "reasoning"),
@@ -304,6 +305,23 @@ REFUSED = [
     ({"seed": 2**63}, "seed"),
     ({"model": "gpt-5"}, "model"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({"role": 3}, "input.0.role: Input should be a valid string."),
+        ({"role": "user", "content": 3}, "input.0.content must be a text or a list of parts."),
+        (
+            {"role": "user", "content": [{"type": "x"}]},
+            "input.0: a content part of type 'x' is not taken; this model reads text only.",
+        ),
+    ],
+)
+async def test_the_sentence_says_which_item_is_wrong(item: dict, message: str) -> None:
+    async with client() as http:
+        answer = await http.post("/v1/responses", json={"input": [item]})
+    assert answer.json()["error"]["message"] == message
 
 
 @pytest.mark.parametrize(("change", "param"), REFUSED)
