@@ -25,11 +25,15 @@ _TYPES = {
 
 def anthropic_error(error: ApiError) -> dict[str, Any]:
     """The body of an answer that is not a success."""
-    return _envelope(error.status, error.message)
+    return _envelope(error.status, error.body()["error"])
 
 
-def _envelope(status: int, message: str) -> dict[str, Any]:
+def _envelope(status: int, error: dict[str, Any]) -> dict[str, Any]:
+    """Anthropic has no place for the field that is wrong but the message."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    message, param = error["message"], error["param"]
+    if param and param.partition(".")[0] not in message:
+        message = f"{param}: {message}"
     return {"type": "error", "error": {"type": kind, "message": message}}
 
 
@@ -71,8 +75,8 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]
 
 def _translated(status: int, body: bytes) -> bytes:
     """Our errors are one JSON object in one piece (errors.error_response)."""
-    message = msgspec.json.decode(body)["error"]["message"] if body else "The request failed."
-    return msgspec.json.encode(_envelope(status, message))
+    error = msgspec.json.decode(body)["error"] if body else {"message": "The request failed.", "param": None}
+    return msgspec.json.encode(_envelope(status, error))
 
 
 def _with_length(headers: list[tuple[bytes, bytes]], length: int) -> list[tuple[bytes, bytes]]:
