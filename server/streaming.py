@@ -17,6 +17,7 @@ from server.dialect import Dialect
 from server.errors import ApiError, as_api_error, error_response, json_response
 
 KEEP_ALIVE_SECONDS = 15.0
+ERROR_EVENT = "jaxpaged.error_event"
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -41,20 +42,21 @@ class EventStream(Response):
     """Events as they come: everything that has come since the last write goes out in one.
 
     The status waits for the first output, so what is refused until then is an ordinary error. While a request waits in
-    the queue for long, comments keep proxies from closing the connection. `error_event` shows an error in the middle,
-    for dialects that do it in their own way.
+    the queue for long, comments keep proxies from closing the connection. `show_error` makes the event of an error in
+    the middle, for dialects that do it in their own way; middleware finds it in the scope, as ERROR_EVENT.
     """
 
     def __init__(
-        self, stream: OutputStream, dialect: Dialect, error_event: Callable[[Exception], bytes] | None = None
+        self, stream: OutputStream, dialect: Dialect, show_error: Callable[[Exception], bytes] | None = None
     ) -> None:
         super().__init__()
-        self._error_event = error_event or openai_error_event
+        self._show_error = show_error or error_event
         self._stream = stream
         self._dialect = dialect
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[ERROR_EVENT] = self._show_error
         async with closing_on_disconnect(self._stream, receive):
             try:
                 await self._send_events(send)
@@ -64,7 +66,7 @@ class EventStream(Response):
                 if not self._started:
                     await error_response(error)(scope, receive, send)
                     return
-                await send(_chunk(self._error_event(error)))
+                await send(_chunk(self._show_error(error)))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_events(self, send: Send) -> None:
@@ -124,7 +126,7 @@ def check(output: RequestOutput) -> None:
         raise ApiError(503, "The server is shutting down.", code="shutting_down")
 
 
-def openai_error_event(error: Exception) -> bytes:
+def error_event(error: Exception) -> bytes:
     """An error in the middle of a stream. No end mark follows: the answer is not complete."""
     return b"data: %b\n\n" % msgspec.json.encode(as_api_error(error).body())
 

@@ -7,6 +7,7 @@ import logging
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, nullcontext, suppress
+from contextvars import Context
 from typing import BinaryIO
 
 from server.batches.answering import Record, answer_line
@@ -45,7 +46,8 @@ class BatchRunner:
         after = None if expires is None else check_expiry(expires.seconds, "output_expires_after")
         batch = Batch(f"batch_{uuid.uuid4().hex}", owner, body.endpoint, stored.id, dict(body.metadata or {}), after)
         self._batches.put(batch)
-        task = asyncio.create_task(self._run(batch, stored), name=batch.id)
+        # a context of its own: what is told of the request that began it is not told of its lines
+        task = asyncio.create_task(self._run(batch, stored), name=batch.id, context=Context())
         self._tasks[batch.id] = task
         task.add_done_callback(lambda _: self._forget(batch))
         return batch
