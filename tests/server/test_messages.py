@@ -19,6 +19,7 @@ from server.messages.parse import _tool_choice, parse_messages
 from server.messages.schema import MessagesRequest, ToolChoice
 from server.parse import parse_chat
 from server.serving import ServerOptions, Serving
+from server.streaming import ERROR_EVENT
 from tests.fake_engine import FakeEngine
 from tests.server.harness import Exchange, async_llm, client, until
 from tests.server.scripted import ToyParser, prompt_of, saying, stopping_llm
@@ -322,3 +323,20 @@ async def test_a_client_that_leaves_frees_its_row() -> None:
         await until(lambda: not engine.has_work(), 1.0)
         await task
         llm.shutdown()
+
+
+async def test_middleware_finds_the_form_of_an_error_in_a_stream() -> None:
+    llm, seen = async_llm(), []
+    app = build_app(llm)
+
+    async def middleware(scope, receive, send) -> None:
+        await app(scope, receive, send)
+        seen.append(scope[ERROR_EVENT](RuntimeError()))
+
+    body = {"messages": HELLO, "max_tokens": 2, "stream": True}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(middleware), base_url="http://test") as http:
+        for path in ("/v1/messages", "/v1/chat/completions"):
+            await http.post(path, json=body)
+    assert seen[0].startswith(b'event: error\ndata: {"type":"error",')
+    assert seen[1].startswith(b'data: {"error":')
+    llm.shutdown()
