@@ -58,6 +58,12 @@ def server_options(args: argparse.Namespace) -> ServerOptions:
         shutdown_timeout=args.shutdown_timeout,
         tool_call_parser=args.tool_call_parser,
         reasoning_parser=args.reasoning_parser,
+        max_stored_responses=args.max_stored_responses,
+        max_stored_response_bytes=args.max_stored_response_bytes,
+        files_dir=args.files_dir,
+        max_file_bytes=args.max_file_bytes,
+        max_files_bytes=args.max_files_bytes,
+        batch_concurrency=max(1, args.batch_concurrency),
     )
 
 

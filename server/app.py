@@ -3,21 +3,61 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
 from jaxpaged import AsyncLLM, __version__
 from server.auth import Auth
+from server.batches.runner import BatchRunner
+from server.batches.schema import BatchRequest
+from server.batches.store import BatchStore
 from server.boundary import ErrorBoundary
 from server.errors import install_error_handlers
+from server.files.store import FileStore
+from server.messages.errors import AnthropicErrors
+from server.messages.schema import CountTokensRequest, MessagesRequest
 from server.openapi import install_openapi
 from server.request_id import RequestId
+from server.responses.schema import ResponsesRequest
+from server.routes.batches import batches_router
 from server.routes.chat import chat_router
 from server.routes.completions import completions_router
+from server.routes.files import files_router
+from server.routes.messages import messages_router
 from server.routes.models import models_router
 from server.routes.operations import operations_router
+from server.routes.pooling import pooling_router
+from server.routes.responses import responses_router
 from server.routes.tokens import tokens_router
 from server.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
+from server.schema_pooling import ClassifyRequest, EmbeddingRequest, PoolingRequest, RerankRequest, ScoreRequest
 from server.serving import ServerOptions, Serving
+
+_ROUTERS = (
+    completions_router,
+    chat_router,
+    responses_router,
+    messages_router,
+    pooling_router,
+    models_router,
+    tokens_router,
+    operations_router,
+)
+_BODIES: list[type[BaseModel]] = [
+    CompletionRequest,
+    ChatRequest,
+    ResponsesRequest,
+    MessagesRequest,
+    CountTokensRequest,
+    EmbeddingRequest,
+    PoolingRequest,
+    ClassifyRequest,
+    ScoreRequest,
+    RerankRequest,
+    BatchRequest,
+    TokenizeRequest,
+    DetokenizeRequest,
+]
 
 
 def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
@@ -33,16 +73,26 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
         openapi_url="/openapi.json" if options.docs else None,
         redirect_slashes=False,
     )
-    for router in (completions_router, chat_router, models_router, tokens_router, operations_router):
+    for router in _ROUTERS:
         app.include_router(router(serving))
-    install_openapi(app, [CompletionRequest, ChatRequest, TokenizeRequest, DetokenizeRequest])
+    _include_batches(app, serving)
+    install_openapi(app, _BODIES)
     install_error_handlers(app)
     # the last one added is the outermost
     app.add_middleware(Auth, api_keys=options.api_keys)
     app.add_middleware(ErrorBoundary)
     app.add_middleware(RequestId)
+    app.add_middleware(AnthropicErrors)
     if options.allowed_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(options.allowed_origins), allow_methods=["*"], allow_headers=["*"]
         )
     return app
+
+
+def _include_batches(app: FastAPI, serving: Serving) -> None:
+    options = serving.options
+    files = FileStore(options.files_dir, options.max_files_bytes)
+    batches = BatchStore(files, persistent=options.files_dir is not None)
+    app.include_router(files_router(options, files))
+    app.include_router(batches_router(options, batches, BatchRunner(serving, files, batches)))

@@ -36,7 +36,7 @@ class Auth:
     def _may_pass(self, scope: Scope) -> bool:
         if scope["path"] in OPEN_PATHS:
             return True
-        keys = list(_keys(scope["headers"]))
+        keys = list(presented_keys(scope["headers"]))
         return len(keys) == 1 and self._is_known(keys[0])
 
     def _is_known(self, key: bytes) -> bool:
@@ -44,7 +44,7 @@ class Auth:
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0  # no early exit
 
 
-def _keys(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[bytes]:
+def presented_keys(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[bytes]:
     """Every key that a request presents; b"" for an Authorization of another kind. The same key twice counts once."""
     found = set()
     for name, value in headers:

@@ -7,6 +7,7 @@ the client and a traceback in the log.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -37,6 +38,12 @@ _UNIONS = {
     "prompt": "a text, a list of token ids, or a list of either",
     "stop": "a text or a list of texts",
     "content": "a text or a list of parts",
+    "input": "a text, or a list of what this route takes (see /docs)",
+    "query": "a text or an object with content",
+    "documents": "a list of texts or of objects with content",
+    "output": "a text or a list of parts",
+    "system": "a text or a list of text blocks",
+    "tool_choice": "a text or an object",
 }
 
 
@@ -118,8 +125,9 @@ def _overloaded(error: QueueFullError) -> ApiError:
 
 def _invalid(error: RequestValidationError | ValidationError) -> ApiError:
     """The first thing that pydantic found wrong, without the input that it quotes."""
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"] if part != "body" and not _is_union_branch(part)]
+    found = [(_path(one["loc"]), one) for one in error.errors()]
+    inside = [pair for pair in found if _is_inside_an_item(pair[0])]
+    path, first = max(inside, key=lambda pair: len(pair[0]), default=found[0])
     param = ".".join(path) or None
     message = f"{first['msg']}." if param is None else f"{param}: {first['msg']}."
     if path and path[-1] in _UNIONS and any(map(_is_union_branch, first["loc"])):
@@ -127,6 +135,17 @@ def _invalid(error: RequestValidationError | ValidationError) -> ApiError:
     return bad_request(message, param)
 
 
+def _path(loc: tuple[int | str, ...]) -> list[str]:
+    return [str(part) for part in loc if part != "body" and not _is_union_branch(part)]
+
+
+def _is_inside_an_item(path: list[str]) -> bool:
+    """messages.0.role says more than that messages are no text, the other thing that they may be."""
+    return any(part.isdecimal() and not after.isdecimal() for part, after in pairwise(path))
+
+
 def _is_union_branch(part: str | int) -> bool:
     """pydantic puts the tried branch of a union ("list[int]", "str") into a location."""
-    return isinstance(part, str) and ("[" in part or part in {"str", "int", "float", "bool", "dict", "none"})
+    return isinstance(part, str) and (
+        "[" in part or part.startswith("constrained-") or part in {"str", "int", "float", "bool", "dict", "none"}
+    )

@@ -135,8 +135,11 @@ class TokenizeRequest(Body):
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(max_length=1024)] | None = None
     return_token_strs: bool | None = None
+    # not served yet
+    chat_template: Any = None
+    mm_processor_kwargs: Any = None
 
 
 class DetokenizeRequest(Body):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from jaxpaged import AsyncLLM
+from jaxpaged.input_processor import PreparedRequest
 from server.answer_parsers import AUTO, NO_PARSERS, AnswerParsers, choose_parsers
+from server.assistant import AssistantParser, PlainText
 from server.body import MAX_BODY_BYTES
 from server.errors import ApiError
+from server.parse import ChatCall, begun_answer, parse_chat
+from server.schema import ChatRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,12 @@ class ServerOptions:
     shutdown_timeout: float = 0.0
     tool_call_parser: str = AUTO
     reasoning_parser: str = AUTO
+    max_stored_responses: int = 1024
+    max_stored_response_bytes: int = 64 * 2**20
+    files_dir: str | None = None
+    max_file_bytes: int = 200 * 2**20
+    max_files_bytes: int = 10 * 2**30
+    batch_concurrency: int = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +69,18 @@ class Serving:
                 param="model",
                 code="model_not_found",
             )
+
+    def parse_chat(self, body: ChatRequest) -> ChatCall:
+        """A chat, for this model and this server. Raises ApiError and RequestError, naming the field."""
+        force_usage = self.options.force_include_usage
+        return parse_chat(body, self.llm.sampling_defaults, self.parsers, force_usage=force_usage)
+
+    def make_parser(self, call: ChatCall, prepared: PreparedRequest) -> Callable[[], AssistantParser] | None:
+        """Makes a parser for each answer to `call`, whose prompt is that of `prepared`; None: all is content."""
+        return self.parsers.parser(
+            call.tools, prepared.prompt or "", begun=begun_answer(call), show_special=call.reply.show_special
+        )
+
+    def assistant_parser(self, call: ChatCall, prepared: PreparedRequest) -> AssistantParser:
+        """For a call that has one answer."""
+        return (self.make_parser(call, prepared) or PlainText)()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -17,6 +17,7 @@ from server.dialect import Dialect
 from server.errors import ApiError, as_api_error, error_response, json_response
 
 KEEP_ALIVE_SECONDS = 15.0
+ERROR_EVENT = "jaxpaged.error_event"
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -41,16 +42,21 @@ class EventStream(Response):
     """Events as they come: everything that has come since the last write goes out in one.
 
     The status waits for the first output, so what is refused until then is an ordinary error. While a request waits in
-    the queue for long, comments keep proxies from closing the connection.
+    the queue for long, comments keep proxies from closing the connection. `show_error` makes the event of an error in
+    the middle, for dialects that do it in their own way; middleware finds it in the scope, as ERROR_EVENT.
     """
 
-    def __init__(self, stream: OutputStream, dialect: Dialect) -> None:
+    def __init__(
+        self, stream: OutputStream, dialect: Dialect, show_error: Callable[[Exception], bytes] | None = None
+    ) -> None:
         super().__init__()
+        self._show_error = show_error or error_event
         self._stream = stream
         self._dialect = dialect
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[ERROR_EVENT] = self._show_error
         async with closing_on_disconnect(self._stream, receive):
             try:
                 await self._send_events(send)
@@ -60,7 +66,7 @@ class EventStream(Response):
                 if not self._started:
                     await error_response(error)(scope, receive, send)
                     return
-                await send(_chunk(error_event(error)))
+                await send(_chunk(self._show_error(error)))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_events(self, send: Send) -> None:

@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from jaxpaged import __version__
-from jaxpaged.cli import bench_latency, bench_serve, bench_throughput, chat, complete, convert, env, models, serve
+from jaxpaged.cli import (
+    bench_latency,
+    bench_serve,
+    bench_throughput,
+    chat,
+    complete,
+    convert,
+    env,
+    models,
+    run_batch,
+    serve,
+)
 from jaxpaged.cli.flags import from_environment
 from jaxpaged.cli.outcome import run_command
 
@@ -33,6 +44,7 @@ ROOT = Group(
         "serve": serve,
         "chat": chat,
         "complete": complete,
+        "run-batch": run_batch,
         "bench": BENCH,
         "convert": convert,
         "models": models,

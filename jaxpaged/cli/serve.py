@@ -34,6 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "has ended for so long while requests wait (default: %(default)s)")  # fmt: skip
     add("--max-body-bytes", type=integer, default=32 * 2**20, metavar="BYTES", help="largest request body "
         "(default: %(default)s)")  # fmt: skip
+    add("--max-stored-responses", type=integer, default=1024, metavar="COUNT", help="answers of /v1/responses kept in "
+        "memory for previous_response_id, 0 for none (default: %(default)s)")  # fmt: skip
+    add("--max-stored-response-bytes", type=integer, default=64 * 2**20, metavar="BYTES", help="memory for these "
+        "answers (default: %(default)s)")  # fmt: skip
+    add("--files-dir", metavar="DIR", help="where uploaded files and batches are kept (default: a temporary directory "
+        "that ends with the server)")  # fmt: skip
+    add("--max-file-bytes", type=integer, default=200 * 2**20, metavar="BYTES", help="largest file of /v1/files "
+        "(default: %(default)s)")  # fmt: skip
+    add("--max-files-bytes", type=integer, default=10 * 2**30, metavar="BYTES", help="disk space for all files "
+        "together (default: %(default)s)")  # fmt: skip
+    add("--batch-concurrency", type=integer, default=64, metavar="LINES", help="requests of /v1/batches that are on "
+        "their way at once (default: %(default)s)")  # fmt: skip
     add("--enable-force-include-usage", action="store_true", help="end every stream with its usage")
     add("--disable-fastapi-docs", action="store_true", help="no /docs and no /openapi.json")
     add("--disable-uvicorn-access-log", action="store_true", help="do not log every request")

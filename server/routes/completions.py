@@ -6,6 +6,7 @@ import uuid
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
+from starlette.types import Receive
 
 from jaxpaged import TextPrompt, TokensPrompt
 from jaxpaged.input_processor import PreparedRequest
@@ -22,23 +23,28 @@ from server.truncation import truncated
 
 def completions_router(serving: Serving) -> APIRouter:
     router = APIRouter(tags=["OpenAI"])
-    llm, options = serving.llm, serving.options
 
     @router.post("/v1/completions", openapi_extra=takes(CompletionRequest))
     async def completions(request: Request) -> Response:
         """Complete one prompt or several."""
-        body = await read_body(request, CompletionRequest, options.max_body_bytes)
-        serving.check_model(body.model)
-        call = parse_completion(body, llm.sampling_defaults, force_usage=options.force_include_usage)
-        batch = [await _prepare(serving, call, prompt) for prompt in call.prompts]
-        answer = Answer(f"cmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, batch)
-        dialect = CompletionDialect(answer, _echoes(serving, call, batch))
-        stream = llm.submit(batch)
-        if call.reply.stream:
-            return EventStream(stream, dialect)
-        return await answer_at_once(stream, dialect, request.receive)
+        body = await read_body(request, CompletionRequest, serving.options.max_body_bytes)
+        return await answer_completion(serving, body, request.receive)
 
     return router
+
+
+async def answer_completion(serving: Serving, body: CompletionRequest, receive: Receive) -> Response:
+    """Answer a body of /v1/completions."""
+    llm = serving.llm
+    serving.check_model(body.model)
+    call = parse_completion(body, llm.sampling_defaults, force_usage=serving.options.force_include_usage)
+    batch = [await _prepare(serving, call, prompt) for prompt in call.prompts]
+    answer = Answer(f"cmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, batch)
+    dialect = CompletionDialect(answer, _echoes(serving, call, batch))
+    stream = llm.submit(batch)
+    if call.reply.stream:
+        return EventStream(stream, dialect)
+    return await answer_at_once(stream, dialect, receive)
 
 
 async def _prepare(serving: Serving, call: CompletionCall, prompt: Prompt) -> PreparedRequest:

@@ -47,9 +47,20 @@ def tokens_router(serving: Serving) -> APIRouter:
 async def _token_ids(serving: Serving, body: TokenizeRequest) -> list[int]:
     if (body.prompt is None) == (body.messages is None):
         raise bad_request("Give either prompt or messages.", "prompt")
+    for name in ("chat_template", "mm_processor_kwargs"):
+        if getattr(body, name):
+            raise bad_request(f"{name} is not served by this version; leave it out.", name)
     if body.prompt is not None:
         return await serving.llm.encode_text(body.prompt, add_special_tokens=body.add_special_tokens is not False)
+    if body.add_special_tokens:
+        raise bad_request(
+            "add_special_tokens is for prompts: a chat template writes them itself.", "add_special_tokens"
+        )
     continues = bool(body.continue_final_message)
+    if continues and body.add_generation_prompt:
+        raise bad_request(
+            "add_generation_prompt and continue_final_message exclude each other.", "continue_final_message"
+        )
     options = ChatOptions(
         add_generation_prompt=body.add_generation_prompt is not False and not continues,
         continue_final_message=continues,

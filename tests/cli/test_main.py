@@ -38,6 +38,7 @@ def assert_one_sentence(run: subprocess.CompletedProcess[str], *words: str) -> N
         "serve",
         "chat",
         "complete",
+        "run-batch",
         "bench",
         "bench throughput",
         "bench latency",

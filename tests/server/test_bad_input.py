@@ -181,6 +181,7 @@ async def assert_refused(path: str, base: dict, cases: list[tuple[dict, str]]) -
         ({"prompt": ["a", 1]}, "prompt must be a text, a list of token ids, or a list of either."),
         ({"prompt": None}, "prompt must be a text, a list of token ids, or a list of either."),
         ({"stop": ["a", 3]}, "stop must be a text or a list of texts."),
+        ({"prompt": [[1], ["a"]]}, "prompt must be a text, a list of token ids, or a list of either."),
         ({"logit_bias": {"x": 1}}, "logit_bias has the key 'x', which is no token id."),
     ],
 )
@@ -304,6 +305,13 @@ async def test_tokens_refuse() -> None:
             ({"prompt": "a", "messages": CHAT["messages"]}, "prompt"),
             ({"messages": []}, "messages"),
             ({"messages": CHAT["messages"], "chat_template_kwargs": {"tokenize": True}}, "chat_template_kwargs"),
+            ({"messages": CHAT["messages"], "tools": "f"}, "tools"),
+            ({"messages": CHAT["messages"], "add_special_tokens": True}, "add_special_tokens"),
+            ({"messages": CHAT["messages"], "chat_template": "x"}, "chat_template"),
+            (
+                {"messages": CHAT["messages"], "add_generation_prompt": True, "continue_final_message": True},
+                "continue_final_message",
+            ),
         ):
             assert_error(await http.post("/tokenize", json=body), 400, param)
         for body in (

@@ -1,0 +1,1 @@
+"""Many requests from one file: /v1/batches, and `jaxpaged run-batch`."""

@@ -1,0 +1,84 @@
+"""A body of /v1/messages as a ChatCall."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from server.chat_body import as_chat, errors_name
+from server.errors import bad_request
+from server.messages.content import Message, chat_messages
+from server.messages.schema import CountTokensRequest, MessagesRequest, Thinking, ToolChoice, ToolParam
+from server.parse import ChatCall
+from server.schema import ChatRequest
+
+# chat's field -> where it came from
+NAMES = {
+    "prompt": "messages",
+    "stop": "stop_sequences",
+    "response_format": "output_config.format",
+    "reasoning_effort": "output_config.effort",
+}
+_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+
+
+def parse_messages(body: CountTokensRequest, parse_chat: Callable[[ChatRequest], ChatCall]) -> ChatCall:
+    """Raises ApiError."""
+    for name in ("container", "mcp_servers"):
+        if getattr(body, name):
+            raise bad_request(f"{name} is not served by this version; leave it out.", name)
+    messages = chat_messages(body.system, body.messages)
+    output = body.output_config
+    form = output.format if output else None
+    fields = {
+        "messages": messages,
+        **_continuation(messages),
+        "stop": body.stop_sequences if isinstance(body, MessagesRequest) else None,
+        "tools": [_function(tool, index) for index, tool in enumerate(body.tools or ())] or None,
+        **_tool_choice(body.tool_choice),
+        "response_format": form
+        and {"type": "json_schema", "json_schema": {"name": "output", "schema": form.json_schema}},
+        "reasoning_effort": output.effort if output else None,
+        "chat_template_kwargs": _template_kwargs(body.chat_template_kwargs, body.thinking),
+    }
+    with errors_name(NAMES):
+        return parse_chat(as_chat(body, fields))
+
+
+def _continuation(messages: list[Message]) -> dict[str, Any]:
+    """An answer that begins with what the client says that the assistant has said."""
+    last = messages[-1]
+    if last["role"] != "assistant" or not last["content"] or "tool_calls" in last:
+        return {}
+    return {"continue_final_message": True, "add_generation_prompt": False}
+
+
+def _function(tool: ToolParam, index: int) -> dict[str, Any]:
+    if tool.type not in (None, "custom"):
+        raise bad_request(f"tools.{index}: tools of type {tool.type[:64]!r} are not served; send your own.", "tools")
+    if tool.input_schema is None:
+        raise bad_request(f"tools.{index}: a tool needs input_schema.", "tools")
+    function: dict[str, Any] = {"name": tool.name, "parameters": tool.input_schema}
+    if tool.description is not None:
+        function["description"] = tool.description
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    return {"type": "function", "function": function}
+
+
+def _tool_choice(choice: ToolChoice | None) -> dict[str, Any]:
+    if choice is None:
+        return {}
+    fields: dict[str, Any] = {"parallel_tool_calls": False} if choice.disable_parallel_tool_use else {}
+    if choice.type != "tool":
+        return {**fields, "tool_choice": _CHOICES[choice.type]}
+    if choice.name is None:
+        raise bad_request("tool_choice of type tool needs a name.", "tool_choice")
+    return {**fields, "tool_choice": {"type": "function", "function": {"name": choice.name}}}
+
+
+def _template_kwargs(kwargs: Mapping[str, Any] | None, thinking: Thinking | None) -> dict[str, Any] | None:
+    """`thinking` is what templates call enable_thinking; without it the model does as it does."""
+    if thinking is None or thinking.type == "adaptive":
+        return dict(kwargs) if kwargs is not None else None
+    return {"enable_thinking": thinking.type == "enabled", **(kwargs or {})}
