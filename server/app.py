@@ -6,8 +6,10 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from jaxpaged import AsyncLLM, __version__
+from server.admission import Admission
 from server.auth import Auth
 from server.boundary import ErrorBoundary
+from server.deadline import Deadline
 from server.errors import install_error_handlers
 from server.openapi import install_openapi
 from server.request_id import RequestId
@@ -38,6 +40,8 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
     install_openapi(app, [CompletionRequest, ChatRequest, TokenizeRequest, DetokenizeRequest])
     install_error_handlers(app)
     # the last one added is the outermost
+    app.add_middleware(Deadline, seconds=options.request_timeout)
+    app.add_middleware(Admission, llm=llm)
     app.add_middleware(Auth, api_keys=options.api_keys)
     app.add_middleware(ErrorBoundary)
     app.add_middleware(RequestId)

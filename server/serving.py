@@ -20,6 +20,7 @@ class ServerOptions:
     root_path: str = ""
     allowed_origins: tuple[str, ...] = ()
     shutdown_timeout: float = 0.0
+    request_timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

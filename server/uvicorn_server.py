@@ -29,6 +29,7 @@ class HttpServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        self._llm.watch()
         if self.started:
             print(greeting(self._url, self._llm.model_name, key=bool(self._options.api_keys)), flush=True)
 
@@ -36,11 +37,10 @@ class HttpServer(uvicorn.Server):
         """uvicorn would raise the signal again at the end; a stop that was asked for is a success."""
         self.force_exit = self.should_exit
         self.should_exit = True
+        self._llm.stop_accepting()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more requests, let those in flight finish for a while, end the others, then close."""
-        for server in self.servers:
-            server.close()
+        """Refuse new requests but listen on, let those in flight finish for a while, end the others, then close."""
         self._llm.stop_accepting()
         deadline = time.monotonic() + self._options.shutdown_timeout
         while self._llm.num_in_flight() and time.monotonic() < deadline and not self.force_exit:
