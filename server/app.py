@@ -13,6 +13,7 @@ from server.deadline import Deadline
 from server.errors import install_error_handlers
 from server.openapi import install_openapi
 from server.request_id import RequestId
+from server.request_record import Recording
 from server.routes.chat import chat_router
 from server.routes.completions import completions_router
 from server.routes.models import models_router
@@ -44,6 +45,8 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
     app.add_middleware(Admission, llm=llm)
     app.add_middleware(Auth, api_keys=options.api_keys)
     app.add_middleware(ErrorBoundary)
+    if options.record_sinks:
+        app.add_middleware(Recording, model=llm.model_name, sinks=options.record_sinks)
     app.add_middleware(RequestId)
     if options.allowed_origins:
         app.add_middleware(

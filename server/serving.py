@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from jaxpaged import AsyncLLM
 from server.body import MAX_BODY_BYTES
 from server.errors import ApiError
+from server.logs import LogFormat
+from server.request_record import RecordSink
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class ServerOptions:
     allowed_origins: tuple[str, ...] = ()
     shutdown_timeout: float = 0.0
     request_timeout: float | None = None
+    log_format: LogFormat = "text"
+    record_sinks: tuple[RecordSink, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from jaxpaged import AsyncLLM
 from server.http_protocol import BoundedHttp
+from server.logs import say
 from server.serving import ServerOptions
 
 CLOSE_SECONDS = 2  # for connections that are open without a request
@@ -31,7 +32,10 @@ class HttpServer(uvicorn.Server):
         await super().startup(sockets=sockets)
         self._llm.watch()
         if self.started:
-            print(greeting(self._url, self._llm.model_name, key=bool(self._options.api_keys)), flush=True)
+            text = greeting(self._url, self._llm.model_name, key=bool(self._options.api_keys))
+            if self._options.log_format == "json":
+                text = f"serving {self._llm.model_name} at {self._url}"
+            say(self._options.log_format, text, url=self._url, model=self._llm.model_name)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """uvicorn would raise the signal again at the end; a stop that was asked for is a success."""
@@ -58,7 +62,8 @@ def uvicorn_config(app: ASGIApp, args: argparse.Namespace) -> uvicorn.Config:
         ws="none",
         lifespan="off",
         log_level=args.uvicorn_log_level,
-        access_log=not args.disable_uvicorn_access_log,
+        log_config=None,
+        access_log=False,  # ours says more: logs.py
         server_header=False,
         timeout_graceful_shutdown=CLOSE_SECONDS,
         ssl_keyfile=args.ssl_keyfile,

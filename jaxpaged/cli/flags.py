@@ -165,6 +165,17 @@ def integer(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not an integer (32768, 32k, 32K)") from None
 
 
+def positive_seconds(text: str) -> float:
+    """A time that is longer than nothing."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return seconds
+
+
 def json_object(text: str) -> dict[str, Any]:
     """A JSON object."""
     try:
