@@ -1,8 +1,8 @@
 """An engine that is started again when it dies.
 
-    RUNNING --it dies--> BACKING_OFF --the delay is over--> STARTING --it is ready--> RUNNING
-                          |       ^----------it fails---------'
-                          '--no restart is left--> DEAD       (and from everywhere after close())
+RUNNING --it dies--> BACKING_OFF --the delay is over--> STARTING --it is ready--> RUNNING
+                      |       ^----------it fails---------'
+                      '--no restart is left--> DEAD       (and from everywhere after close())
 """
 
 from __future__ import annotations

@@ -34,26 +34,25 @@ def run(args: argparse.Namespace) -> int:
     config = engine_config(args)
     template = None if args.chat_template is None else read_chat_template(args.chat_template)
     check_tls(args.ssl_keyfile, args.ssl_certfile)
-    with listening_socket(args.host, args.port) as socket:
-        with ExitStack() as ending:
-            sinks = record_sinks(args, ending)
-            options = server_options(args, sinks)
-            settings = changed_settings(config)
-            shown = ", ".join(f"{name}={value}" for name, value in settings.items())
-            say(args.log_format, f"jaxpaged {__version__} starts: {shown or 'every setting at its default'}", **settings)
-            llm = AsyncLLM(
-                config,
-                chat_template=template,
-                engine=args.engine_class,
-                restarts=RestartPolicy(most=args.engine_restarts),
-                progress=args.log_format == "text",
-                debug=args.debug,
-            )
-            ending.callback(llm.shutdown)
-            llm.step_timeout = args.engine_step_timeout
-            say(args.log_format, llm.info.report)
-            url = url_of(socket, args.host, tls=args.ssl_certfile is not None)
-            HttpServer(uvicorn_config(build_app(llm, options), args), llm, options, url).run(sockets=[socket])
+    with listening_socket(args.host, args.port) as socket, ExitStack() as ending:
+        sinks = record_sinks(args, ending)
+        options = server_options(args, sinks)
+        settings = changed_settings(config)
+        shown = ", ".join(f"{name}={value}" for name, value in settings.items())
+        say(args.log_format, f"jaxpaged {__version__} starts: {shown or 'every setting at its default'}", **settings)
+        llm = AsyncLLM(
+            config,
+            chat_template=template,
+            engine=args.engine_class,
+            restarts=RestartPolicy(most=args.engine_restarts),
+            progress=args.log_format == "text",
+            debug=args.debug,
+        )
+        ending.callback(llm.shutdown)
+        llm.step_timeout = args.engine_step_timeout
+        say(args.log_format, llm.info.report)
+        url = url_of(socket, args.host, tls=args.ssl_certfile is not None)
+        HttpServer(uvicorn_config(build_app(llm, options), args), llm, options, url).run(sockets=[socket])
     return 0
 
 

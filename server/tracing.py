@@ -1,4 +1,4 @@
-"""OpenTelemetry spans, one for each request to the engine, by vLLM's names. An extra: `pip install 'jaxpaged[otel]'`."""
+"""OpenTelemetry spans, one for each request to the engine, by vLLM's names. An extra: pip install 'jaxpaged[otel]'."""
 
 from __future__ import annotations
 

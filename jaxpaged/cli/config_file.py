@@ -1,9 +1,9 @@
 """--config FILE: flags from a YAML file, by their names without the dashes. The environment and the flags given win.
 
-    model: Qwen/Qwen3-0.6B
-    max-model-len: 32k
-    api-key: [first, second]
-    enable-prefix-caching: false
+model: Qwen/Qwen3-0.6B
+max-model-len: 32k
+api-key: [first, second]
+enable-prefix-caching: false
 """
 
 from __future__ import annotations

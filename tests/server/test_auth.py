@@ -1,4 +1,4 @@
-"""API keys: every route but the probes and the page wants one, and nothing about the path or the Host gets around it."""
+"""API keys: every route but probes and the page wants one, and nothing about the path or the Host gets around it."""
 
 from __future__ import annotations
 

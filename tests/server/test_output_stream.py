@@ -24,7 +24,9 @@ async def test_deltas_are_joined_and_complete() -> None:
     count = 10 * MOST_OUTPUTS
     for number in range(count):
         for request_id, index in (("a", 0), ("a", 1), ("b", 0)):
-            stream.put(output(request_id, index, number, finished=number == count - 1 and (request_id, index) != ("a", 0)))
+            stream.put(
+                output(request_id, index, number, finished=number == count - 1 and (request_id, index) != ("a", 0))
+            )
         assert len(stream._outputs) <= MOST_OUTPUTS + 2
     texts: dict[tuple[str, int], str] = {}
     ids: dict[tuple[str, int], list[int]] = {}
@@ -40,7 +42,8 @@ async def test_deltas_are_joined_and_complete() -> None:
                 logprobs += len(completion.logprobs or ())
     assert set(texts.values()) == {"".join(f"{number} " for number in range(count))}
     assert all(got == list(range(count)) for got in ids.values())
-    assert len(ids) == 3 and logprobs == 3 * count
+    assert len(ids) == 3
+    assert logprobs == 3 * count
     assert all(one.finished and one.num_cached_tokens == count - 1 for one in last.values())
 
 

@@ -132,7 +132,8 @@ async def test_http_says_what_is_going_on() -> None:
         body = {"prompt": "hello world", "max_tokens": 9}
         text = (await http.post("/v1/completions", json={**body, "stream": True})).text
         assert text.rstrip().endswith("}")
-        assert "engine_restarting" in text and "[DONE]" not in text
+        assert "engine_restarting" in text
+        assert "[DONE]" not in text
         refused = await http.post("/v1/completions", json=body)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine_restarting")
         assert int(refused.headers["retry-after"]) >= 1

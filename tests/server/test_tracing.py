@@ -27,7 +27,9 @@ class Collector(HTTPServer):
         self.requests: list[ExportTraceServiceRequest] = []
 
     def spans(self) -> list:
-        return [span for request in self.requests for r in request.resource_spans for s in r.scope_spans for span in s.spans]
+        return [
+            span for request in self.requests for r in request.resource_spans for s in r.scope_spans for span in s.spans
+        ]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -82,9 +84,13 @@ async def test_a_request_is_a_span(collector: Collector) -> None:
     assert (got["gen_ai.request.temperature"], got["gen_ai.request.max_tokens"]) == (0.5, 5)
     assert got["gen_ai.response.finish_reasons"] == ["length"]
     assert 0 < got["gen_ai.latency.time_to_first_token"] <= got["gen_ai.latency.e2e"] < 5
-    assert (first.end_time_unix_nano - first.start_time_unix_nano) / 1e9 == pytest.approx(got["gen_ai.latency.e2e"], abs=1e-5)
+    assert (first.end_time_unix_nano - first.start_time_unix_nano) / 1e9 == pytest.approx(
+        got["gen_ai.latency.e2e"], abs=1e-5
+    )
     assert attributes(second)["gen_ai.operation.name"] == "chat"
-    resource = {item.key: item.value.string_value for item in collector.requests[0].resource_spans[0].resource.attributes}
+    resource = {
+        item.key: item.value.string_value for item in collector.requests[0].resource_spans[0].resource.attributes
+    }
     assert resource["service.name"] == "jaxpaged"
 
 
