@@ -42,8 +42,8 @@ _STOP_SECONDS = 3.0
 _LINGER_MS = 1000
 
 
-class RunningEngine(Protocol):
-    """One engine, wherever it runs. Sending never blocks."""
+class EngineLink(Protocol):
+    """Messages to an engine, wherever it runs, and back. Sending never blocks."""
 
     @property
     def info(self) -> EngineInfo: ...
@@ -58,14 +58,18 @@ class RunningEngine(Protocol):
         """End it without its help; receive() hears of it."""
         ...
 
+    def close(self) -> None: ...
+
+
+class RunningEngine(EngineLink, Protocol):
+    """One engine, which dies once."""
+
     def detach(self) -> None:
         """Leave the event loop: receive() is not called again, and close() may be called in a thread."""
         ...
 
-    def close(self) -> None: ...
 
-
-class EngineClient(RunningEngine, Protocol):
+class EngineClient(EngineLink, Protocol):
     """What AsyncLLM needs: an engine that may come back."""
 
     async def restart(self) -> None:
