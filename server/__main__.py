@@ -73,6 +73,7 @@ def server_options(args: argparse.Namespace, sinks: tuple[RecordSink, ...] = ())
         max_body_bytes=args.max_body_bytes,
         force_include_usage=args.enable_force_include_usage,
         docs=not args.disable_fastapi_docs,
+        page=not args.disable_page,
         root_path=args.root_path,
         allowed_origins=tuple(args.allowed_origins),
         shutdown_timeout=args.shutdown_timeout,

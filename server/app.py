@@ -18,6 +18,7 @@ from server.routes.chat import chat_router
 from server.routes.completions import completions_router
 from server.routes.models import models_router
 from server.routes.operations import operations_router
+from server.routes.page import page_router
 from server.routes.tokens import tokens_router
 from server.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
 from server.serving import ServerOptions, Serving
@@ -38,6 +39,8 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
     )
     for router in (completions_router, chat_router, models_router, tokens_router, operations_router):
         app.include_router(router(serving))
+    if options.page:
+        app.include_router(page_router())
     install_openapi(app, [CompletionRequest, ChatRequest, TokenizeRequest, DetokenizeRequest])
     install_error_handlers(app)
     # the last one added is the outermost

@@ -19,6 +19,7 @@ class ServerOptions:
     max_body_bytes: int = MAX_BODY_BYTES
     force_include_usage: bool = False
     docs: bool = True
+    page: bool = True
     root_path: str = ""
     allowed_origins: tuple[str, ...] = ()
     shutdown_timeout: float = 0.0

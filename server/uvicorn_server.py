@@ -76,7 +76,8 @@ def greeting(url: str, model: str, *, key: bool) -> str:
     header = " -H 'Authorization: Bearer YOUR_KEY'" if key else ""
     body = '{"messages": [{"role": "user", "content": "Hello!"}]}'
     return (
-        f"\njaxpaged serves {model} at {url}/v1   (docs: {url}/docs, metrics: {url}/metrics)\nTry:\n"
+        f"\njaxpaged serves {model} at {url}/v1   (docs: {url}/docs, metrics: {url}/metrics)\n"
+        f"Chat in a browser: {url}/\nTry:\n"
         f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json'{header} \\\n    -d '{body}'\n"
         "Ctrl-C stops it.\n"
     )

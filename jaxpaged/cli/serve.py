@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)")  # fmt: skip
     add("--enable-force-include-usage", action="store_true", help="end every stream with its usage")
     add("--disable-fastapi-docs", action="store_true", help="no /docs and no /openapi.json")
+    add("--disable-page", action="store_true", help="no chat page at /")
     add("--disable-uvicorn-access-log", action="store_true", help="do not log every request")
     add("--engine-class", default=ENGINE, help=argparse.SUPPRESS)  # a stand-in, for tests of the server alone
     add("--log-format", default="text", choices=("text", "json"), help="json: one object a line on stdout, with "
