@@ -72,7 +72,7 @@ def page(tab: Page, server: Server) -> Iterator[Page]:
     tab.open(f"{server.url}/")
     tab.run("sessionStorage.setItem('key', 'key'); localStorage.clear()")
     tab.open(f"{server.url}/")
-    tab.until("document.querySelector('#state').innerText === 'ready'")
+    tab.until("document.querySelector('#title').innerText === 'fake'")
     tab.complaints.clear()
     yield tab
     assert tab.complaints == []
@@ -129,9 +129,16 @@ def test_the_conversation_and_the_settings_are_sent(page: Page) -> None:
     ask(page, "two", temperature=0.5, seed=7)
     page.until("document.querySelectorAll('.turn').length === 4")
     ended(page)
+    assert (
+        page.run("[...document.querySelectorAll('.meta button')].map((b) => b.innerText).join()") == "Copy,Copy,Again"
+    )
     assert page.run("history.map((turn) => turn.role).join()") == "user,assistant,user,assistant"
     text = page.run("history[3].content")  # the fake engine says what it was given
     assert text.startswith("system\nbe brief")
+    page.run("document.querySelector('.again').click()")
+    page.until("document.querySelectorAll('.turn').length === 4 && running !== null")
+    ended(page)
+    assert page.run("history.length") == 4
     assert page.run("sampling()") == {"max_tokens": 12, "temperature": 0.5, "seed": 7}
 
 
@@ -150,7 +157,7 @@ def test_stopping_frees_the_engine(page: Page, server: Server, way: str) -> None
 @needs_browser
 def test_text_never_becomes_markup(page: Page) -> None:
     evil = "<img src=x onerror='window.pwned=1'><script>window.pwned=1</script> **bold** [x](javascript:pwned=1)"
-    ask(page, evil, max_tokens=200)
+    ask(page, evil, max_tokens=120)
     ended(page)
     assert page.run("window.pwned === undefined")
     assert page.run("document.querySelectorAll('#turns img, #turns script, #turns a').length") == 0
