@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -15,10 +16,19 @@ from typing import TYPE_CHECKING, Any, Self
 from jaxpaged.config import EngineConfig
 from jaxpaged.engine_client import ENGINE, EngineClient, EngineProcess
 from jaxpaged.engine_protocol import Batch, Refusal
-from jaxpaged.errors import ConfigError, EngineDeadError, JaxPagedError, QueueFullError, RequestError
+from jaxpaged.engine_supervisor import EngineSupervisor, RestartPolicy
+from jaxpaged.errors import (
+    ConfigError,
+    EngineDeadError,
+    EngineRestartingError,
+    JaxPagedError,
+    QueueFullError,
+    RequestError,
+)
 from jaxpaged.input_processor import InputProcessor, PreparedRequest
 from jaxpaged.messages import EngineInfo, EngineStats
 from jaxpaged.metrics import EngineMetrics
+from jaxpaged.observation import RequestObserver, current_observer
 from jaxpaged.output_processor import OutputProcessor, Processed
 from jaxpaged.output_stream import OutputStream
 from jaxpaged.outputs import RequestOutput
@@ -35,6 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("jaxpaged")
 LONGEST_INLINE = 4096  # characters that are tokenized on the event loop: about a millisecond
 DEFAULT_STEP_TIMEOUT = 60.0
+STUCK = 2.0  # an engine without a step for so many step timeouts is killed: it would not come back by itself
 BATCHES_A_TURN = 4  # batches of a backlog that go out in one write per stream
 
 
@@ -42,6 +53,7 @@ BATCHES_A_TURN = 4  # batches of a backlog that go out in one write per stream
 class _InFlight:
     prepared: PreparedRequest
     stream: OutputStream
+    observer: RequestObserver | None
 
 
 class AsyncLLM:
@@ -51,8 +63,9 @@ class AsyncLLM:
         async for output in llm.generate("The capital of France is", SamplingParams(max_tokens=8)):
             print(output.outputs[0].text)
 
-    `engine` names the class that the engine process builds ("module:Class"). Raises ConfigError for what the user can
-    mend. All methods belong to one event loop.
+    `engine` names the class that the engine process builds ("module:Class"); `restarts` says how often it is started
+    again when it dies: by default, never. Raises ConfigError for what the user can mend. All methods belong to one
+    event loop.
     """
 
     def __init__(
@@ -61,6 +74,7 @@ class AsyncLLM:
         *,
         chat_template: str | None = None,
         engine: str = ENGINE,
+        restarts: RestartPolicy | None = None,
         progress: bool = True,
         debug: bool = False,
     ) -> None:
@@ -73,7 +87,8 @@ class AsyncLLM:
         local = replace(config.model, model=str(directory), tokenizer=tokenizer_path, revision=None)
         with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as pool:
             front_end = pool.submit(read_front_end, config.model, directory, tokenizer, chat_template=chat_template)
-            client = EngineProcess(replace(config, model=local), engine=engine, progress=progress, debug=debug)
+            start = _EngineStart(replace(config, model=local), engine, progress, debug)
+            client = EngineSupervisor(start, restarts or RestartPolicy())
             try:
                 self._connect(client, front_end.result(), config)
             except BaseException:
@@ -102,6 +117,7 @@ class AsyncLLM:
         self._stats = EngineStats()
         self._last_batch = time.monotonic()
         self._receiving: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         # one thread, and no short cut past it while it works: transformers changes a tokenizer's settings between calls
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
         self._long_texts = 0
@@ -215,28 +231,35 @@ class AsyncLLM:
 
         Raises QueueFullError and EngineDeadError.
         """
-        if self._dead is not None:
-            raise self._dead
-        if not self._accepting:
-            raise QueueFullError("The server is shutting down.")
-        count = sum(len(prepared.children) for prepared in batch)
-        if self._sequences + count > self._capacity:
-            self.metrics.rejected += 1
-            raise QueueFullError("The server's queue is full; try again later.")
+        self.check_capacity(sum(len(prepared.children) for prepared in batch))
         for prepared in batch:
             if prepared.request_id in self._in_flight:
                 raise RequestError(f"A request with the id {prepared.request_id!r} is in flight.", "request_id")
         self._receive_batches()
         if not self._in_flight:
             self._last_batch = time.monotonic()
-        stream = OutputStream([prepared.request_id for prepared in batch], self._abort)
+        deltas = all(prepared.params.output_kind is RequestOutputKind.DELTA for prepared in batch)
+        stream = OutputStream([prepared.request_id for prepared in batch], self._abort, deltas=deltas)
+        observer = current_observer.get()
         for prepared in batch:
             self._output.add(prepared)
-            self._in_flight[prepared.request_id] = _InFlight(prepared, stream)
+            self._in_flight[prepared.request_id] = _InFlight(prepared, stream, observer)
             self.metrics.note_added(prepared)
-        self._sequences += count
+            if observer is not None:
+                observer.submitted(prepared)
+            self._sequences += len(prepared.children)
         self._client.add([prepared.message for prepared in batch])
         return stream
+
+    def check_capacity(self, sequences: int = 1) -> None:
+        """Raise what submit() would raise now for so many sequences: QueueFullError or EngineDeadError."""
+        if self._dead is not None:
+            raise self._dead
+        if not self._accepting:
+            raise QueueFullError("The server is shutting down.")
+        if self._sequences + sequences > self._capacity:
+            self.metrics.rejected += 1
+            raise QueueFullError("The server's queue is full; try again later.")
 
     async def abort(self, request_id: str | Sequence[str]) -> None:
         """End requests; their streams get a last output with the finish_reason "abort"."""
@@ -251,10 +274,21 @@ class AsyncLLM:
         """End every request, as abort() does."""
         self._deliver(self._output.abort(list(self._in_flight)), time.monotonic())
 
+    def watch(self) -> None:
+        """Notice from now on, requests or not, when the engine dies or gets stuck. Needs a running event loop."""
+        self._receive_batches()
+        if self._watching is None:
+            self._watching = asyncio.get_running_loop().create_task(self._watch_steps(), name="engine-steps")
+
     @property
     def is_running(self) -> bool:
-        """False once the engine is dead."""
+        """False while the engine is dead."""
         return self._dead is None
+
+    @property
+    def is_accepting(self) -> bool:
+        """False after stop_accepting()."""
+        return self._accepting
 
     def num_in_flight(self) -> int:
         """Requests that have not ended."""
@@ -280,10 +314,11 @@ class AsyncLLM:
 
     def shutdown(self) -> None:
         """End the engine process. Requests in flight end with EngineDeadError."""
-        if self._receiving is not None:
-            self._receiving.cancel()
+        for task in (self._receiving, self._watching):
+            if task is not None and not task.get_loop().is_closed():
+                task.cancel()
         self._accepting = False
-        self._die(EngineDeadError("The engine has been shut down."))
+        self._lose(EngineDeadError("The engine has been shut down."))
         self._tokenizing.shutdown(wait=False, cancel_futures=True)
         self._grammars.close()
         self._client.close()
@@ -316,13 +351,31 @@ class AsyncLLM:
             self._receiving = asyncio.get_running_loop().create_task(self._receive(), name="engine-outputs")
 
     async def _receive(self) -> None:
+        """Take batches from one engine after another, until none follows."""
         try:
             while True:
-                for _ in range(BATCHES_A_TURN):
-                    self._take(await self._client.receive())
-                await asyncio.sleep(0)  # a receive() that has something does not yield by itself
+                try:
+                    await self._take_batches()
+                except EngineRestartingError as error:
+                    self._lose(error)
+                    await self._client.restart()
+                    self._revive()
         except EngineDeadError as error:
-            self._die(error)
+            self._lose(error)
+
+    async def _take_batches(self) -> None:
+        while True:
+            for _ in range(BATCHES_A_TURN):
+                self._take(await self._client.receive())
+            await asyncio.sleep(0)  # a receive() that has something does not yield by itself
+
+    async def _watch_steps(self) -> None:
+        while True:
+            await asyncio.sleep(self.step_timeout / 4)
+            age = self.stats().last_step_age
+            if self._dead is None and age > STUCK * self.step_timeout:
+                log.error("the engine has made no step for %.0f s: it is killed", age)
+                self._client.kill()
 
     def _take(self, batch: Batch) -> None:
         now = self._last_batch = time.monotonic()
@@ -347,10 +400,13 @@ class AsyncLLM:
                 self._forget(output.request_id, output, now)
             entry.stream.put(output)
 
-    def _forget(self, request_id: str, output: RequestOutput | None, now: float) -> None:
+    def _forget(self, request_id: str, output: RequestOutput | None, now: float, lost: str | None = None) -> None:
+        """A request has ended; `lost` says why when nobody gets its last output."""
         entry = self._in_flight.pop(request_id)
         self._sequences -= len(entry.prepared.children)
-        self.metrics.note_finished(entry.prepared, output, now)
+        self.metrics.note_finished(entry.prepared, None if lost else output, now, lost or "abort")
+        if entry.observer is not None:
+            entry.observer.finished(entry.prepared, output)
 
     def _refuse(self, refusal: Refusal) -> None:
         """The engine would not take a sequence: that ends the stream that its request belongs to."""
@@ -375,18 +431,41 @@ class AsyncLLM:
         processed = self._output.abort(request_ids)
         if processed.abort and self._dead is None:
             self._client.abort(processed.abort)
+        lost = "abort" if self._dead is None else "error"
+        last = {output.request_id: output for output in processed.outputs}
         for request_id in request_ids:
             if request_id in self._in_flight:
-                self._forget(request_id, None, time.monotonic())
+                self._forget(request_id, last.get(request_id), time.monotonic(), lost)
 
-    def _die(self, error: EngineDeadError) -> None:
-        if self._dead is not None:
-            return
-        self._dead = error
+    def _lose(self, error: EngineDeadError) -> None:
+        """The engine has died: its requests with it."""
         if self._accepting:
             log.error("%s", error)
+        self._dead = error
+        self.metrics.engine_up = 0
         for stream in {id(entry.stream): entry.stream for entry in self._in_flight.values()}.values():
             stream.fail(error)
+
+    def _revive(self) -> None:
+        """Another engine runs; it knows nothing of the one before."""
+        self._stats, self._last_batch, self._dead = EngineStats(), time.monotonic(), None
+        self.metrics.engine_up = 1
+        self.metrics.engine_restarts += 1
+
+
+@dataclass(frozen=True, slots=True)
+class _EngineStart:
+    """Starts an engine process."""
+
+    config: EngineConfig
+    engine: str
+    progress: bool
+    debug: bool
+
+    def __call__(self, given_up: threading.Event) -> EngineProcess:
+        return EngineProcess(
+            self.config, engine=self.engine, progress=self.progress, debug=self.debug, given_up=given_up
+        )
 
 
 def _new_id() -> str:

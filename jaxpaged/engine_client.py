@@ -42,8 +42,8 @@ _STOP_SECONDS = 3.0
 _LINGER_MS = 1000
 
 
-class EngineClient(Protocol):
-    """What AsyncLLM needs of an engine, wherever it runs. Sending never blocks."""
+class EngineLink(Protocol):
+    """Messages to an engine, wherever it runs, and back. Sending never blocks."""
 
     @property
     def info(self) -> EngineInfo: ...
@@ -54,21 +54,48 @@ class EngineClient(Protocol):
         """The next batch. Raises EngineDeadError when there will be none."""
         ...
 
+    def kill(self) -> None:
+        """End it without its help; receive() hears of it."""
+        ...
+
     def close(self) -> None: ...
+
+
+class RunningEngine(EngineLink, Protocol):
+    """One engine, which dies once."""
+
+    def detach(self) -> None:
+        """Leave the event loop: receive() is not called again, and close() may be called in a thread."""
+        ...
+
+
+class EngineClient(EngineLink, Protocol):
+    """What AsyncLLM needs: an engine that may come back."""
+
+    async def restart(self) -> None:
+        """After EngineRestartingError: bring the engine back. Raises EngineDeadError when it will not come."""
+        ...
 
 
 class EngineProcess:
     """An engine in a process of its own. The constructor returns when it is ready.
 
     `engine` names the class ("module:Class") whose build(config, progress=) makes it. Raises ConfigError for what the
-    user can mend and EngineDeadError when it dies while it starts.
+    user can mend and EngineDeadError when it dies while it starts, or when `given_up` is set meanwhile.
     """
 
     def __init__(
-        self, config: EngineConfig, *, engine: str = ENGINE, progress: bool = True, debug: bool = False
+        self,
+        config: EngineConfig,
+        *,
+        engine: str = ENGINE,
+        progress: bool = True,
+        debug: bool = False,
+        given_up: threading.Event | None = None,
     ) -> None:
         directory = _socket_directory()
         self._closing = threading.Event()
+        self._given_up = given_up or threading.Event()
         self._context = zmq.Context()
         self._outgoing = self._context.socket(zmq.PUSH)
         self._incoming = self._context.socket(zmq.PULL)
@@ -108,6 +135,13 @@ class EngineProcess:
         assert isinstance(message, Batch)
         return message
 
+    def kill(self) -> None:
+        self.process.kill()
+
+    def detach(self) -> None:
+        self._closing.set()
+        self._receiver.close(linger=0)
+
     def close(self) -> None:
         """Ask the process to end, insist after a few seconds, and forget the sockets."""
         if self._context.closed:
@@ -130,6 +164,8 @@ class EngineProcess:
             ended = self.process.poll() is not None  # asked first: its last message may still be on the way
             if self._incoming.poll(_POLL_MS):
                 return _info(self._decoder.decode(self._incoming.recv()))
+            if self._given_up.is_set():
+                raise EngineDeadError("The engine's start was given up.")
             if ended:
                 raise EngineDeadError(f"The engine process {_how_it_ended(self.process)} before it was ready.")
 

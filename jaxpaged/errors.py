@@ -10,6 +10,7 @@ JaxPagedError
 ├── CompileGuardError           something tried to compile after the engine said it was ready
 ├── InvariantError              an owner's audit failed: a bug of ours
 └── EngineDeadError             the engine process or its step loop has ended (HTTP 500 / 503)
+    └── EngineRestartingError   it is being started again (HTTP 503, try again)
 """
 
 
@@ -55,3 +56,7 @@ class InvariantError(JaxPagedError):
 
 class EngineDeadError(JaxPagedError):
     """The engine can no longer answer; its requests have failed."""
+
+
+class EngineRestartingError(EngineDeadError):
+    """The engine has died and is being started again; the client may retry in some seconds."""

@@ -92,6 +92,8 @@ class EngineMetrics:
         self.cached_tokens = 0
         self.generation_tokens = 0
         self.rejected = 0
+        self.engine_up = 1
+        self.engine_restarts = 0
         self.finished = dict.fromkeys(FINISH_REASONS, 0)
         self._info = info
         self._stats = stats
@@ -126,12 +128,14 @@ class EngineMetrics:
             self._steps = stats.num_steps
             self.histograms.iteration_tokens_total.observe(stats.tokens_last_step)
 
-    def note_finished(self, prepared: PreparedRequest, output: RequestOutput | None, now: float) -> None:
-        """A request has ended. `output` is its last one; None when it was given up."""
+    def note_finished(
+        self, prepared: PreparedRequest, output: RequestOutput | None, now: float, reason: str = "abort"
+    ) -> None:
+        """A request has ended. `output` is its last one; None when it was given up, for one of FINISH_REASONS."""
         for child in prepared.children:
             self._sequences.pop(child.request_id, None)
         if output is None or output.metrics is None:
-            self.finished["abort"] += len(prepared.children)
+            self.finished[reason] += len(prepared.children)
             return
         for completion in output.outputs:
             if completion.finish_reason in self.finished:
@@ -169,6 +173,7 @@ class EngineMetrics:
         yield _gauge("vllm:kv_cache_usage_perc", "Share of the KV pages in use, 0 to 1.", labels, stats.kv_cache_usage)
         yield _gauge("vllm:cache_config_info", "What start-up decided.", labels | self._cache_labels(), 1)
         yield _gauge("jaxpaged:last_step_age_seconds", "Time without progress.", labels, stats.last_step_age)
+        yield _gauge("jaxpaged:engine_up", "1 while the engine process runs.", labels, self.engine_up)
         for name, what, average in (
             ("jaxpaged:kv_saving", "Share of the KV pages that sharing saves, averaged since start.", stats.kv.saving),
             ("jaxpaged:kv_waste", "Share of the held KV slots that is unfilled, averaged since start.", stats.kv.waste),
@@ -183,6 +188,7 @@ class EngineMetrics:
             ("vllm:prompt_tokens", "Prompt tokens processed.", self.prompt_tokens),
             ("vllm:prompt_tokens_cached", "Prompt tokens taken from the prefix cache.", self.cached_tokens),
             ("vllm:generation_tokens", "Tokens generated.", self.generation_tokens),
+            ("jaxpaged:engine_restarts", "Engines that have been started after one died.", self.engine_restarts),
             ("jaxpaged:engine_steps", "Steps of the engine.", stats.num_steps),
             ("jaxpaged:compiles_after_ready", "Programs compiled while serving.", stats.compiles_after_ready),
         ):

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 from jaxpaged.errors import JaxPagedError
 from jaxpaged.outputs import RequestOutput
+
+MOST_OUTPUTS = 256  # that wait for a slow consumer before they are joined
 
 
 class OutputStream:
     """The outputs of one or several requests, handed over in bundles: whatever has come since the last take().
 
-    Closing it before its end aborts what still runs. One consumer.
+    Closing it before its end aborts what still runs. One consumer. When that is slow, outputs of the same request are
+    joined: `deltas` says that each brings only what is new. So a bundle holds MOST_OUTPUTS outputs, or one a request.
     """
 
-    __slots__ = ("_abort", "_error", "_outputs", "_unfinished", "_waiter")
+    __slots__ = ("_abort", "_deltas", "_error", "_limit", "_outputs", "_unfinished", "_waiter")
 
-    def __init__(self, request_ids: Sequence[str], abort: Callable[[Sequence[str]], None]) -> None:
+    def __init__(
+        self, request_ids: Sequence[str], abort: Callable[[Sequence[str]], None], *, deltas: bool = True
+    ) -> None:
+        self._deltas = deltas
+        self._limit = MOST_OUTPUTS + len(request_ids)
         self._unfinished = set(request_ids)
         self._abort = abort
         self._outputs: list[RequestOutput] = []
@@ -27,6 +35,8 @@ class OutputStream:
     def put(self, output: RequestOutput) -> None:
         """Called by AsyncLLM only, as is fail()."""
         self._outputs.append(output)
+        if len(self._outputs) > self._limit:
+            self._outputs = _joined(self._outputs, deltas=self._deltas)
         if output.finished:
             self._unfinished.discard(output.request_id)
         self._wake()
@@ -60,3 +70,19 @@ class OutputStream:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _joined(outputs: Sequence[RequestOutput], *, deltas: bool) -> list[RequestOutput]:
+    """One output for each request, in the order of the first ones."""
+    by_request: dict[str, list[RequestOutput]] = {}
+    for output in outputs:
+        by_request.setdefault(output.request_id, []).append(output)
+    for first, *later in by_request.values():
+        if later:  # the first one may be long by now: it is copied once
+            first.add(reduce(lambda whole, output: _plus(whole, output, deltas), later), deltas)
+    return [first for first, *_ in by_request.values()]
+
+
+def _plus(whole: RequestOutput, output: RequestOutput, deltas: bool) -> RequestOutput:
+    whole.add(output, deltas)
+    return whole

@@ -108,6 +108,8 @@ class RequestOutput:
         self.finished |= next_output.finished
         self.metrics = next_output.metrics
         self.error = self.error or next_output.error
+        if next_output.num_cached_tokens is not None:
+            self.num_cached_tokens = next_output.num_cached_tokens
         known = {completion.index: position for position, completion in enumerate(self.outputs)}
         for completion in next_output.outputs:
             position = known.get(completion.index)

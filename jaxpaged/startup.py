@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +19,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jaxpaged.config import EngineConfig, ModelConfig
-from jaxpaged.errors import ConfigError
+from jaxpaged.config import CacheConfig, EngineConfig, ModelConfig
+from jaxpaged.errors import ConfigError, MemoryPlanError
 from jaxpaged.execution.batch import BatchLimits
 from jaxpaged.execution.buckets import Buckets
 from jaxpaged.execution.compiler import CompileCounter, ProgramTable, enable_persistent_cache
+from jaxpaged.execution.context_fit import longest_that_fits
 from jaxpaged.execution.memory import GroupDemand, MemoryPlan, device_capacity, plan_memory
 from jaxpaged.execution.programs import ProgramSet
 from jaxpaged.execution.runner import Runner
@@ -45,6 +46,7 @@ from jaxpaged.scheduling.cache_groups import geometries
 from jaxpaged.scheduling.scheduler import Scheduler
 from jaxpaged.sharding.mesh import check_mesh, make_mesh
 from jaxpaged.sharding.rules import sharding_of
+from jaxpaged.start_report import Choice, ContextChoice, page_choice, pool_choice, step_choice, written
 from jaxpaged.structured.vocabulary import GrammarVocabulary, load_vocabulary
 from jaxpaged.weights.hub import read_config, resolve_model
 from jaxpaged.weights.loader import load_weights
@@ -55,6 +57,7 @@ log = logging.getLogger("jaxpaged")
 
 SAMPLE_GROUP: Mapping[str, int] = {"cpu": 16}  # elsewhere a loop of unknown length would wait for the host
 LAYER_LOOP: Mapping[str, LayerLoop] = {"cpu": "switch", "gpu": "unroll", "tpu": "scan"}
+CONTEXT_HEADROOM = 8 / 7  # of a context that was shortened to fit
 DEFAULT_CONTEXT = 2048  # for a config.json that does not say
 
 
@@ -77,6 +80,7 @@ class _Model:
     spec: DecoderSpec
     dtype: jnp.dtype
     limit: int
+    longest: int
 
 
 def start(
@@ -93,23 +97,22 @@ def start(
         enable_persistent_cache(directory)
     mesh = _mesh(config, devices, mesh)
     model = _read_model(config.model)
-    decoder = _decoder(config, model, mesh)
+    builder = _Builder(config, model, _decoder(config, model, mesh), mesh).fitted()
     with collector_paused(), ThreadPoolExecutor(2, thread_name_prefix="files") as pool:
-        vocabulary = pool.submit(load_vocabulary, config.model, model.directory, decoder.spec.vocab_size)
+        vocabulary = pool.submit(load_vocabulary, config.model, model.directory, builder.decoder.spec.vocab_size)
         weights = config.model
         leaves = pool.submit(
             load_weights,
             model.directory,
-            decoder,
+            builder.decoder,
             model.architecture.weights,
             mesh,
             load_format=weights.load_format,
             seed=weights.seed,
             progress=progress,
         )
-        builder = _Builder(config, model, decoder, mesh)
         compiled = builder.compile(progress, lambda: leaves.done() and leaves.result())
-        return builder.finish(compiled, leaves.result(), vocabulary.result(), began)
+        return compiled.builder.finish(compiled, leaves.result(), vocabulary.result(), began)
 
 
 def load_model(config: EngineConfig, *, progress: bool = True) -> tuple[Path, FunctionalDecoder, tuple[jax.Array, ...]]:
@@ -154,7 +157,7 @@ def _read_model(config: ModelConfig) -> _Model:
             f"max_model_len={config.max_model_len} is longer than the model's context of {limit} tokens; "
             "lower it, or change the model's rope scaling with hf_overrides."
         )
-    return _Model(directory, architecture, spec, _dtype(config, settings), config.max_model_len or limit)
+    return _Model(directory, architecture, spec, _dtype(config, settings), config.max_model_len or limit, limit)
 
 
 def _dtype(config: ModelConfig, settings: Any) -> jnp.dtype:
@@ -192,6 +195,7 @@ class _DeviceState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
+    builder: _Builder
     table: ProgramTable
     programs: ProgramSet
     plan: MemoryPlan
@@ -233,6 +237,39 @@ class _Builder:
             scheduler.max_num_batched_tokens, scheduler.max_num_seqs, SAMPLE_GROUP.get(self.platform)
         )
 
+    def fitted(self, state: int = 0, temporaries: int = 0) -> _Builder:
+        """This builder, or, when the model's own context is too long for the memory, one for a shorter context.
+
+        That leaves CONTEXT_HEADROOM for what is not known yet. Raises MemoryPlanError when the user has chosen the
+        context, and when hardly any would be left.
+        """
+        try:
+            self.memory_plan(state, temporaries)
+            return self
+        except MemoryPlanError:
+            if self.config.model.max_model_len is not None:
+                raise
+            limit = longest_that_fits(
+                lambda tokens: self.shortened(int(tokens * CONTEXT_HEADROOM)).has_room(state, temporaries),
+                self.model.limit,
+                self.config.cache.block_size,
+            )
+            if limit is None:
+                raise
+        log.warning("the context is %d of the model's %d tokens: the memory holds no more", limit, self.model.longest)
+        shorter = self.shortened(limit)
+        return replace(shorter, decoder=_decoder(self.config, shorter.model, self.mesh))
+
+    def shortened(self, limit: int) -> _Builder:
+        return replace(self, model=replace(self.model, limit=limit))
+
+    def has_room(self, state: int, temporaries: int) -> bool:
+        try:
+            self.memory_plan(state, temporaries)
+        except MemoryPlanError:
+            return False
+        return True
+
     def compile(self, progress: bool, fail_early: Callable[[], object]) -> _Compiled:
         """Compile the largest step to learn what it needs, share out the memory, compile the rest."""
         table = ProgramTable(self.config.compile.threads or max(1, os.cpu_count() or 1))
@@ -242,14 +279,20 @@ class _Builder:
         table.compile([largest], progress=progress)
         fail_early()  # a damaged checkpoint is known by now
         temporaries = table[largest.key].memory_analysis().temp_size_in_bytes
-        plan = self.memory_plan(programs.state_bytes(), temporaries)
+        try:
+            plan = self.memory_plan(programs.state_bytes(), temporaries)
+        except MemoryPlanError:
+            shorter = self.fitted(programs.state_bytes(), temporaries)
+            if shorter.decoder.params != self.decoder.params:  # the weights that are on their way would not suit it
+                raise
+            return shorter.compile(progress, fail_early)
         if plan.num_pages != guess.num_pages:
             table.compiled.clear()
             programs = self.programs(plan)
         # A CPU fills the pool while programs are traced; elsewhere autotuning wants the memory first.
         state = self.device_state(programs, plan) if self.platform == "cpu" else None
         table.compile(programs.all(), progress=progress)
-        return _Compiled(table, programs, plan, state or self.device_state(programs, plan))
+        return _Compiled(self, table, programs, plan, state or self.device_state(programs, plan))
 
     def device_state(self, programs: ProgramSet, plan: MemoryPlan) -> _DeviceState:
         """Allocate everything beside the weights."""
@@ -359,8 +402,25 @@ class _Builder:
             max_num_batched_tokens=config.scheduler.max_num_batched_tokens,
             backend=self.platform,
             start_up_seconds=time.monotonic() - began,
-            report=f"{plan.table(self.pool.page_size, needed)}\n  attention: {implementations(self.pool.layout)}",
+            report=f"{written(self.choices(plan))}\n{plan.table(self.pool.page_size, needed)}",
         )
+
+    def choices(self, plan: MemoryPlan) -> list[Choice]:
+        """What was chosen and why."""
+        config, cache, model = self.config, self.config.cache, self.model
+        asked = config.model.dtype
+        dtype = "config.json says so" if asked == "auto" else "as --dtype says"
+        pool = "--num-gpu-blocks-override" if cache.num_gpu_blocks_override else None
+        pool = pool or ("--kv-cache-memory-bytes" if cache.kv_cache_memory_bytes else None)
+        kernels = f"attention by {implementations(self.pool.layout)}"
+        return [
+            Choice("weights", str(model.dtype), dtype),
+            ContextChoice(model.limit, model.longest, config.model.max_model_len).choice(),
+            page_choice(self.pool.page_size, CacheConfig().block_size),
+            pool_choice(plan.num_pages[0], self.pool.page_size, pool),
+            step_choice(config.scheduler.max_num_seqs, config.scheduler.max_num_batched_tokens),
+            Choice("kernels", kernels, f"what suits {self.mesh.devices.flat[0].device_kind}"),
+        ]
 
 
 def _zeros(abstract: Any) -> Any:

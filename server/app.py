@@ -7,17 +7,20 @@ from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
 from jaxpaged import AsyncLLM, __version__
+from server.admission import Admission
 from server.auth import Auth
 from server.batches.runner import BatchRunner
 from server.batches.schema import BatchRequest
 from server.batches.store import BatchStore
 from server.boundary import ErrorBoundary
+from server.deadline import Deadline
 from server.errors import install_error_handlers
 from server.files.store import FileStore
 from server.messages.errors import AnthropicErrors
 from server.messages.schema import CountTokensRequest, MessagesRequest
 from server.openapi import install_openapi
 from server.request_id import RequestId
+from server.request_record import Recording
 from server.responses.schema import ResponsesRequest
 from server.routes.batches import batches_router
 from server.routes.chat import chat_router
@@ -26,6 +29,7 @@ from server.routes.files import files_router
 from server.routes.messages import messages_router
 from server.routes.models import models_router
 from server.routes.operations import operations_router
+from server.routes.page import page_router
 from server.routes.pooling import pooling_router
 from server.routes.responses import responses_router
 from server.routes.tokens import tokens_router
@@ -76,11 +80,17 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router(serving))
     _include_batches(app, serving)
+    if options.page:
+        app.include_router(page_router())
     install_openapi(app, _BODIES)
     install_error_handlers(app)
     # the last one added is the outermost
+    app.add_middleware(Deadline, seconds=options.request_timeout)
+    app.add_middleware(Admission, llm=llm)
     app.add_middleware(Auth, api_keys=options.api_keys)
     app.add_middleware(ErrorBoundary)
+    if options.record_sinks:
+        app.add_middleware(Recording, model=llm.model_name, sinks=options.record_sinks)
     app.add_middleware(RequestId)
     app.add_middleware(AnthropicErrors)
     if options.allowed_origins:

@@ -1,4 +1,5 @@
-"""Who may ask: `Authorization: Bearer KEY` or `x-api-key: KEY` on every route but /health."""
+"""Who may ask: `Authorization: Bearer KEY` or `x-api-key: KEY` on every route but the probes and the page,
+which asks for the key itself."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.errors import ApiError, error_response
 
-OPEN_PATHS = frozenset(("/health",))
+OPEN_PATHS = frozenset(("/", "/health", "/ready"))
 _BEARER = b"bearer "
 
 

@@ -17,15 +17,24 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from jaxpaged.errors import ConfigError, EngineDeadError, JaxPagedError, QueueFullError, RequestError
+from jaxpaged.errors import (
+    ConfigError,
+    EngineDeadError,
+    EngineRestartingError,
+    JaxPagedError,
+    QueueFullError,
+    RequestError,
+)
 
 RETRY_AFTER_SECONDS = 1
+RESTART_SECONDS = 5  # a guess at how long an engine takes to come back
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
     500: "internal_error",
     503: "service_unavailable",
+    504: "timeout_error",
 }
 _MESSAGES = {
     404: "There is no such route here; see /docs for those that exist.",
@@ -86,6 +95,13 @@ def as_api_error(error: Exception) -> ApiError:
         case RequestError():
             code = "context_length_exceeded" if "context" in str(error) and error.param == "prompt" else None
             return ApiError(400, str(error), param=error.param, code=code)
+        case EngineRestartingError():
+            return ApiError(
+                503,
+                "The engine is not running; it is being started again. Try again in some seconds.",
+                code="engine_restarting",
+                headers={"Retry-After": str(RESTART_SECONDS)},
+            )
         case EngineDeadError():
             return ApiError(503, "The engine is not running.", code="engine_dead", headers={"x-should-retry": "false"})
         case HTTPException():

@@ -1,4 +1,5 @@
-"""uvicorn's HTTP protocol with bounds on a request's head: its bytes, and the time it may take to arrive."""
+"""uvicorn's HTTP protocol with bounds on a request's head (its bytes, the time it may take to arrive) and on how long
+a client may leave unread what is sent to it."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from server.errors import ApiError
 MAX_HEAD_BYTES = 256 * 1024
 MAX_HEADERS = 256
 HEAD_SECONDS = 30.0
+WRITE_SECONDS = 30.0  # a client that reads nothing for so long has gone, as far as we can tell
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -23,6 +25,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
         self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -31,7 +34,18 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._clear_deadline()
+        self._clear_write_deadline()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """What is not sent yet has reached uvicorn's bound: the client reads too slowly."""
+        super().pause_writing()
+        if self._write_deadline is None:
+            self._write_deadline = self.loop.call_later(WRITE_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._clear_write_deadline()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -74,6 +88,11 @@ class BoundedHttp(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _clear_write_deadline(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
 
     def _refuse(self, error: ApiError) -> None:
         self._clear_deadline()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import uuid
+from contextvars import ContextVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+current_request_id: ContextVar[str] = ContextVar("current_request_id", default="")
 _HARMLESS = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
@@ -27,7 +29,11 @@ class RequestId:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        token = current_request_id.set(request_id.decode())
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            current_request_id.reset(token)
 
 
 def _given(scope: Scope) -> bytes | None:

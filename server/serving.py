@@ -11,7 +11,9 @@ from server.answer_parsers import AUTO, NO_PARSERS, AnswerParsers, choose_parser
 from server.assistant import AssistantParser, PlainText
 from server.body import MAX_BODY_BYTES
 from server.errors import ApiError
+from server.logs import LogFormat
 from server.parse import ChatCall, begun_answer, parse_chat
+from server.request_record import RecordSink
 from server.schema import ChatRequest
 
 
@@ -23,6 +25,7 @@ class ServerOptions:
     max_body_bytes: int = MAX_BODY_BYTES
     force_include_usage: bool = False
     docs: bool = True
+    page: bool = True
     root_path: str = ""
     allowed_origins: tuple[str, ...] = ()
     shutdown_timeout: float = 0.0
@@ -34,6 +37,9 @@ class ServerOptions:
     max_file_bytes: int = 200 * 2**20
     max_files_bytes: int = 10 * 2**30
     batch_concurrency: int = 64
+    request_timeout: float | None = None
+    log_format: LogFormat = "text"
+    record_sinks: tuple[RecordSink, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

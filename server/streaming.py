@@ -41,9 +41,9 @@ async def answer_at_once(stream: OutputStream, dialect: Dialect, receive: Receiv
 class EventStream(Response):
     """Events as they come: everything that has come since the last write goes out in one.
 
-    The status waits for the first output, so what is refused until then is an ordinary error. While a request waits in
-    the queue for long, comments keep proxies from closing the connection. `show_error` makes the event of an error in
-    the middle, for dialects that do it in their own way; middleware finds it in the scope, as ERROR_EVENT.
+    The status waits for the first output, so what is refused until then is an ordinary error. While nothing comes for
+    long, comments keep proxies from closing the connection. `show_error` makes the event of an error in the middle, for
+    dialects that do it in their own way; middleware finds it in the scope, as ERROR_EVENT.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class EventStream(Response):
         self._stream = stream
         self._dialect = dialect
         self._started = False
+        self._quiet = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[ERROR_EVENT] = self._show_error
@@ -74,13 +75,26 @@ class EventStream(Response):
         await self._start(send)
         await send(_chunk(self._dialect.begin()))
         events, take = self._dialect.events, self._stream.take
-        while outputs:
-            for output in outputs:
-                if output.finished:
-                    check(output)
-            await send(_chunk(b"".join(map(events, outputs))))
-            outputs = await take()
+        keeper = asyncio.create_task(self._keep_alive(send))
+        try:
+            while outputs:
+                for output in outputs:
+                    if output.finished:
+                        check(output)
+                await send(_chunk(b"".join(map(events, outputs))))
+                self._quiet = False
+                outputs = await take()
+        finally:
+            keeper.cancel()
         await send(_chunk(self._dialect.end()))
+
+    async def _keep_alive(self, send: Send) -> None:
+        """Comments between events, after a pause of one to two intervals."""
+        while True:
+            self._quiet = True
+            await asyncio.sleep(KEEP_ALIVE_SECONDS)
+            if self._quiet:
+                await send(_chunk(b": keep-alive\n\n"))
 
     async def _first_bundle(self, send: Send) -> list[RequestOutput]:
         first = asyncio.ensure_future(self._stream.take())

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from jaxpaged import AsyncLLM
 from server.http_protocol import BoundedHttp
+from server.logs import say
 from server.serving import ServerOptions
 
 CLOSE_SECONDS = 2  # for connections that are open without a request
@@ -29,18 +30,21 @@ class HttpServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        self._llm.watch()
         if self.started:
-            print(greeting(self._url, self._llm.model_name, key=bool(self._options.api_keys)), flush=True)
+            text = greeting(self._url, self._llm.model_name, key=bool(self._options.api_keys))
+            if self._options.log_format == "json":
+                text = f"serving {self._llm.model_name} at {self._url}"
+            say(self._options.log_format, text, url=self._url, model=self._llm.model_name)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """uvicorn would raise the signal again at the end; a stop that was asked for is a success."""
         self.force_exit = self.should_exit
         self.should_exit = True
+        self._llm.stop_accepting()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more requests, let those in flight finish for a while, end the others, then close."""
-        for server in self.servers:
-            server.close()
+        """Refuse new requests but listen on, let those in flight finish for a while, end the others, then close."""
         self._llm.stop_accepting()
         deadline = time.monotonic() + self._options.shutdown_timeout
         while self._llm.num_in_flight() and time.monotonic() < deadline and not self.force_exit:
@@ -58,7 +62,8 @@ def uvicorn_config(app: ASGIApp, args: argparse.Namespace) -> uvicorn.Config:
         ws="none",
         lifespan="off",
         log_level=args.uvicorn_log_level,
-        access_log=not args.disable_uvicorn_access_log,
+        log_config=None,
+        access_log=False,  # ours says more: logs.py
         server_header=False,
         timeout_graceful_shutdown=CLOSE_SECONDS,
         ssl_keyfile=args.ssl_keyfile,
@@ -71,7 +76,8 @@ def greeting(url: str, model: str, *, key: bool) -> str:
     header = " -H 'Authorization: Bearer YOUR_KEY'" if key else ""
     body = '{"messages": [{"role": "user", "content": "Hello!"}]}'
     return (
-        f"\njaxpaged serves {model} at {url}/v1   (docs: {url}/docs, metrics: {url}/metrics)\nTry:\n"
+        f"\njaxpaged serves {model} at {url}/v1   (docs: {url}/docs, metrics: {url}/metrics)\n"
+        f"Chat in a browser: {url}/\nTry:\n"
         f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json'{header} \\\n    -d '{body}'\n"
         "Ctrl-C stops it.\n"
     )

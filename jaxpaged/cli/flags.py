@@ -51,7 +51,8 @@ HELP = {
     "tokenizer": "a directory or hub id to take the tokenizer from, if not the model's own",
     "revision": "branch, tag or commit of the model on the hub",
     "dtype": "precision of weights and activations; auto takes what the model's config.json says",
-    "max_model_len": "longest prompt plus answer, in tokens (32k = 32000, 32K = 32768); the model's own by default",
+    "max_model_len": "longest prompt plus answer, in tokens (32k = 32000, 32K = 32768); by default the model's own, or "
+    "what the memory holds of it",
     "seed": "seed of everything random that a request does not seed itself",
     "load_format": "where weights come from; auto takes a converted checkpoint where there is one, else safetensors; "
     "dummy makes random ones from config.json alone",
@@ -163,6 +164,17 @@ def integer(text: str) -> int:
         return int(digits) if multiple == 1 else round(float(digits) * multiple)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not an integer (32768, 32k, 32K)") from None
+
+
+def positive_seconds(text: str) -> float:
+    """A time that is longer than nothing."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return seconds
 
 
 def json_object(text: str) -> dict[str, Any]:

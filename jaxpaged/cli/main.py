@@ -22,8 +22,11 @@ from jaxpaged.cli import (
     run_batch,
     serve,
 )
+from jaxpaged.cli.config_file import read_defaults
 from jaxpaged.cli.flags import from_environment
+from jaxpaged.cli.help import HelpFormatter
 from jaxpaged.cli.outcome import run_command
+from jaxpaged.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +91,32 @@ def dispatch(group: Group, prog: str, arguments: list[str]) -> int:
 
 
 def parse(command: ModuleType, prog: str, arguments: Sequence[str]) -> argparse.Namespace:
-    """The flags of one command; JAXPAGED_* variables come first, so that flags win."""
+    """The flags of one command; the file that --config names comes first, then JAXPAGED_* variables: flags win."""
     description = (command.__doc__ or "").strip()
     parser = Parser(
         prog=prog,
         usage="%(prog)s [options]",
         description=description,
-        epilog="Every long flag has a twin in the environment: --max-model-len is JAXPAGED_MAX_MODEL_LEN.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="The variables in brackets say the same in the environment; flags win.",
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     command.add_arguments(parser)
+    if "--config" in parser._option_string_actions and (path := _config_file(arguments)) is not None:
+        try:
+            parser.set_defaults(**read_defaults(parser, path))
+        except ConfigError as error:
+            parser.error(str(error))
     return parser.parse_all([*from_environment(parser), *arguments])
+
+
+def _config_file(arguments: Sequence[str]) -> str | None:
+    """What --config names, looked for before everything else: it changes the defaults of the rest."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config")
+    path = parser.parse_known_args([*from_environment(parser), *arguments])[0].config
+    return None if path is None else str(path)
 
 
 def _summary(command: ModuleType | Group) -> str:

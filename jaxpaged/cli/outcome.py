@@ -32,8 +32,13 @@ def run_command(command: Callable[[], int], *, debug: bool) -> int:
 def _say(error: JaxPagedError, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"jaxpaged: {error}", file=sys.stderr)
+    print(f"jaxpaged: {_printable(str(error))}", file=sys.stderr)
     return code
+
+
+def _printable(text: str) -> str:
+    """Without what could steer a terminal: names of files and models get into our sentences."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -6,12 +6,14 @@ import argparse
 import os
 import sys
 
-from jaxpaged.cli.flags import add_engine_flags, engine_config, integer
+from jaxpaged.cli.flags import add_engine_flags, engine_config, integer, positive_seconds
 
 ENGINE = "jaxpaged.engine:Engine"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="YAML file of flags (`port: 8000`); the environment and the "
+        "flags given win over it")  # fmt: skip
     add_engine_flags(parser)
     group = parser.add_argument_group("server")
     add = group.add_argument
@@ -31,7 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--shutdown-timeout", type=float, default=0.0, metavar="SECONDS", help="let requests finish for so long at the "
         "end; 0 ends them at once (default: %(default)s)")  # fmt: skip
     add("--engine-step-timeout", type=float, default=60.0, metavar="SECONDS", help="/health answers 503 when no step "
-        "has ended for so long while requests wait (default: %(default)s)")  # fmt: skip
+        "has ended for so long while requests wait; after twice as long the engine is killed (default: %(default)s)"
+    )  # fmt: skip
+    add("--engine-restarts", type=integer, default=5, metavar="COUNT", help="how often an engine that has died is "
+        "started again within ten minutes; 0 never (default: %(default)s)")  # fmt: skip
+    add("--request-timeout", type=positive_seconds, metavar="SECONDS", help="end a request with 504 after so long, its "
+        "wait in the queue included; clients may ask for less by X-Request-Timeout (default: no limit)")  # fmt: skip
     add("--max-body-bytes", type=integer, default=32 * 2**20, metavar="BYTES", help="largest request body "
         "(default: %(default)s)")  # fmt: skip
     add("--max-stored-responses", type=integer, default=1024, metavar="COUNT", help="answers of /v1/responses kept in "
@@ -48,8 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "their way at once (default: %(default)s)")  # fmt: skip
     add("--enable-force-include-usage", action="store_true", help="end every stream with its usage")
     add("--disable-fastapi-docs", action="store_true", help="no /docs and no /openapi.json")
+    add("--disable-page", action="store_true", help="no chat page at /")
     add("--disable-uvicorn-access-log", action="store_true", help="do not log every request")
     add("--engine-class", default=ENGINE, help=argparse.SUPPRESS)  # a stand-in, for tests of the server alone
+    add("--log-format", default="text", choices=("text", "json"), help="json: one object a line on stdout, with "
+        "request ids (default: %(default)s)")  # fmt: skip
+    add("--otlp-traces-endpoint", metavar="URL", help="send a span of every request to this OTLP/HTTP address; needs "
+        "the extra `otel`")  # fmt: skip
     add("--uvicorn-log-level", default="info", choices=("debug", "info", "warning", "error", "critical"),
         help="how much the server logs (default: %(default)s)")  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What operators ask: /health, /ping, /version, /metrics, /load."""
+"""What operators ask: /health, /ready, /ping, /version, /metrics, /load."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def operations_router(serving: Serving) -> APIRouter:
         except EngineDeadError as error:
             raise ApiError(503, "The engine is dead or stuck.", code="unhealthy") from error
         return json_response(200, {"status": "ok"})
+
+    @router.get("/ready")
+    async def ready() -> Response:
+        """200 while requests are taken; 503 while the server drains and while the engine is dead, stuck or starting."""
+        if not llm.is_accepting:
+            raise ApiError(503, "The server is shutting down.", code="shutting_down")
+        return await health()
 
     @router.get("/version")
     async def version() -> Response:

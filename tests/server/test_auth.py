@@ -1,4 +1,4 @@
-"""API keys: every route but /health wants one, and nothing about the path or the Host gets around it."""
+"""API keys: every route but probes and the page wants one, and nothing about the path or the Host gets around it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.server.harness import async_llm, client
 
 pytestmark = pytest.mark.anyio
 KEYS = ServerOptions(api_keys=("secret", "other"))
-OPEN = {"/health"}
+OPEN = {"/", "/health", "/ready"}
 
 
 @pytest.mark.parametrize(

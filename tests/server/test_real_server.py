@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import openai
@@ -32,6 +32,7 @@ class Server:
     process: subprocess.Popen
     url: str
     port: int
+    lines: list[str] = field(default_factory=list)
 
     def client(self, *, strict: bool = True) -> openai.OpenAI:
         return openai.OpenAI(
@@ -39,8 +40,8 @@ class Server:
         )
 
     def engine_pid(self) -> int:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[0])
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")  # a thread starts the later ones
+        return int(" ".join(children.read_text() for children in tasks).split()[0])
 
     def metric(self, name: str) -> float:
         request = urllib.request.Request(f"{self.url}/metrics", headers={"x-api-key": "key"})
@@ -81,14 +82,13 @@ def serving(model: Path, *flags: str, engine: str = "SlowEngine") -> Iterator[Se
     server = Server(process, f"http://127.0.0.1:{port}", port)
     assert process.stdout is not None
     with process.stdout:
-        lines = []
         for line in process.stdout:
-            lines.append(line)
-            if "Ctrl-C stops it" in line:
+            server.lines.append(line)
+            if "Ctrl-C stops it" in line or '"message":"serving ' in line:
                 break
         else:
-            raise AssertionError("".join(lines))
-        threading.Thread(target=process.stdout.read, daemon=True).start()
+            raise AssertionError("".join(server.lines))
+        threading.Thread(target=server.lines.extend, args=(process.stdout,), daemon=True).start()
         try:
             yield server
         finally:
@@ -204,7 +204,7 @@ def long_stream(server: Server, tokens: int) -> Iterator[openai.Stream]:
 
 
 def test_a_killed_engine_ends_streams_with_an_error_and_turns_health_red(model: Path) -> None:
-    with serving(model) as server:
+    with serving(model, "--engine-restarts", "0") as server:
         with long_stream(server, 2000) as stream:
             os.kill(server.engine_pid(), signal.SIGKILL)
             with pytest.raises(openai.APIError, match="engine is not running"):

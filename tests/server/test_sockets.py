@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from argparse import Namespace
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -46,10 +47,14 @@ class Connection:
 
 
 @asynccontextmanager
-async def connected(engine: FakeEngine | None = None, *, delay: float = 0.0) -> AsyncIterator[Connection]:
+async def connected(
+    engine: FakeEngine | None = None, *, delay: float = 0.0, send_buffer: int = 0
+) -> AsyncIterator[Connection]:
     """A connection to a server in this loop."""
     llm, options = async_llm(engine, delay=delay), ServerOptions()
     with listening_socket("127.0.0.1", 0) as bound:
+        if send_buffer:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         http = HttpServer(uvicorn_config(build_app(llm, options), SETTINGS), llm, options, "http://test")
         serving = asyncio.create_task(http._serve([bound]))
         await until(lambda: http.started)
@@ -113,6 +118,29 @@ async def test_a_connection_serves_one_request_after_the_other(monkeypatch: pyte
             connection.send(HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
             status, answer = await connection.answer()
             assert (status, answer["usage"]["completion_tokens"]) == (200, 60)
+
+
+async def test_a_client_that_does_not_read_is_cut_off_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.http_protocol, "WRITE_SECONDS", 0.5)
+    engine = FakeEngine(max_model_len=1_000_000)
+    body = json.dumps({"prompt": "hello", "max_tokens": 900_000, "stream": True}).encode()
+    short = json.dumps({"prompt": "hello", "max_tokens": 20}).encode()
+    async with connected(engine, delay=0.0001, send_buffer=4096) as connection:
+        address = connection.writer.get_extra_info("peername")
+        deaf = [socket.socket() for _ in range(10)]
+        for one in deaf:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.connect(address)
+            one.sendall(HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        await until(lambda: len(engine.requests) == 10)
+        ended = asyncio.create_task(until(lambda: len(engine.aborted) == 10, 20))
+        while not ended.done():
+            connection.send(HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(short), short))
+            assert (await asyncio.wait_for(connection.answer(), 2))[0] == 200
+        await ended
+        assert not engine.has_work()
+        for one in deaf:
+            one.close()
 
 
 async def test_a_client_that_does_not_read_is_let_go_when_it_leaves() -> None:

@@ -1,0 +1,28 @@
+"""Whether a request may come in at all, asked before its body is read: overload must not cost what it cannot serve."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from jaxpaged import AsyncLLM
+from jaxpaged.errors import JaxPagedError
+from server.errors import error_response
+
+GENERATING = frozenset(("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages"))
+
+
+class Admission:
+    """ASGI middleware, inside Auth: 503 at once when the queue is full, the server drains or the engine is away."""
+
+    def __init__(self, app: ASGIApp, llm: AsyncLLM) -> None:
+        self._app = app
+        self._llm = llm
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in GENERATING:
+            try:
+                self._llm.check_capacity()
+            except JaxPagedError as error:
+                await error_response(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

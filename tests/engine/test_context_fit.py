@@ -1,0 +1,55 @@
+"""A model whose context is longer than the memory starts by itself, with a shorter one, and says so."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from jaxpaged.errors import MemoryPlanError
+from jaxpaged.messages import EngineRequest
+from jaxpaged.sampling_params import SamplingParams
+from tests.engine import tiny
+
+LONG = 65536
+SMALL = {"max_num_seqs": 2, "max_num_batched_tokens": 16}
+
+
+@pytest.fixture(scope="module")
+def long_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write_llama(tmp_path_factory.mktemp("long"), max_position_embeddings=LONG)
+
+
+def test_the_context_is_what_fits_and_requests_up_to_it_are_served(long_model: Path, caplog) -> None:
+    with caplog.at_level(logging.WARNING, "jaxpaged"):
+        engine = tiny.build(long_model, tiny.GREEDY, **SMALL, max_model_len=None, num_gpu_blocks_override=41)
+    info = engine.info
+    assert info.max_model_len % info.page_size == 0
+    assert 256 <= info.max_model_len <= 40 * info.page_size
+    assert info.max_model_len >= 0.8 * 40 * info.page_size
+    assert f"what the KV pages hold of the model's {LONG:,}" in info.report
+    assert f"the context is {info.max_model_len} of the model's {LONG} tokens" in caplog.text
+    prompt = [1] * (info.max_model_len - 1)
+    engine.add(EngineRequest("a", prompt, SamplingParams(temperature=0, max_tokens=1, ignore_eos=True), 0.0))
+    outputs = []
+    while engine.has_work():
+        outputs += engine.step()
+    assert outputs[-1].finish_reason == "length"
+
+
+def test_a_context_that_was_asked_for_is_not_shortened(long_model: Path) -> None:
+    with pytest.raises(MemoryPlanError, match="max_model_len"):
+        tiny.build(long_model, tiny.GREEDY, **SMALL, max_model_len=LONG, num_gpu_blocks_override=41)
+
+
+def test_hardly_any_context_is_an_error(long_model: Path) -> None:
+    with pytest.raises(MemoryPlanError):
+        tiny.build(long_model, tiny.GREEDY, **SMALL, max_model_len=None, num_gpu_blocks_override=3)
+
+
+def test_a_context_that_fits_is_the_models_own(tmp_path: Path) -> None:
+    engine = tiny.build(tiny.write_llama(tmp_path), tiny.GREEDY, **SMALL, max_model_len=None)
+    assert "the model's own" in engine.info.report
+    for word in ("weights", "context", "page", "pool", "step", "kernels"):
+        assert f"\n  {word} " in "\n" + engine.info.report
