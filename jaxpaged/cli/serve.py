@@ -21,10 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--port", type=int, default=8000, help="port to listen on, 0 for a free one (default: %(default)s)")
     add("--api-key", nargs="+", default=[], metavar="KEY", help="keys that clients must send; none: everybody may ask")
     add("--chat-template", metavar="FILE", help="Jinja template (a file, or the text) instead of the tokenizer's own")
-    add("--tool-call-parser", default="auto", metavar="NAME", help="how the model writes tool calls, by vLLM's names; "
-        "auto asks its chat template, none turns them off (default: %(default)s)")  # fmt: skip
-    add("--reasoning-parser", default="auto", metavar="NAME", help="how the model marks reasoning, by vLLM's names; "
-        "auto asks its chat template, none leaves it in the content (default: %(default)s)")  # fmt: skip
+    add("--tool-call-parser", default="auto", metavar="NAME", help="how the model writes tool calls: hermes, "
+        "qwen3_coder, llama3_json, pythonic, mistral, deepseek_v3, kimi_k2, glm45, openai, granite; auto asks its chat "
+        "template, none turns them off (default: %(default)s)")  # fmt: skip
+    add("--reasoning-parser", default="auto", metavar="NAME", help="how the model marks reasoning: deepseek_r1, "
+        "deepseek_v3, qwen3, glm45, kimi_k2, granite, mistral, openai_gptoss; auto asks its chat template, none leaves "
+        "it in the content (default: %(default)s)")  # fmt: skip
     add("--enable-auto-tool-choice", action="store_true", help=argparse.SUPPRESS)  # vLLM's; always on here
     add("--root-path", default="", metavar="PATH", help="the path under which a proxy shows this server")
     add("--allowed-origins", nargs="+", default=[], metavar="ORIGIN", help="origins that browsers may ask from (CORS)")

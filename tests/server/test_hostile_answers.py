@@ -62,8 +62,9 @@ def test_it_takes_linear_time(family: str, pieces_of: int) -> None:
     special = frozenset([*FAMILIES[family].markers, *(f"<|reserved_{i}|>" for i in range(1000))])
     reasoning = "openai_gptoss" if family == "openai" else "qwen3"
     make = choose_parsers("", special, tool_parser=family, reasoning_parser=reasoning).parser(TOOLS)
-    for name, text in hostile(family).items():
-        parser, message = make(), AssistantMessage()
+    texts = hostile(family)
+    for name in texts if pieces_of == SIZE else ("nested", "quotes", "half markers", "a long string", "openings"):
+        text, parser, message = texts[name], make(), AssistantMessage()
         began = time.monotonic()
         deltas = [parser.feed(text[at : at + pieces_of]) for at in range(0, SIZE, pieces_of)]
         deltas.append(parser.end())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from jaxpaged import ConfigError
@@ -61,6 +63,13 @@ def test_the_names_are_vllms() -> None:
     for flags in ({"tool_parser": "nemo"}, {"reasoning_parser": "nemo"}):
         with pytest.raises(ConfigError, match="choose auto, none or one of"):
             choose_parsers("", frozenset(), **flags)
+
+
+def test_the_help_names_them(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(serve, "jaxpaged serve", ["--help"])
+    words = set(re.findall(r"[\w]+", capsys.readouterr().out))
+    assert {*FAMILIES, *reasoning_names()} - {"think"} <= words
 
 
 def test_flags_choose() -> None:
