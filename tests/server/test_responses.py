@@ -277,6 +277,8 @@ REFUSED = [
     ({"instructions": 3}, "instructions"),
     ({"max_output_tokens": 0}, "max_output_tokens"),
     ({"max_output_tokens": True}, "max_output_tokens"),
+    ({"max_tokens": 5}, "max_tokens"),
+    ({"response_format": {"type": "json_object"}}, "response_format"),
     ({"temperature": 3}, "temperature"),
     ({"top_logprobs": 21}, "top_logprobs"),
     ({"top_logprobs": -2}, "top_logprobs"),
