@@ -278,6 +278,7 @@ REFUSED = [
     ({"max_output_tokens": 0}, "max_output_tokens"),
     ({"max_output_tokens": True}, "max_output_tokens"),
     ({"max_tokens": 5}, "max_tokens"),
+    ({"max_tool_calls": 2**31}, "max_tool_calls"),
     ({"response_format": {"type": "json_object"}}, "response_format"),
     ({"temperature": 3}, "temperature"),
     ({"top_logprobs": 21}, "top_logprobs"),
