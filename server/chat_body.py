@@ -22,14 +22,21 @@ _NOT_HERE: dict[str, tuple[Any, ...]] = {
 }
 
 
-def as_chat(body: Sampling, fields: Mapping[str, Any]) -> ChatRequest:
-    """A chat of `fields` and of the sampling fields that `body` shares with chats.
-
-    It is always streamed: dialects made of blocks add deltas up themselves. Raises ApiError and ValidationError.
-    """
+def check_names(body: Sampling, names: Mapping[str, str]) -> None:
+    """Refuse what is not served here, and chats' fields (the keys of `names`) that the dialect has by another name."""
     for name, nothing in _NOT_HERE.items():
         if getattr(body, name) not in nothing:
             raise bad_request(f"{name} is not served here; use /v1/chat/completions.", name)
+    for name in sorted(body.model_fields_set & names.keys() & Sampling.model_fields.keys()):
+        if getattr(body, name) is not None:
+            raise bad_request(f"{name} is called {names[name]} here.", name)
+
+
+def as_chat(body: Sampling, fields: Mapping[str, Any]) -> ChatRequest:
+    """A chat of `fields` and of the sampling fields that `body` shares with chats.
+
+    It is always streamed: dialects made of blocks add deltas up themselves. Raises ValidationError.
+    """
     shared = body.model_fields_set & Sampling.model_fields.keys() - _NOT_HERE.keys() - {"stream_options"}
     given = {name: getattr(body, name) for name in shared}
     sent = {name: value for name, value in fields.items() if value is not None}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from server.chat_body import as_chat, errors_name
+from server.chat_body import as_chat, check_names, errors_name
 from server.errors import bad_request
 from server.messages.content import Message, chat_messages
-from server.messages.schema import CountTokensRequest, MessagesRequest, Thinking, ToolChoice, ToolParam
+from server.messages.schema import Conversation, MessagesRequest, Thinking, ToolChoice, ToolParam
 from server.parse import ChatCall
-from server.schema import ChatRequest
+from server.schema import ChatRequest, Sampling
 
 # chat's field -> where it came from
 NAMES = {
@@ -22,8 +22,10 @@ NAMES = {
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
-def parse_messages(body: CountTokensRequest, parse_chat: Callable[[ChatRequest], ChatCall]) -> ChatCall:
+def parse_messages(body: Conversation, parse_chat: Callable[[ChatRequest], ChatCall]) -> ChatCall:
     """Raises ApiError."""
+    sampling = body if isinstance(body, MessagesRequest) else Sampling()
+    check_names(sampling, NAMES)
     for name in ("container", "mcp_servers"):
         if getattr(body, name):
             raise bad_request(f"{name} is not served by this version; leave it out.", name)
@@ -42,7 +44,7 @@ def parse_messages(body: CountTokensRequest, parse_chat: Callable[[ChatRequest],
         "chat_template_kwargs": _template_kwargs(body.chat_template_kwargs, body.thinking),
     }
     with errors_name(NAMES):
-        return parse_chat(as_chat(body, fields))
+        return parse_chat(as_chat(sampling, fields))
 
 
 def _continuation(messages: list[Message]) -> dict[str, Any]:

@@ -71,9 +71,10 @@ class OutputConfig(Body):
     format: JsonFormat | None = None
 
 
-class CountTokensRequest(Sampling):
-    """POST /v1/messages/count_tokens."""
+class Conversation(Body):
+    """What is said, and how it may be answered."""
 
+    model: str | None = None
     messages: Annotated[list[MessageParam], Field(min_length=1, max_length=16384)]
     system: str | list[TextBlock] | None = None
     tools: Annotated[list[ToolParam], Field(max_length=1024)] | None = None
@@ -86,7 +87,11 @@ class CountTokensRequest(Sampling):
     mcp_servers: Any = None
 
 
-class MessagesRequest(CountTokensRequest):
+class CountTokensRequest(Conversation):
+    """POST /v1/messages/count_tokens."""
+
+
+class MessagesRequest(Conversation, Sampling):
     """POST /v1/messages."""
 
     max_tokens: Int64

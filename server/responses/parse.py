@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from server.chat_body import as_chat, errors_name
+from server.chat_body import as_chat, check_names, errors_name
 from server.errors import bad_request
 from server.parse import ChatCall
 from server.responses.items import Message, input_messages, with_instructions
@@ -45,6 +45,7 @@ def parse_responses(
     body: ResponsesRequest, before: list[Message], parse_chat: Callable[[ChatRequest], ChatCall]
 ) -> ResponsesCall:
     """`before` are the messages that led to previous_response_id, its answer included. Raises ApiError."""
+    check_names(body, NAMES)
     for name, nothing in _UNSERVED.items():
         if getattr(body, name) not in nothing:
             raise bad_request(f"{name} is not served by this version; leave it out.", name)

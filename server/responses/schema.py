@@ -69,7 +69,7 @@ class ResponsesRequest(Sampling):
     tool_choice: str | dict[str, Any] | None = None
     top_logprobs: Int64 | None = None
     truncation: Literal["auto", "disabled"] | None = None
-    max_tool_calls: Int64 | None = None
+    max_tool_calls: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     user: Annotated[str, Field(max_length=1024)] | None = None
     stream_options: Any = None  # include_obfuscation only: padding, which we do not send

@@ -45,6 +45,8 @@ def pooling_router(serving: Serving) -> APIRouter:
 def answer_pooling(serving: Serving, body: PoolingBody, path: str) -> Response:
     """Answer a body of one of these routes. Raises ApiError, naming the field that is wrong or the kind of model."""
     serving.check_model(body.model)
+    if body.mm_processor_kwargs:
+        raise bad_request("mm_processor_kwargs is not served by this version; leave it out.", "mm_processor_kwargs")
     if isinstance(body, InputBody):
         _check_input(body, serving.llm.info.vocab_size)
     elif isinstance(body, ScoreRequest):

@@ -240,6 +240,8 @@ REFUSED = [
     ({"system": [{"type": "image"}]}, "system"),
     ({"stop_sequences": ["a"] * 5}, "stop_sequences"),
     ({"stop_sequences": [""]}, "stop_sequences"),
+    ({"stop": "a"}, "stop is called stop_sequences"),
+    ({"response_format": {"type": "json_object"}}, "output_config.format"),
     ({"temperature": 2.5}, "temperature"),
     ({"top_p": 0}, "top_p"),
     ({"top_k": -2}, "top_k"),

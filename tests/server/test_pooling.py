@@ -39,6 +39,7 @@ BAD = [
     ("/v1/embeddings", {"input": "a", "dimensions": 10**6}, "dimensions"),
     ("/v1/embeddings", {"input": "a", "encoding_format": "hex"}, "encoding_format"),
     ("/pooling", {"input": "a", "task": "dance"}, "task"),
+    ("/pooling", {"input": "a", "mm_processor_kwargs": {"code_revision": "x"}}, "mm_processor_kwargs"),
     ("/classify", {"input": 3}, "input"),
     ("/score", {"text_1": "a"}, "queries"),
     ("/score", {"text_1": "a", "documents": ["b"]}, "queries"),
