@@ -24,6 +24,7 @@ from jaxpaged.errors import (
     JaxPagedError,
     QueueFullError,
     RequestError,
+    ShuttingDownError,
 )
 from jaxpaged.input_processor import InputProcessor, PreparedRequest
 from jaxpaged.messages import EngineInfo, EngineStats
@@ -256,7 +257,7 @@ class AsyncLLM:
         if self._dead is not None:
             raise self._dead
         if not self._accepting:
-            raise QueueFullError("The server is shutting down.")
+            raise ShuttingDownError("The server is shutting down.")
         if self._sequences + sequences > self._capacity:
             self.metrics.rejected += 1
             raise QueueFullError("The server's queue is full; try again later.")
@@ -371,7 +372,10 @@ class AsyncLLM:
 
     async def _watch_steps(self) -> None:
         while True:
-            await asyncio.sleep(self.step_timeout / 4)
+            interval, began = self.step_timeout / 4, time.monotonic()
+            await asyncio.sleep(interval)
+            if time.monotonic() - began > 2 * interval:  # it was this process that stood still: hear the engine first
+                continue
             age = self.stats().last_step_age
             if self._dead is None and age > STUCK * self.step_timeout:
                 log.error("the engine has made no step for %.0f s: it is killed", age)

@@ -7,6 +7,7 @@ JaxPagedError
 │   └── MemoryPlanError         not enough memory for one full-length request
 ├── RequestError                one request cannot be served (HTTP 4xx); `param` names the field
 │   └── QueueFullError          the bounded queue is full (HTTP 503, try again)
+│       └── ShuttingDownError   nothing is taken any more (HTTP 503; another server may)
 ├── CompileGuardError           something tried to compile after the engine said it was ready
 ├── InvariantError              an owner's audit failed: a bug of ours
 └── EngineDeadError             the engine process or its step loop has ended (HTTP 500 / 503)
@@ -44,6 +45,10 @@ class RequestError(JaxPagedError, ValueError):
 
 class QueueFullError(RequestError):
     """The bounded waiting queue is full; the client may retry later."""
+
+
+class ShuttingDownError(QueueFullError):
+    """The server drains: it takes no new request."""
 
 
 class CompileGuardError(JaxPagedError):

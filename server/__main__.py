@@ -12,6 +12,7 @@ from jaxpaged.cli.flags import changed_settings, engine_config
 from jaxpaged.cli.main import parse
 from jaxpaged.cli.outcome import run_command
 from jaxpaged.engine_supervisor import RestartPolicy
+from jaxpaged.start_report import written
 from jaxpaged.text.chat_template import read_chat_template
 from server.answer_parsers import check_parser_names
 from server.app import build_app
@@ -19,6 +20,7 @@ from server.logs import configure_logs, log_record, say
 from server.request_record import RecordSink
 from server.serving import ServerOptions
 from server.socket import listening_socket, url_of
+from server.start_report import server_choices
 from server.tls import check_tls
 from server.tracing import Tracing
 from server.uvicorn_server import HttpServer, uvicorn_config
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         )
         ending.callback(llm.shutdown)
         llm.step_timeout = args.engine_step_timeout
-        say(args.log_format, llm.info.report)
+        say(args.log_format, f"{llm.info.report}\n{written(server_choices(llm, options, template))}")
         url = url_of(socket, args.host, tls=args.ssl_certfile is not None)
         HttpServer(uvicorn_config(build_app(llm, options), args), llm, options, url).run(sockets=[socket])
     return 0

@@ -24,6 +24,7 @@ from jaxpaged.errors import (
     JaxPagedError,
     QueueFullError,
     RequestError,
+    ShuttingDownError,
 )
 
 RETRY_AFTER_SECONDS = 1
@@ -90,6 +91,8 @@ def as_api_error(error: Exception) -> ApiError:
     match error:
         case ApiError():
             return error
+        case ShuttingDownError():
+            return ApiError(503, str(error), code="shutting_down", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         case QueueFullError():
             return _overloaded(error)
         case RequestError():

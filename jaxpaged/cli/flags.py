@@ -51,8 +51,8 @@ HELP = {
     "tokenizer": "a directory or hub id to take the tokenizer from, if not the model's own",
     "revision": "branch, tag or commit of the model on the hub",
     "dtype": "precision of weights and activations; auto takes what the model's config.json says",
-    "max_model_len": "longest prompt plus answer, in tokens (32k = 32000, 32K = 32768); by default the model's own, or "
-    "what the memory holds of it",
+    "max_model_len": "longest prompt plus answer, in tokens (32k = 32000, 32K = 32768); by default, or by auto, "
+    "the model's own or what the memory holds of it",
     "seed": "seed of everything random that a request does not seed itself",
     "load_format": "where weights come from; auto takes a converted checkpoint where there is one, else safetensors; "
     "dummy makes random ones from config.json alone",
@@ -166,6 +166,11 @@ def integer(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not an integer (32768, 32k, 32K)") from None
 
 
+def context_length(text: str) -> int | None:
+    """An integer; auto (or -1, as in vLLM) leaves the choice to start-up."""
+    return None if text in ("auto", "-1") else integer(text)
+
+
 def positive_seconds(text: str) -> float:
     """A time that is longer than nothing."""
     try:
@@ -210,10 +215,11 @@ def _add_field(group: argparse._ArgumentGroup, item: Field[Any], kind: Any) -> N
         group.add_argument(*names, choices=get_args(kind), **keywords)
     else:
         keywords["metavar"] = item.name.rsplit("_", 1)[-1].upper()
-        group.add_argument(*names, type=_CONVERTERS[get_origin(kind) or kind], **keywords)
+        group.add_argument(*names, type=_FIELDS.get(item.name) or _CONVERTERS[get_origin(kind) or kind], **keywords)
 
 
 _CONVERTERS: dict[Any, Callable[[str], Any]] = {int: integer, float: float, str: str, Mapping: json_object}
+_FIELDS: dict[str, Callable[[str], Any]] = {"max_model_len": context_length}
 
 
 def _without_none(kind: Any) -> Any:

@@ -90,6 +90,11 @@ def test_the_environment_has_a_twin_for_each_and_flags_win() -> None:
     assert config.cache.enable_prefix_caching is True
 
 
+@pytest.mark.parametrize("text", ["auto", "-1"])
+def test_the_context_may_be_left_to_start_up(text: str) -> None:
+    assert parse(f"--max-model-len={text}", environ={"JAXPAGED_MAX_MODEL_LEN": "64"}).model.max_model_len is None
+
+
 def test_a_step_has_room_for_every_sequence() -> None:
     assert parse("--max-num-seqs", "2000").scheduler.max_num_batched_tokens == 2000
     with pytest.raises(ConfigError, match="max_num_batched_tokens"):

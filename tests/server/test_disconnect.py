@@ -136,7 +136,11 @@ async def test_a_shutdown_ends_streams_with_an_error_and_refuses_new_requests() 
     assert events(exchange.text)[-1]["error"]["code"] == "shutting_down"
     assert "[DONE]" not in exchange.text
     async with client(llm=llm) as http:
-        assert (await http.post("/v1/completions", json=LONG)).status_code == 503
+        refused = await http.post("/v1/completions", json=LONG)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
+        assert "retry-after" in refused.headers
+        assert (await http.get("/ready")).json()["error"]["code"] == "shutting_down"
+        assert (await http.get("/health")).status_code == 200
 
 
 async def test_a_bug_of_ours_shows_nothing_of_the_inside(monkeypatch, caplog) -> None:

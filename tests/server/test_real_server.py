@@ -109,6 +109,13 @@ def client(server: Server) -> Iterator[openai.OpenAI]:
         yield client
 
 
+def test_start_up_says_what_was_chosen(server: Server) -> None:
+    text = "".join(server.lines)
+    assert "  chat      the tokenizer's template\n" in text
+    assert "  requests  16,384 may wait, no time limit: more are refused with 503\n" in text
+    assert "  access    one API key\n" in text
+
+
 def test_chat_under_strict_validation(client: openai.OpenAI) -> None:
     ask = client.chat.completions.create
     chat = ask(model="fake", messages=MESSAGES, max_tokens=5, n=2, seed=1, logprobs=True, top_logprobs=2)

@@ -185,6 +185,20 @@ async def test_a_stopped_process_is_found_by_its_step_age_and_replaced() -> None
     llm.shutdown()
 
 
+async def test_a_front_end_that_stood_still_does_not_blame_the_engine() -> None:
+    engine = Mortal()
+    engine.delay = 0.15
+    llm, _ = supervised(engine)
+    llm.step_timeout = 0.2
+    llm.watch()
+    task = asyncio.create_task(generate(llm, 5))
+    await until(lambda: engine.engine.steps == 1)
+    time.sleep(0.8)  # as after SIGSTOP and SIGCONT
+    assert await task == 5
+    assert engine.ends == []
+    llm.shutdown()
+
+
 async def test_shutdown_does_not_wait_for_an_engine_that_starts() -> None:
     supervisor = process("SlowEngine")
     llm = AsyncLLM.from_client(supervisor, front_end(), CONFIG)

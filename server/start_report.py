@@ -1,0 +1,37 @@
+"""What the server's part of start-up chose and why; the engine's part is EngineInfo.report."""
+
+from __future__ import annotations
+
+from jaxpaged import AsyncLLM, RequestError
+from jaxpaged.start_report import Choice
+from server.serving import ServerOptions
+
+
+def server_choices(llm: AsyncLLM, options: ServerOptions, template: str | None) -> list[Choice]:
+    """`template` is the one that was given instead of the tokenizer's own."""
+    queue = llm.config.scheduler.max_queued_requests
+    limit = options.request_timeout
+    timeout = "no time limit" if limit is None else f"{limit:g} s for each"
+    return [
+        _chat_choice(llm, template),
+        Choice("requests", f"{queue:,} may wait, {timeout}", "more are refused with 503"),
+        _access_choice(len(options.api_keys)),
+    ]
+
+
+def _access_choice(keys: int) -> Choice:
+    if not keys:
+        return Choice("access", "everybody who reaches the port", "no --api-key is set")
+    return Choice("access", "one API key" if keys == 1 else f"{keys} API keys")
+
+
+def _chat_choice(llm: AsyncLLM, template: str | None) -> Choice:
+    if template is not None:
+        return Choice("chat", "the template given", "as --chat-template says")
+    try:
+        own = llm.get_tokenizer().chat_template
+    except RequestError:
+        return Choice("chat", "off", "--skip-tokenizer-init is set")
+    if own is None:
+        return Choice("chat", "off", "the tokenizer has no template; give one by --chat-template")
+    return Choice("chat", "the tokenizer's template")
