@@ -81,6 +81,16 @@ _NOT_YET: dict[str, tuple[Any, ...]] = {
 }
 
 
+def limits() -> dict[str, dict[str, float]]:
+    """Field -> its smallest and largest value, in JSON Schema's words."""
+    found: dict[str, dict[str, float]] = {
+        name: {"minimum": low, "maximum": high} for name, (low, high) in _INTEGERS.items()
+    }
+    for name, (least, most, interval) in _FLOATS.items():
+        found[name] = {"exclusiveMinimum" if interval[0] == "(" else "minimum": least, "maximum": most}
+    return found
+
+
 class RequestOutputKind(Enum):
     """What each RequestOutput of a stream holds."""
 

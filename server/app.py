@@ -35,7 +35,7 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
     )
     for router in (completions_router, chat_router, models_router, tokens_router, operations_router):
         app.include_router(router(serving))
-    install_openapi(app, [CompletionRequest, ChatRequest, TokenizeRequest, DetokenizeRequest])
+    install_openapi(app, [CompletionRequest, ChatRequest, TokenizeRequest, DetokenizeRequest], llm)
     install_error_handlers(app)
     # the last one added is the outermost
     app.add_middleware(Auth, api_keys=options.api_keys)
