@@ -1,4 +1,4 @@
-"""The bodies, errors and keys in /openapi.json. Routes read their bodies themselves (body.py), so FastAPI has to be told."""
+"""Bodies, errors and keys in /openapi.json. Routes read their bodies themselves (body.py): FastAPI has to be told."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def install_openapi(app: FastAPI, models: list[type[BaseModel]], llm: AsyncLLM) 
 
 
 def _narrow(properties: dict[str, Any], llm: AsyncLLM) -> None:
-    """Say what is checked beyond types: the model's name, roles, ranges, and fields that must not ask for anything yet."""
+    """Say what is checked beyond types: the model's name, roles, ranges, and fields that must not ask for much yet."""
     if "model" in properties:
         properties["model"]["enum"] = [llm.model_name, None]
     if "role" in properties:

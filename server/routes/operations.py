@@ -36,11 +36,7 @@ def operations_router(serving: Serving) -> APIRouter:
         """How many requests are on their way."""
         return json_response(200, {"server_load": llm.num_in_flight()})
 
-    @router.get(
-        "/metrics",
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-        response_class=Response,
-    )
+    @router.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
     async def metrics() -> Response:
         """Prometheus' text format."""
         return Response(llm.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -281,7 +281,7 @@ def test_a_wrong_key(base_url: str) -> None:
 @needs("pooling")
 def test_embeddings_name_the_kind_of_model_they_need(client: openai.OpenAI) -> None:
     for encoding in ("float", "base64"):
-        with pytest.raises(openai.BadRequestError, match="pooling|embedding"):
+        with pytest.raises(openai.BadRequestError, match=r"pooling|embedding"):
             client.embeddings.create(model=MODEL, input=["a", "b"], encoding_format=encoding)
 
 
