@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from jaxpaged.sampling_params import RequestOutputKind
 from jaxpaged.text.detokenizer import Detokenizer
 from jaxpaged.text.logprobs import position_logprobs, prompt_logprobs
 from jaxpaged.text.vocabulary import Vocabulary
+
+log = logging.getLogger("jaxpaged.output_processor")
 
 
 @dataclass(slots=True)
@@ -53,19 +56,38 @@ class OutputProcessor:
             if sequence is None:
                 continue
             request = sequence.request
-            request.take(output, sequence, now)
+            try:
+                request.take(output, sequence, now)
+            except Exception:  # noqa: BLE001 - one request must not end the others
+                touched.pop(request.prepared.request_id, None)
+                self._give_up(request, processed)
+                continue
             touched[request.prepared.request_id] = request
             if sequence.finish_reason is not None:
                 del self._sequences[sequence.engine_id]
                 if output.finish_reason is None:
                     processed.abort.append(sequence.engine_id)
         for request_id, request in touched.items():
-            made = request.output()
+            try:
+                made = request.output()
+            except Exception:  # noqa: BLE001 - one request must not end the others
+                self._give_up(request, processed)
+                continue
             if made is not None:
                 processed.outputs.append(made)
             if request.finished:
                 del self._requests[request_id]
         return processed
+
+    def _give_up(self, request: _Request, processed: Processed) -> None:
+        """End a request whose outputs we fail to read, without reading more of them."""
+        log.exception("the outputs of request %s could not be read", request.prepared.request_id)
+        ids = [sequence.engine_id for sequence in request.sequences if sequence.engine_id in self._sequences]
+        for engine_id in ids:
+            del self._sequences[engine_id]
+        del self._requests[request.prepared.request_id]
+        processed.abort += ids
+        processed.outputs.append(request.broken())
 
     def abort(self, request_ids: Iterable[str]) -> Processed:
         """End requests by the ids that they were prepared with; unknown ids are ignored."""
@@ -146,6 +168,13 @@ class _Request:
         if delta:
             self._prompt_logprobs = None
         return made
+
+    def broken(self) -> RequestOutput:
+        """The last output of a request that a bug of ours has ended."""
+        ends = [CompletionOutput(i, "", [], None, None, finish_reason="error") for i in range(len(self.sequences))]
+        return RequestOutput(
+            self.prepared.request_id, None, None, None, ends, True, self._metrics, error="internal error"
+        )
 
 
 class _Sequence:

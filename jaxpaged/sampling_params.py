@@ -24,6 +24,8 @@ MAX_LOGIT_BIAS = 1024
 MAX_ALLOWED_TOKEN_IDS = 1024
 MAX_BAD_WORDS = 128
 MAX_BAD_WORDS_TOKENS = 1024
+MAX_BAD_WORDS_CHARACTERS = 16 * MAX_BAD_WORDS_TOKENS
+MAX_STOP_CHARACTERS = 4096
 MAX_LOGPROB_TOKEN_IDS = 128
 
 GREEDY_BELOW = 1e-5
@@ -77,6 +79,16 @@ _NOT_YET: dict[str, tuple[Any, ...]] = {
     "routed_experts_prompt_start": (0,),
     "trace_decode_token_ids": (None,),
 }
+
+
+def limits() -> dict[str, dict[str, float]]:
+    """Field -> its smallest and largest value, in JSON Schema's words."""
+    found: dict[str, dict[str, float]] = {
+        name: {"minimum": low, "maximum": high} for name, (low, high) in _INTEGERS.items()
+    }
+    for name, (least, most, interval) in _FLOATS.items():
+        found[name] = {"exclusiveMinimum" if interval[0] == "(" else "minimum": least, "maximum": most}
+    return found
 
 
 class RequestOutputKind(Enum):
@@ -216,10 +228,12 @@ class SamplingParams:
         self.stop = [self.stop] if isinstance(self.stop, str) else _strings("stop", self.stop)
         if "" in self.stop:
             raise RequestError("stop holds an empty string, which would end every text; remove it.", "stop")
+        _fits("stop", max(map(len, self.stop), default=0), MAX_STOP_CHARACTERS)
         self.bad_words = _unique(_strings("bad_words", self.bad_words))
         if "" in self.bad_words:
             raise RequestError("bad_words holds an empty string; remove it.", "bad_words")
         _at_most("bad_words", len(self.bad_words), MAX_BAD_WORDS)
+        _fits("bad_words", sum(map(len, self.bad_words)), MAX_BAD_WORDS_CHARACTERS)  # before they become tokens
         for name, most in _TOKEN_ID_LISTS.items():
             value = getattr(self, name)
             if value is not None:
@@ -411,6 +425,11 @@ def _logit_bias(value: object) -> dict[int, float]:
             raise RequestError(f"logit_bias has the key {key}, which is no token id.", "logit_bias")
         biases[int(token)] = clamped
     return biases
+
+
+def _fits(name: str, characters: int, most: int) -> None:
+    if characters > most:
+        raise RequestError(f"{name} has a text of {characters} characters; at most {most} are taken.", name)
 
 
 def _at_most(name: str, count: int, most: int) -> None:

@@ -82,7 +82,7 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
     _include_batches(app, serving)
     if options.page:
         app.include_router(page_router())
-    install_openapi(app, _BODIES)
+    install_openapi(app, _BODIES, llm)
     install_error_handlers(app)
     # the last one added is the outermost
     app.add_middleware(Deadline, seconds=options.request_timeout)

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -132,10 +133,19 @@ def install_error_handlers(app: FastAPI) -> None:
     """Route the exceptions that we raise on purpose through error_response(); boundary.py has the others."""
 
     async def handle(request: Request, error: Exception) -> Response:
-        return error_response(error)
+        response = error_response(error)
+        if response.status_code == 405:
+            response.headers["Allow"] = ", ".join(_methods_of(app, request.scope["path"]))
+        return response
 
     for kind in (ApiError, JaxPagedError, HTTPException, RequestValidationError, ValidationError):
         app.add_exception_handler(kind, handle)
+
+
+def _methods_of(app: FastAPI, path: str) -> list[str]:
+    """All that a path takes; each route knows only its own."""
+    routes = [route for route in iter_route_contexts(app.routes) if route.path_regex.match(path)]
+    return sorted({method for route in routes for method in route.methods or ()})
 
 
 def _overloaded(error: QueueFullError) -> ApiError:

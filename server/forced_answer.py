@@ -16,5 +16,7 @@ def force_call(sampling: dict[str, Any], use: ToolUse) -> None:
         return
     field = "function_call" if use.legacy else "tool_choice"
     if sampling.get("structured_outputs") is not None:
-        raise bad_request(f"a {field} that demands a call and a format of the answer exclude each other.", field)
-    sampling["structured_outputs"] = StructuredOutputsParams.of_fields({"json": schema}, field)
+        raise bad_request(f"A {field} that forces a call and another form of the answer exclude each other.", field)
+    sampling["structured_outputs"] = StructuredOutputsParams.of_fields(
+        {"json": schema, "whitespace_pattern": " ?"}, field
+    )

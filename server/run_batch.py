@@ -50,7 +50,7 @@ async def answer_all(llm: AsyncLLM, reader: LineReader, target: BinaryIO, concur
     """Write the record of every line; how many were answered with a success, and how many were not."""
     done = failed = 0
     concurrency = concurrency or 2 * llm.info.max_num_seqs
-    records = answered(Serving(llm, ServerOptions()), reader, concurrency)
+    records = answered(Serving.of(llm, ServerOptions()), reader, concurrency)
     with tqdm(unit=" requests", file=sys.stderr, disable=None) as progress:
         async with aclosing(records):
             async for record in records:

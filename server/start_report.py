@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jaxpaged import AsyncLLM, RequestError
 from jaxpaged.start_report import Choice
-from server.serving import ServerOptions
+from server.serving import ServerOptions, Serving
 
 
 def server_choices(llm: AsyncLLM, options: ServerOptions, template: str | None) -> list[Choice]:
@@ -14,6 +14,7 @@ def server_choices(llm: AsyncLLM, options: ServerOptions, template: str | None) 
     timeout = "no time limit" if limit is None else f"{limit:g} s for each"
     return [
         _chat_choice(llm, template),
+        Choice("parsers", Serving.of(llm, options).parsers.report(), "of the chat template, unless a flag names them"),
         Choice("requests", f"{queue:,} may wait, {timeout}", "more are refused with 503"),
         _access_choice(len(options.api_keys)),
     ]

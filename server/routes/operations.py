@@ -17,7 +17,7 @@ def operations_router(serving: Serving) -> APIRouter:
 
     @router.get("/health")
     @router.get("/ping")
-    @router.post("/ping", include_in_schema=False)
+    @router.post("/ping")
     async def health() -> Response:
         """200 while the engine makes progress; 503 when it is dead or stuck."""
         try:
@@ -43,7 +43,7 @@ def operations_router(serving: Serving) -> APIRouter:
         """How many requests are on their way."""
         return json_response(200, {"server_load": llm.num_in_flight()})
 
-    @router.get("/metrics")
+    @router.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
     async def metrics() -> Response:
         """Prometheus' text format."""
         return Response(llm.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -6,8 +6,9 @@ import asyncio
 import json
 import socket
 from argparse import Namespace
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -47,25 +48,42 @@ class Connection:
 
 
 @asynccontextmanager
-async def connected(
-    engine: FakeEngine | None = None, *, delay: float = 0.0, send_buffer: int = 0
-) -> AsyncIterator[Connection]:
-    """A connection to a server in this loop."""
-    llm, options = async_llm(engine, delay=delay), ServerOptions()
+async def listening(
+    engine: FakeEngine | None = None,
+    options: ServerOptions | None = None,
+    *,
+    delay: float = 0.0,
+    send_buffer: int = 0,
+) -> AsyncIterator[Callable[[], Awaitable[Connection]]]:
+    """A server in this loop, and what connects to it."""
+    llm, options = async_llm(engine, delay=delay), options or ServerOptions()
     with listening_socket("127.0.0.1", 0) as bound:
         if send_buffer:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         http = HttpServer(uvicorn_config(build_app(llm, options), SETTINGS), llm, options, "http://test")
         serving = asyncio.create_task(http._serve([bound]))
         await until(lambda: http.started)
-        connection = Connection(*await asyncio.open_connection(*bound.getsockname()))
+        connections: list[Connection] = []
+
+        async def connect() -> Connection:
+            connections.append(Connection(*await asyncio.open_connection(*bound.getsockname())))
+            return connections[-1]
+
         try:
-            yield connection
+            yield connect
         finally:
-            connection.writer.close()
+            for connection in connections:
+                connection.writer.close()
             http.should_exit = True
             await serving
             llm.shutdown()
+
+
+@asynccontextmanager
+async def connected(engine: FakeEngine | None = None, **options: Any) -> AsyncIterator[Connection]:
+    """A connection to a server in this loop."""
+    async with listening(engine, **options) as connect:
+        yield await connect()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,95 @@
+"""Runs tests/clients: one environment for each set of clients that go together, one server for all of them.
+
+    python scripts/client_matrix.py [SET ...]      (an interpreter that has jaxpaged; scripts/test_clients brings it)
+
+The next environment is installed while a set is tested. Exit code 1 if a set fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CLIENTS = ROOT / "tests" / "clients"
+sys.path.insert(0, str(ROOT))
+
+from live_server import live_server  # noqa: E402
+from tests.clients.pending import PENDING  # noqa: E402
+
+SETS = {
+    "openai3": "openai_python anthropic_python langchain pydantic_ai llm_cli schemathesis",
+    "openai2": "openai_python litellm instructor",
+    "eval": "lm_eval",
+    "node": "openai.test.js",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"some of {', '.join(SETS)}; all by default")
+    chosen = parser.parse_args().sets or list(SETS)
+    if unknown := set(chosen) - set(SETS):
+        parser.error(f"there is no set {', '.join(sorted(unknown))}; choose from {', '.join(SETS)}.")
+    failed = []
+    with ThreadPoolExecutor(1) as installing:
+        ready = {name: installing.submit(install, name) for name in chosen}
+        with live_server("--max-num-seqs", "64") as server:
+            for name in chosen:
+                began = time.monotonic()
+                environment = ready[name].result()
+                passed = (run_node if name == "node" else run_python)(name, environment, server.url)
+                print(f"== {name}: {'passed' if passed else 'FAILED'} in {time.monotonic() - began:.0f} s", flush=True)
+                failed += [] if passed else [name]
+    if "Traceback" in "".join(server.errors):
+        print("the server's log has tracebacks:\n" + "".join(server.errors[-60:]))
+        return 1
+    return 1 if failed else 0
+
+
+def install(name: str) -> Path:
+    """The environment of a set, made anew when its list of versions has changed."""
+    environment = ROOT / f".venv-clients-{name}"
+    wanted = CLIENTS / "node" / "package.json" if name == "node" else CLIENTS / f"{name}.txt"
+    stamp = environment / "installed"
+    if stamp.exists() and stamp.read_text() == wanted.read_text():
+        return environment
+    if name == "node":
+        environment.mkdir(exist_ok=True)
+        shutil.copy(wanted, environment)
+        command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]
+    else:
+        venv.create(environment, clear=True, with_pip=True)
+        command = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+        command += ["--requirement", str(wanted)]
+    subprocess.run(command, cwd=environment, check=True)
+    stamp.write_text(wanted.read_text())
+    return environment
+
+
+def run_python(name: str, environment: Path, url: str) -> bool:
+    files = [str(CLIENTS / f"test_{file}.py") for file in SETS[name].split()]
+    command = [str(environment / "bin" / "python"), "-m", "pytest", "--quiet", "--durations", "3"]
+    command += ["-c", str(CLIENTS / "pytest.ini"), "--rootdir", str(CLIENTS), "--confcutdir", str(CLIENTS)]
+    command += ["--server-url", url, "--server-python", sys.executable, *files]
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode == 0
+
+
+def run_node(name: str, environment: Path, url: str) -> bool:
+    """Modules are looked up beside the file that imports them, so the tests go to where the modules are."""
+    for test in (CLIENTS / "node").glob("*.test.js"):
+        shutil.copy(test, environment)
+    variables = {**os.environ, "SERVER_URL": url, "PENDING": ",".join(sorted(PENDING))}
+    command = ["node", "--test", "--test-concurrency=1", "--test-reporter=spec"]
+    return subprocess.run(command, cwd=environment, env=variables).returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

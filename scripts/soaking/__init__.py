@@ -1,0 +1,1 @@
+"""Load with faults against a server of our own, and what is left of it."""

@@ -1,0 +1,20 @@
+"""Faults of reliability table 2. Every test runs on asyncio and under a hard timeout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(120))
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

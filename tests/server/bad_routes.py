@@ -1,0 +1,85 @@
+"""Every route, and why a row of the reliability table does not apply to it. A route that is not here fails the test.
+
+All rows without a reason apply, and must have cases.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from server.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
+from tests.server.bad_rows import Target
+from tests.server.harness import MODEL
+
+type Reasons = dict[int, str]
+
+
+def rows(*spans: int | range, why: str) -> Reasons:
+    numbers = [number for span in spans for number in ([span] if isinstance(span, int) else span)]
+    return dict.fromkeys(numbers, why)
+
+
+MEDIA = rows(*range(36, 48), why="exempt for now: there are no media")
+EXEMPT = {
+    **MEDIA,
+    **rows(51, why="exempt for now: there is no control port"),
+    **rows(55, why="exempt for now: there are no adapters"),
+    **rows(58, why="exempt for now: prompt_embeds are refused by name"),
+}
+ELSEWHERE = {
+    **rows(29, 30, why="what a model says: tests of the tool and reasoning parsers"),
+    **rows(59, why="a gate on the sources: tests/test_layout.py"),
+    **rows(60, why="start-up: tests/text/test_tokenizer.py, tests/weights"),
+    **rows(61, why="start-up: tests/weights/test_damage.py, tests/faults"),
+}
+NO_ANSWERS = rows(53, why="no stored answers behind this route")
+NO_BATCH = rows(57, why="no batch files behind this route")
+NO_POOLING = rows(56, why="no embeddings or documents behind this route")
+COMMON = {**EXEMPT, **ELSEWHERE, **NO_ANSWERS, **NO_BATCH, **NO_POOLING}
+
+NO_BODY = {
+    **COMMON,
+    **rows(*range(8, 35), 48, why="takes no body"),
+    **rows(54, why="names no model"),
+}
+READS_ONLY = {**NO_BODY, **rows(50, why="reads constants: nothing can fail")}
+TEXT_ONLY = {
+    **COMMON,
+    **rows(*range(11, 17), *range(18, 29), 31, 34, why="generates nothing: it has none of these fields"),
+}
+MESSAGES = [{"role": "user", "content": "hello world"}]
+COMPLETION: dict[str, Any] = {"prompt": "hello world", "max_tokens": 2}
+CHAT: dict[str, Any] = {"messages": MESSAGES, "max_tokens": 2}
+
+CLASSES: dict[str, tuple[Target, Reasons]] = {
+    target.name: (target, reasons)
+    for target, reasons in (
+        (
+            Target("POST", "/v1/completions", COMPLETION, CompletionRequest),
+            {**COMMON, **rows(28, 31, 32, 33, why="has no messages")},
+        ),
+        (
+            Target("POST", "/v1/chat/completions", CHAT, ChatRequest),
+            {**COMMON, **rows(12, 17, why="has no prompt of tokens")},
+        ),
+        (
+            Target("POST", "/tokenize", {"messages": MESSAGES}, TokenizeRequest),
+            {**TEXT_ONLY, **rows(9, 10, 17, why="takes no numbers")},
+        ),
+        (
+            Target("POST", "/detokenize", {"tokens": [5, 6]}, DetokenizeRequest),
+            {**TEXT_ONLY, **rows(9, 10, 32, 33, why="takes token ids only: row 17")},
+        ),
+        (Target("GET", "/v1/models"), READS_ONLY),
+        (Target("GET", "/v1/models/{model:path}", address=f"/v1/models/{MODEL}"), READS_ONLY),
+        (Target("GET", "/health"), {**NO_BODY, **rows(1, 2, 4, why="open to everybody: probes have no key")}),
+        (Target("GET", "/ping"), NO_BODY),
+        (Target("POST", "/ping"), NO_BODY),
+        (Target("GET", "/version"), READS_ONLY),
+        (Target("GET", "/load"), NO_BODY),
+        (Target("GET", "/metrics"), NO_BODY),
+        (Target("GET", "/openapi.json"), READS_ONLY),
+        (Target("GET", "/docs"), READS_ONLY),
+        (Target("GET", "/docs/oauth2-redirect"), READS_ONLY),
+    )
+}

@@ -1,0 +1,259 @@
+"""Every route against every row of bad input (62 of them, reliability table 1c).
+
+For each pair: the stated code within two seconds and in one shape that shows nothing of the inside; a canary beside it
+gets what it always gets; afterwards nothing runs, nothing waits, and memory is where it was. The event loop is never
+held for a quarter of a second of its own processor time (other processes do not count).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import json
+import re
+import resource
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+from fastapi.routing import iter_route_contexts
+from prometheus_client.parser import text_string_to_metric_families
+
+import server.body
+import server.http_protocol
+from server.app import build_app
+from server.serving import ServerOptions
+from tests.fake_engine import FakeEngine
+from tests.server.asgi import Answer, call
+from tests.server.bad_fields import CONTEXT, VOCAB
+from tests.server.bad_routes import CLASSES
+from tests.server.bad_rows import JSON, KEY, ROWS, Case, Target
+from tests.server.bad_sockets import SMUGGLED, SOCKET_ROWS, raw_cases
+from tests.server.harness import async_llm, until
+from tests.server.test_sockets import listening
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+NUM_ROWS = 62
+OWN_TESTS = {6, 7, 50, 62}
+INSIDE = re.compile(r"0x[0-9a-f]{6,}|/home|/work|/tmp|site-packages|Traceback|\.py\b|secret")
+ANSWER_SECONDS = 2.0
+LOOP_SECONDS = 0.25
+RSS_BYTES = 20 * 2**20
+CANARY = {"prompt": "hello world", "max_tokens": 40, "stream": True}
+LIBC = ctypes.CDLL("libc.so.6") if sys.platform == "linux" else None
+OPTIONS = ServerOptions(api_keys=("key",))
+
+PAIRS = [
+    (target, number)
+    for target, reasons in CLASSES.values()
+    for number in range(1, NUM_ROWS + 1)
+    if number not in reasons
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_collections() -> Iterator[None]:
+    """What lives before these tests is left out of their many collections."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def name(pair: tuple[Target, int]) -> str:
+    return f"{pair[0].name} {pair[1]}"
+
+
+def new_engine() -> FakeEngine:
+    return FakeEngine(vocab_size=VOCAB, max_model_len=CONTEXT)
+
+
+async def test_every_route_is_classified() -> None:
+    llm = async_llm()
+    routes = iter_route_contexts(build_app(llm, OPTIONS).routes)
+    found = {f"{method} {route.path}" for route in routes for method in route.methods or () if method != "HEAD"}
+    llm.shutdown()
+    assert found == set(CLASSES), "classify new routes in tests/server/bad_routes.py"
+
+
+@pytest.mark.parametrize("target", [target for target, _ in CLASSES.values()], ids=lambda target: target.name)
+def test_a_row_has_cases_or_a_reason(target: Target) -> None:
+    reasons = CLASSES[target.name][1]
+    assert set(reasons) <= set(range(1, NUM_ROWS + 1))
+    assert all(reasons.values())
+    with_cases = {number for number, make in ROWS.items() if next(make(target), None) is not None} | OWN_TESTS
+    applies = set(range(1, NUM_ROWS + 1)) - set(reasons)
+    assert applies - with_cases == set(), "these rows need cases in bad_rows.py, or a reason why they do not apply"
+
+
+@pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair[1] in ROWS], ids=name)
+async def test_row(pair: tuple[Target, int]) -> None:
+    target, number = pair
+    cases = list(ROWS[number](target))  # whole before anything is timed
+    async with watched() as (app, _):
+        for case in cases:
+            check(case, await timed(app, case))
+
+
+@pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair[1] in SOCKET_ROWS], ids=name)
+async def test_raw_row(pair: tuple[Target, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    target, number = pair
+    if number == 7:
+        monkeypatch.setattr(server.http_protocol, "HEAD_SECONDS", 0.1)
+        monkeypatch.setattr(server.body, "BODY_SECONDS", 0.1)
+    engine = new_engine()
+    async with listening(engine, OPTIONS) as connect:
+        for case in raw_cases(number, target):
+            connection = await connect()
+            connection.send(case.content)
+            status, body = await asyncio.wait_for(connection.answer(), ANSWER_SECONDS)
+            assert status in case.allowed, case.what
+            assert set(body) == {"error"}
+            with suppress(ConnectionResetError):  # it had more to send
+                assert await asyncio.wait_for(connection.closed(), ANSWER_SECONDS), case.what
+        connection = await connect()
+        connection.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await connection.answer())[0] == 200
+    assert not [request for request in engine.requests if SMUGGLED.decode() in str(request)]
+
+
+@pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair[1] == 50], ids=name)
+async def test_a_fault_of_ours_says_nothing(pair: tuple[Target, int], monkeypatch, caplog) -> None:
+    """Row 50: whatever the route asks of the engine's front end fails with a secret in its message."""
+    target = pair[0]
+    llm = async_llm(new_engine())
+    app = build_app(llm, OPTIONS)
+
+    def fail(*arguments, **keywords):
+        raise ZeroDivisionError("secret at 0x7f0000000000 in /home/us/file.py")
+
+    for method in ("prepare", "render", "encode_text", "decode", "submit", "num_in_flight", "check_health"):
+        monkeypatch.setattr(llm, method, fail)
+    monkeypatch.setattr(llm.metrics, "text", fail)
+    answer = await call(app, target.method, target.url, JSON, [target.encoded()])
+    check_error(answer)
+    assert answer.status == 500
+    assert answer.header(b"x-request-id")
+    assert "ZeroDivisionError" in caplog.text
+    assert "Bearer" not in caplog.text
+    llm.shutdown()
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+async def test_the_same_request_id_twice(path: str) -> None:
+    """Row 52: who disconnects ends his own request only, whatever ids the clients have made up."""
+    target = CLASSES[f"POST {path}"][0]
+    headers = [*JSON, (b"x-request-id", b"a")]
+    body = [target.encoded({"max_tokens": 60, "stream": True})]
+    async with watched(canaries=False) as (app, engine):
+        alone = await call(app, "POST", path, headers, body)
+        gone = asyncio.Event()
+        one = asyncio.create_task(call(app, "POST", path, headers, body, gone=gone))
+        other = asyncio.create_task(call(app, "POST", path, headers, body))
+        await until(lambda: len(engine.requests) == 3 and engine.steps > 70)
+        gone.set()
+        assert len((await one).content) < len(alone.content)
+        assert without_ids((await other).content) == without_ids(alone.content)
+
+
+@asynccontextmanager
+async def watched(*, canaries: bool = True) -> AsyncIterator[tuple[object, FakeEngine]]:
+    """An application, watched: its canaries, the event loop, what is left behind."""
+    engine = new_engine()
+    llm = async_llm(engine, delay=0.001)
+    app = build_app(llm, OPTIONS)
+    lines = await metric_lines(app)
+    before = memory()
+    watchers = [asyncio.create_task(watch_loop()), *([asyncio.create_task(sing(app))] if canaries else [])]
+    await asyncio.sleep(0)
+    try:
+        yield app, engine
+    finally:
+        for watcher in watchers:
+            watcher.cancel()
+        results = await asyncio.gather(*watchers, return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results), results
+    await until(lambda: not engine.has_work() and llm.num_in_flight() == 0, ANSWER_SECONDS)
+    await until(lambda: llm.stats().num_running == llm.stats().num_waiting == 0, ANSWER_SECONDS)
+    assert (await call(app, "GET", "/health")).status == 200
+    assert set(await metric_lines(app)) - set(lines) == set()
+    assert memory() - before < RSS_BYTES
+    llm.shutdown()
+
+
+def memory() -> int:
+    """This process's resident bytes, after what is free has gone back to the system."""
+    gc.collect()
+    if LIBC is None:
+        return 0
+    LIBC.malloc_trim(0)
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+async def watch_loop() -> None:
+    """Fails when the loop's thread works for too long between two turns."""
+    while True:
+        began = time.thread_time()
+        await asyncio.sleep(0.005)
+        held = time.thread_time() - began
+        assert held < LOOP_SECONDS, f"the event loop was held for {held:.2f} s"
+
+
+async def sing(app: object) -> None:
+    """Greedy streams, one after the other, that must all be the same; the last one may end with the row."""
+    first = b""
+    while True:
+        answer = await call(app, "POST", "/v1/completions", JSON, [json.dumps(CANARY).encode()])
+        content = without_ids(answer.content)
+        first = first or content
+        assert content == first, "a canary got another answer"
+        assert content.endswith(b"data: [DONE]\n\n")
+
+
+async def metric_lines(app: object) -> dict[str, float]:
+    text = (await call(app, "GET", "/metrics", KEY)).content.decode()
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    labels = {"finished_reason", "le", "reason"}
+    return {s.name + "".join(f"{{{k}={v}}}" for k, v in s.labels.items() if k in labels): s.value for s in samples}
+
+
+async def timed(app: object, case: Case) -> Answer:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await call(app, case.method, case.target, case.headers, case.chunks)
+    except TimeoutError:
+        raise AssertionError(f"{case.what}: no answer within {ANSWER_SECONDS} s") from None
+
+
+def check(case: Case, answer: Answer) -> None:
+    assert answer.status in case.allowed, f"{case.what}: {answer.status} {answer.content[:300]!r}"
+    assert answer.header(b"access-control-allow-origin") is None
+    if answer.status >= 400:
+        error = check_error(answer)
+        if case.params and answer.status in (400, 404):
+            assert (error["param"] or "").split(".")[0] in case.params, f"{case.what}: {error}"
+
+
+def check_error(answer: Answer) -> dict:
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"]
+    assert len(answer.content) < 4096
+    assert not INSIDE.search(answer.content.decode()), answer.content
+    return error
+
+
+def without_ids(content: bytes) -> bytes:
+    return re.sub(rb'"(id|created)":("[^"]*"|\d+)', b"", content)
+
+
+def test_the_table_says_what_it_says_of_files() -> None:
+    """The places that reasons point to exist."""
+    root = Path(__file__).resolve().parents[2]
+    for _, reasons in CLASSES.values():
+        for place in re.findall(r"tests/[\w/]+(?:\.py)?", " ".join(reasons.values())):
+            assert (root / place).exists(), place
