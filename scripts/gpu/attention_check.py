@@ -19,7 +19,7 @@ LIMIT = 1e-2  # of |output - exact| / |exact|: bfloat16 operands lie between 1e-
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Relative error of the sampled rows, that of rounding the exact ones to bfloat16, and what is wrong, or nothing."""
+    """Relative error of the sampled rows, that of rounding the exact ones to bfloat16, and what is wrong."""
 
     error: float
     rounding: float

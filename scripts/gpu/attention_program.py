@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from gpu.attention_cases import Arrays, Case
 from pallas_kernels.paged_attention import PoolLayout, paged_attention
@@ -25,6 +26,8 @@ def compile_layers(case: Case, layout: PoolLayout, arrays: Arrays, implementatio
         outputs = []
         for index, of_layer in enumerate(new):
             out, pool = attend(pool, of_layer, jnp.int32(index), metadata)
+            # As in a model a layer's keys are written after the layer before has read: else XLA copies the pool.
+            out, pool = lax.optimization_barrier((out, pool))
             outputs.append(out)
         return outputs, pool
 
