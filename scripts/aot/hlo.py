@@ -41,8 +41,8 @@ def size_of(line: str) -> int:
 def produced(text: str, large: Collection[int], *, tokens: int, updated: int = 0) -> list[str]:
     """Results written to memory that hold as many elements as a weight, the pool, or a layer of it: `large`.
 
-    Those with an axis of `tokens` are activations. A fusion may produce `updated` elements: a scatter into the pool does,
-    in place or not, which the temporaries tell. As `operation type`.
+    Those with an axis of `tokens` are activations. A fusion may produce `updated` elements: a scatter into the pool
+    does, in place or not, which the temporaries tell. As `operation type`.
     """
 
     def is_large(line: str, dims: list[int]) -> bool:
