@@ -95,7 +95,7 @@ TARGETS = {
 TEMPORARIES = {64: 64 << 20, 2048: 512 << 20}  # most bytes of a backbone by its tokens
 HEAD_TEMPORARIES = 256 << 20  # of logits, or of sampling, for 64 rows
 HEAD_ROWS = 64
-PAGES = 8192  # the pool is larger than the temporaries may be, so a copy of it shows
+POOL = 1 << 15  # layers times pages, 4 GiB: more than the temporaries may be, even of a fourth, so a copy of it shows
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def step_programs(target: Target, tokens: int) -> tuple[Any, int]:
     decoder = build_decoder(spec, dtype=jnp.bfloat16, tensor_parallel=target.split, layer_loop=target.loop)
     groups = cache_groups(decoder.layer_caches())
     pool = PoolGeometry(groups, pool_layout(target.layout), 32, jnp.dtype(jnp.bfloat16), mesh)
-    pages = (PAGES,)
+    pages = (POOL // CONFIG["num_hidden_layers"],)
     limits = BatchLimits(64, 65, 8193, spec.vocab_size, pages, (256,), 32)
     leaves = tuple(
         jax.ShapeDtypeStruct(info.shape, info.dtype, sharding=sharding_of(mesh, info.axes)) for info in decoder.params

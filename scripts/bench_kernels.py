@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from types import MappingProxyType
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import jax
 import jax.numpy as jnp
 from jax import lax
