@@ -1,28 +1,35 @@
 #!/usr/bin/env python3
 """Compile the whole step for accelerators that this machine does not have, and check what came out.
 
-    scripts/aot_check.py [--target v5e h200x4 ...] [--tokens 64] [--layers 32]
+    scripts/aot_check.py [--target v5e h200x4 ...] [--tokens 64 2048] [--layers 32]
 
 Needs an environment with the compile wheels (scripts/check_accelerators makes it); no device is touched. For an 8B
-Llama shape it asserts: the pool is aliased, nothing the size of a weight or of the pool is copied, the temporaries are
-bounded, and the layers hold exactly two all-reduces each when the model is split over devices.
+Llama shape, a decoding step of 64 tokens with its head and a prefill step of 2,048, it asserts: the pool and the buffer
+of the logits are aliased, nothing that holds as much as a weight, the pool or a layer of it is produced, temporaries
+are bounded, the kernels are there, and the layers hold exactly two all-reduces each when the model is split.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
-import re
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TPU_SKIP_MDS_QUERY"] = "1"
 os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
 os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # no cuDNN is needed to compile
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.aot.hlo import collectives, is_copy, produced, size_of
+
+__all__ = ["H200", "Target", "backbone", "is_copy", "size_of", "use_cuda_wheels"]
 
 
 def use_cuda_wheels() -> None:
@@ -62,7 +69,8 @@ B200 = GPU.format(cores=148, bandwidth=8000000000000, memory=193273528320, major
 class Target:
     """A topology to compile for. `split`: devices that share the model; `loop`: how its layers are run.
 
-    layout: of the KV pool, which says what serves attention. device: the description of a GPU.
+    layout: of the KV pool, which says what serves attention. device: the description of a GPU. head: whether the
+    head's programs are compiled too; they hold no kernel of ours, so some targets stand for the others.
     """
 
     topology: str
@@ -70,35 +78,49 @@ class Target:
     loop: str
     layout: str
     device: str = ""
+    head: bool = False
 
 
 TARGETS = {
-    "h200": Target("1x1x1", 1, "unroll", "hopper", H200),
-    "h200x4": Target("1x1x4", 4, "unroll", "hopper", H200),
+    "h200": Target("1x1x1", 1, "unroll", "hopper", H200, head=True),
+    "h200x4": Target("1x1x4", 4, "unroll", "hopper", H200, head=True),
     "a100": Target("1x1x1", 1, "unroll", "gpu", A100),
     "l4": Target("1x1x1", 1, "unroll", "gpu", L4),
     "b200": Target("1x1x1", 1, "unroll", "gpu", B200),
     "v5e": Target("v5e:2x2", 4, "scan", "tpu"),
-    "v6e": Target("v6e:2x2", 1, "scan", "tpu"),
+    "v6e": Target("v6e:2x2", 1, "scan", "tpu", head=True),
 }
+
+
+TEMPORARIES = {64: 64 << 20, 2048: 512 << 20}  # most bytes of a backbone by its tokens
+HEAD_TEMPORARIES = 256 << 20  # of logits, or of sampling, for 64 rows
+HEAD_ROWS = 64
+POOL = 1 << 15  # layers times pages, 4 GiB: more than the temporaries may be, even of a fourth, so a copy of it shows
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a compiled step looks like: bytes, how often values are copied or reduced, seconds to compile."""
+    """A compiled program: bytes, large results that it writes, exchanges, kernels, seconds to compile."""
 
     temporaries: int
     aliased: int
-    large_copies: tuple[str, ...]
-    all_reduces: int
+    large: tuple[str, ...]
+    exchanges: dict[str, int]
     mosaic_kernels: int
     seconds: float
+
+    def __str__(self) -> str:
+        exchanges = ", ".join(f"{count} {kind}" for kind, count in sorted(self.exchanges.items())) or "no exchange"
+        return (
+            f"temp {self.temporaries / 2**20:6.1f} MiB  aliased {self.aliased / 2**30:5.2f} GiB  "
+            f"kernels {self.mosaic_kernels:3}  {exchanges}  {self.seconds:5.1f} s"
+        )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", nargs="+", choices=TARGETS, default=list(TARGETS))
-    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--tokens", nargs="+", type=int, choices=TEMPORARIES, default=list(TEMPORARIES))
     parser.add_argument("--layers", type=int, default=32, help="fewer compile faster; what is checked is per layer")
     args = parser.parse_args()
     if any(TARGETS[name].device for name in args.target):
@@ -106,37 +128,79 @@ def main() -> int:
     CONFIG["num_hidden_layers"] = args.layers
     failures = 0
     for name in args.target:
-        report, problems = check(TARGETS[name], args.tokens)
-        failures += bool(problems)
-        print(
-            f"{name:8} temp {report.temporaries / 2**20:8.1f} MiB  aliased {report.aliased / 2**30:6.2f} GiB  "
-            f"all-reduces {report.all_reduces:3}  large copies {len(report.large_copies):2}  {report.seconds:5.1f} s  "
-            f"{'; '.join(problems) or 'ok'}",
-            flush=True,
-        )
+        for tokens in args.tokens:
+            for label, report, problems in check(TARGETS[name], tokens):
+                failures += bool(problems)
+                print(f"{name:7} {label:16} {report}  {'; '.join(problems) or 'ok'}", flush=True)
     return 1 if failures else 0
 
 
-def check(target: Target, tokens: int) -> tuple[Report, list[str]]:
-    """Compile one backbone step and list what is wrong with it."""
-    program, pool_bytes, weight_bytes = backbone(target, tokens)
-    report = compile_report(target, program, min(pool_bytes, weight_bytes))
+def check(target: Target, tokens: int) -> Iterator[tuple[str, Report, list[str]]]:
+    """Compile the backbone, and the head's programs with that of a decoding step; yields what is wrong with each."""
+    programs, pool_bytes = step_programs(target, tokens)
+    backbone = programs.backbone(tokens)
+    large = large_arrays(target, backbone)
+    report = compile_report(backbone, large, tokens, math.prod(backbone.arguments[1][0].shape) // target.split)
+    yield f"backbone {tokens}", report, backbone_problems(target, report, tokens, pool_bytes)
+    if tokens != HEAD_ROWS or not target.head:
+        return
+    from jaxpaged.sampling.variant import Variant
+
+    logits = programs.logits(HEAD_ROWS)
+    report = compile_report(logits, large, tokens)
+    buffer = logits.arguments[1]
+    buffer_bytes = 4 * math.prod(buffer.sharding.shard_shape(buffer.shape))
+    yield "logits", report, head_problems(report, aliased=buffer_bytes, exchanges={})
+    report = compile_report(programs.sample(Variant.PLAIN, HEAD_ROWS), large, tokens)
+    yield "sample", report, head_problems(report, aliased=0, exchanges=None)
+
+
+def backbone_problems(target: Target, report: Report, tokens: int, pool_bytes: int) -> list[str]:
     layers = CONFIG["num_hidden_layers"] if target.loop == "unroll" else 1
-    expected = 2 * layers if target.split > 1 else 0
-    problems = [f"copies {line}" for line in report.large_copies[:3]]
+    problems = [f"produces {line}" for line in report.large[:3]]
     if report.aliased < pool_bytes:
         problems.append("the pool is not aliased")
-    if report.temporaries > 512 << 20:
-        problems.append("temporaries above 512 MiB")
+    if report.temporaries > TEMPORARIES[tokens]:
+        problems.append(f"temporaries above {TEMPORARIES[tokens] >> 20} MiB")
     if target.layout == "hopper" and report.mosaic_kernels != 3 * layers:
         problems.append(f"{report.mosaic_kernels} Mosaic kernels, not 3 a layer")
-    if target.split > 1 and not expected <= report.all_reduces <= expected + 2:
-        problems.append(f"expected {expected} all-reduces in the layers and at most 2 outside")
-    return report, problems
+    expected = 2 * layers if target.split > 1 else 0
+    # Outside of the layers stands at most the embedding's.
+    if not expected <= report.exchanges.get("all-reduce", 0) <= expected + (target.split > 1):
+        problems.append(f"expected {expected} all-reduces in the layers and at most one outside")
+    if others := set(report.exchanges) - {"all-reduce"}:
+        problems.append(f"exchanges by {', '.join(sorted(others))} too")
+    return problems
 
 
-def backbone(target: Target, tokens: int):
-    """The backbone program of the target, the bytes of its pool and of its smallest large weight on one device."""
+def head_problems(report: Report, *, aliased: int, exchanges: dict[str, int] | None) -> list[str]:
+    """`exchanges`: what is expected, None: anything."""
+    problems = [f"produces {line}" for line in report.large[:3]]
+    if report.aliased < aliased:
+        problems.append("the buffer of the logits is not aliased")
+    if report.temporaries > HEAD_TEMPORARIES:
+        problems.append(f"temporaries above {HEAD_TEMPORARIES >> 20} MiB")
+    if exchanges is not None and report.exchanges != exchanges:
+        problems.append(f"exchanges {report.exchanges}, not {exchanges}")
+    return problems
+
+
+def large_arrays(target: Target, backbone: Any) -> set[int]:
+    """Elements, on one device, of each large weight (of one layer, and of all that are stacked), and of the pool."""
+    leaves, (pool,) = backbone.arguments[:2]
+    shapes = [pool.shape, pool.shape[1:], *(leaf.shape for leaf in leaves), *(leaf.shape[1:] for leaf in leaves)]
+    sizes = {math.prod(shape) // target.split for shape in shapes}
+    return {size for size in sizes if size >= 4096 * 4096 // target.split}
+
+
+def backbone(target: Target, tokens: int) -> tuple[Any, int]:
+    """The backbone program of the target, and the bytes of its pool on one device."""
+    programs, pool_bytes = step_programs(target, tokens)
+    return programs.backbone(tokens), pool_bytes
+
+
+def step_programs(target: Target, tokens: int) -> tuple[Any, int]:
+    """The target's programs up to `tokens` tokens and 64 rows, and the bytes of its pool on one device."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -164,48 +228,35 @@ def backbone(target: Target, tokens: int):
     decoder = build_decoder(spec, dtype=jnp.bfloat16, tensor_parallel=target.split, layer_loop=target.loop)
     groups = cache_groups(decoder.layer_caches())
     pool = PoolGeometry(groups, pool_layout(target.layout), 32, jnp.dtype(jnp.bfloat16), mesh)
-    pages = (4096,)
+    pages = (POOL // CONFIG["num_hidden_layers"],)
     limits = BatchLimits(64, 65, 8193, spec.vocab_size, pages, (256,), 32)
     leaves = tuple(
         jax.ShapeDtypeStruct(info.shape, info.dtype, sharding=sharding_of(mesh, info.axes)) for info in decoder.params
     )
     functions = StepFunctions(decoder, Sampler(spec.vocab_size), mesh, pool.layout)
     programs = ProgramSet(functions, Buckets.for_limits(tokens, 64), limits, leaves, pool.abstract(pages))
-    one_layer = 4096 * 4096 * 2 // target.split
-    return programs.backbone(tokens), pages[0] * pool.page_bytes(0), one_layer
+    return programs, pages[0] * pool.page_bytes(0)
 
 
-def compile_report(target: Target, program, large: int) -> Report:
-    """Compile and read the optimised HLO: copies of at least `large` bytes, all-reduces, temporaries, aliases."""
+def compile_report(program: Any, large: set[int], tokens: int, updated: int = 0) -> Report:
+    """Compile and read the optimised HLO; the other arguments are those of aot/hlo.produced()."""
     import jax
 
     from jaxpaged.execution.compiler import lower
 
     started = time.monotonic()
-    mesh = program.arguments[1][0].sharding.mesh
+    mesh = jax.tree.leaves(program.arguments)[0].sharding.mesh
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
         compiled = lower(program).compile()
     memory, text = compiled.memory_analysis(), compiled.as_text()
-    copies = tuple(line.strip()[:120] for line in text.splitlines() if is_copy(line) and size_of(line) >= large)
-    reduces = len(re.findall(r"= \S+ all-reduce(?:-start)?\(", text))
-    kernels = text.count('custom_call_target="mosaic_gpu')
-    seconds = time.monotonic() - started
-    return Report(memory.temp_size_in_bytes, memory.alias_size_in_bytes, copies, reduces, kernels, seconds)
-
-
-def is_copy(line: str) -> bool:
-    return re.search(r"= \S+ (copy|copy-start|transpose)\(", line) is not None
-
-
-def size_of(line: str) -> int:
-    """Bytes of the first shape in an HLO line."""
-    found = re.search(r"(bf16|f32|f16|s32|s8|u8)\[([\d,]*)\]", line)
-    if not found:
-        return 0
-    count = 1
-    for dimension in filter(None, found[2].split(",")):
-        count *= int(dimension)
-    return count * {"bf16": 2, "f16": 2, "f32": 4, "s32": 4, "s8": 1, "u8": 1}[found[1]]
+    return Report(
+        temporaries=memory.temp_size_in_bytes,
+        aliased=memory.alias_size_in_bytes,
+        large=tuple(produced(text, large, tokens=tokens, updated=updated)),
+        exchanges=dict(collectives(text)),
+        mosaic_kernels=text.count('custom_call_target="mosaic_gpu'),
+        seconds=time.monotonic() - started,
+    )
 
 
 if __name__ == "__main__":

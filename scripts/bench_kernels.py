@@ -1,22 +1,33 @@
-"""Time the kernels of pallas_kernels as a model runs them: in a scan over layers, with the donated pool in the carry.
+"""Time the kernels of pallas_kernels on this device.
 
-    python scripts/bench_kernels.py                          # every case of paged attention
+    python scripts/bench_kernels.py                          # on a CPU: a small model's cases, in a scan over layers
     python scripts/bench_kernels.py --case decode64 --layers 4 --implementation xla
+    python scripts/bench_kernels.py --out kernels.json       # on a GPU: an 8B Llama's cases beside the card's ceilings
+    python scripts/bench_kernels.py --suite gpu --quick      # the same on any machine, with small shapes
 
-Prints milliseconds per layer (median, and the fastest), and the bytes of temporary buffers beside the pool.
+On a CPU it prints milliseconds per layer (median, and the fastest), and the bytes of temporary buffers beside the pool.
+On a GPU every case is first compared with attention in float64; the table gives the share of the bandwidth of a copy
+and of the rate of a matrix product that the same run measured, and cuDNN and torch beside it. Exits with 1 on a wrong
+output.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
+from pathlib import Path
 from types import MappingProxyType
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from gpu.attention import bench_attention
+from gpu.report import Report
 from pallas_kernels.paged_attention import paged_attention, pool_layout
 from pallas_kernels.paged_attention.specs import BY_NAME, Arrays, Batch, Spec, make
 
@@ -72,15 +83,33 @@ def measure(spec: Spec, arrays: Arrays, layers: int, implementation: str | None,
     return f"{statistics.median(times):8.3f} ms/layer  best {min(times):8.3f}  temp {temporary / 2**20:7.1f} MiB"
 
 
-def main() -> None:
+def main() -> int:
+    options = arguments()
+    suite = options.suite or ("gpu" if jax.default_backend() == "gpu" else "layers")
+    if suite == "gpu":
+        report = Report(" ".join(["scripts/bench_kernels.py", *sys.argv[1:]]), options.out)
+        return 0 if bench_attention(report, quick=options.quick, implementation=options.implementation) else 1
+    bench_layers(options)
+    return 0
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--spec", default="smol135", choices=sorted(BY_NAME))
-    parser.add_argument("--case", action="append", choices=sorted(CASES))
-    parser.add_argument("--layers", type=int, default=30)
-    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--suite", choices=("layers", "gpu"), help="default: gpu on a GPU, layers elsewhere")
     parser.add_argument("--implementation")
-    parser.add_argument("--repeats", type=int, default=15)
-    options = parser.parse_args()
+    layers = parser.add_argument_group("suite layers")
+    layers.add_argument("--spec", default="smol135", choices=sorted(BY_NAME))
+    layers.add_argument("--case", action="append", choices=sorted(CASES))
+    layers.add_argument("--layers", type=int, default=30)
+    layers.add_argument("--dtype", default="bfloat16")
+    layers.add_argument("--repeats", type=int, default=15)
+    gpu = parser.add_argument_group("suite gpu")
+    gpu.add_argument("--quick", action="store_true", help="small shapes, to see that it runs")
+    gpu.add_argument("--out", type=Path, metavar="FILE", help="write the figures there as JSON")
+    return parser.parse_args()
+
+
+def bench_layers(options: argparse.Namespace) -> None:
     spec = BY_NAME[options.spec]
     print(f"{spec}\n{jax.devices()[0].device_kind}, {options.dtype}, {options.layers} layers, metadata {WIDTH} wide")
     for case in options.case or CASES:
@@ -91,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -18,9 +18,8 @@ Refinements of the agreed fields:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,8 +37,8 @@ def _no_masks() -> IntArray:
     return np.zeros((0, 0), np.int32)
 
 
-class Admission(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A device row to initialise before the step. A Struct because hundreds may be made in one step."""
+class Admission(NamedTuple):
+    """A device row to initialise before the step. A NamedTuple because hundreds may be made in one step."""
 
     row: int
     request_id: str
@@ -118,28 +117,3 @@ class StepResult:
     """What the device answers to a StepPlan, shard by shard."""
 
     shards: tuple[ShardResult, ...]
-
-
-def encode_plan(plan: StepPlan) -> bytes:
-    """The plan as msgpack."""
-    return _ENCODER.encode(plan)
-
-
-def decode_plan(data: bytes) -> StepPlan:
-    """Inverse of encode_plan. Raises msgspec.ValidationError on anything else."""
-    return _DECODER.decode(data)
-
-
-def _array_to_wire(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.dtype.str, value.shape, np.ascontiguousarray(value).data.cast("B") if value.size else b""
-    raise NotImplementedError(f"cannot encode {type(value).__name__} in a plan")
-
-
-def _array_from_wire(kind: Any, value: Any) -> Any:
-    dtype, shape, data = value
-    return np.frombuffer(data, np.dtype(dtype)).reshape(shape)
-
-
-_ENCODER = msgspec.msgpack.Encoder(enc_hook=_array_to_wire)
-_DECODER = msgspec.msgpack.Decoder(StepPlan, dec_hook=_array_from_wire)

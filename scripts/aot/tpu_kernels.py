@@ -48,7 +48,8 @@ class Case:
 
 CASES = {name: Case(spec) for name, spec in BY_NAME.items()} | {
     "llama8b_fp8": Case(BY_NAME["llama8b"], dtype="float8_e4m3fn"),
-    # 131,072 tokens a sequence in pages of 16, 256 sequences, the largest step.
+    # 131,072 tokens a sequence in pages of 16, 256 sequences, the largest step. Scalar memory follows from these alone;
+    # vector memory from the layer's shape alone, which the cases above vary.
     "longest": Case(Spec("llama8b_page16", 32, 8, 128, page_size=16), 8192, 256, 8192),
 }
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jaxpaged.scheduling.plan import ShardPlan, ShardResult, StepResult, decode_plan
+from jaxpaged.scheduling.plan import ShardPlan, ShardResult, StepResult
+from jaxpaged.scheduling.plan_wire import decode_plan
 
 VOCAB = 24
 LOOKS_BACK = 2

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from jaxpaged.sampling_params import SamplingParams
-from jaxpaged.scheduling.plan import Admission, ShardPlan, StepPlan, decode_plan, encode_plan
+from jaxpaged.scheduling.plan import Admission, ShardPlan, StepPlan
+from jaxpaged.scheduling.plan_wire import decode_plan, encode_plan
 
 
 def ints(*values: int) -> np.ndarray:
@@ -44,7 +45,7 @@ def _assert_same(ours: object, theirs: object) -> None:
         assert (ours == theirs).all()
     elif isinstance(ours, Admission):
         assert isinstance(theirs, Admission)
-        for name in Admission.__struct_fields__:
+        for name in Admission._fields:
             _assert_same(getattr(ours, name), getattr(theirs, name))
     elif isinstance(ours, tuple):
         assert isinstance(theirs, tuple)

@@ -14,7 +14,8 @@ from jaxpaged.engine import Engine
 from jaxpaged.execution.collect import step_result
 from jaxpaged.execution.runner import PendingStep, Runner
 from jaxpaged.kv.pool import KVPool
-from jaxpaged.scheduling.plan import StepPlan, decode_plan, encode_plan
+from jaxpaged.scheduling.plan import StepPlan
+from jaxpaged.scheduling.plan_wire import decode_plan, encode_plan
 from tests.engine.drive import ask, preemptions, rescheduled, run
 from tests.engine.tiny import VOCAB
 

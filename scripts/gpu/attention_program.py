@@ -1,0 +1,34 @@
+"""Attention as an engine on a GPU runs it: layers one after the other over one donated pool; every output is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from gpu.attention_cases import Arrays, Case
+from pallas_kernels.paged_attention import PoolLayout, paged_attention
+
+
+def compile_layers(case: Case, layout: PoolLayout, arrays: Arrays, implementation: str | None) -> Callable[..., Any]:
+    """(pool, new, metadata) -> (outputs, pool), compiled. Donates the pool."""
+
+    @jax.jit  # traced and lowered once for all layers
+    def attend(pool, new, index, metadata):
+        return paged_attention(
+            *new, pool, index, *metadata, score=case.score, layout=layout, implementation=implementation
+        )
+
+    def run(pool, new, metadata):
+        outputs = []
+        for index, of_layer in enumerate(new):
+            out, pool = attend(pool, of_layer, jnp.int32(index), metadata)
+            # As in a model a layer's keys are written after the layer before has read: else XLA copies the pool.
+            out, pool = lax.optimization_barrier((out, pool))
+            outputs.append(out)
+        return outputs, pool
+
+    return jax.jit(run, donate_argnums=0).lower(arrays.pool, arrays.new, arrays.metadata).compile()

@@ -1,0 +1,71 @@
+"""No index of paged attention leaves its array, seen by checkify: a device would clamp it, wrap it or drop it."""
+
+from collections.abc import Callable
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax._src.checkify import error_checks
+from jax.experimental import checkify
+from jax.lax import GatherScatterMode
+
+from pallas_kernels.paged_attention import PagedAttentionResult, paged_attention, pool_layout
+from pallas_kernels.paged_attention.specs import BY_NAME, Arrays, Batch, Spec, make
+
+CPU = pool_layout("cpu")
+# Page and block edges, padded sequences and tokens, a table wider than any sequence.
+BATCH = Batch(((0, 1), (15, 1), (16, 1), (127, 1), (0, 18), (95, 7)), sequences=8, tokens=40, table_width=12, pages=30)
+SPECS = [BY_NAME["all_at_once"], BY_NAME["gqa4_page16"]]
+IMPLEMENTATIONS = ["reference", "xla"]
+
+
+@pytest.fixture(autouse=True)
+def drops_are_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scatter that says mode="drop" says what happens to an index outside; checkify reports it all the same."""
+    check = error_checks[lax.scatter_p]
+
+    def unless_dropped(ctx, error, enabled, operand, indices, updates, **params):
+        if params["mode"] == GatherScatterMode.FILL_OR_DROP:
+            return error, lax.scatter_p.bind(operand, indices, updates, **params)
+        return check(ctx, error, enabled, operand, indices, updates, **params)
+
+    monkeypatch.setitem(error_checks, lax.scatter_p, unless_dropped)
+
+
+@cache
+def checked(spec: Spec, implementation: str) -> Callable[..., tuple[checkify.Error, PagedAttentionResult]]:
+    attention = partial(paged_attention, score=spec.score, layout=CPU, implementation=implementation)
+    return jax.jit(checkify.checkify(attention, errors=checkify.index_checks))
+
+
+def problem(spec: Spec, arrays: Arrays, implementation: str) -> str | None:
+    error, _ = checked(spec, implementation)(*arrays.args, **arrays.options)
+    return error.get()
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_a_valid_step_stays_inside_of_every_array(spec: Spec, implementation: str) -> None:
+    assert problem(spec, make(spec, BATCH, CPU), implementation) is None
+
+
+def test_a_step_of_padding_alone_stays_inside_too() -> None:
+    spec = SPECS[0]
+    empty = make(spec, Batch((), sequences=8, tokens=40, table_width=12, pages=30), CPU)
+    for implementation in IMPLEMENTATIONS:
+        assert problem(spec, empty, implementation) is None
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("page", [30, 1 << 20])
+def test_a_page_that_is_not_there_is_seen(page: int, implementation: str) -> None:
+    """What the check is worth: the same call with one wrong page id."""
+    spec = SPECS[1]
+    arrays = make(spec, BATCH, CPU)
+    table = np.array(arrays.args[5])
+    table[3, 2] = page
+    wrong = Arrays((*arrays.args[:5], jnp.asarray(table), *arrays.args[6:]), arrays.options)
+    assert "out-of-bounds" in (problem(spec, wrong, implementation) or "")
