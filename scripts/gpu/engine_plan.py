@@ -43,7 +43,7 @@ class EnginePlan:
 
 FULL = EnginePlan(
     config=LLAMA_8B,
-    buckets=Buckets((8, 64, 256, 512, 2048), (8, 64, 256), (8, 64, 256), (256,)),
+    buckets=Buckets((8, 64, 256, 512, 2048), (8, 64, 256), (8, 64, 256), (256,), ()),
     max_num_seqs=256,
     max_num_batched_tokens=2048,
     max_model_len=4096,
@@ -56,7 +56,7 @@ FULL = EnginePlan(
 )
 QUICK = EnginePlan(
     config=TINY,
-    buckets=Buckets((8, 32), (8,), (8,), (8,)),
+    buckets=Buckets((8, 32), (8,), (8,), (8,), ()),
     max_num_seqs=8,
     max_num_batched_tokens=32,
     max_model_len=128,

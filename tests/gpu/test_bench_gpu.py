@@ -13,7 +13,17 @@ from gpu.variants import thunk_counts
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("target", "start", "single", "batch", "offline", "conversations", "generate")
 # The machines that a session may use have jax, flax, orbax and transformers, and none of these.
-WITHOUT = ("fastapi", "httptools", "msgspec", "pydantic", "starlette", "uvicorn", "zmq")
+WITHOUT = (
+    "fastapi",
+    "httptools",
+    "llguidance",
+    "msgspec",
+    "pydantic",
+    "prometheus_client",
+    "starlette",
+    "uvicorn",
+    "zmq",
+)
 RUN = """
 import runpy, sys
 class Missing:

@@ -15,7 +15,8 @@ from jaxpaged.engine import Engine
 from jaxpaged.errors import QueueFullError, RequestError
 from jaxpaged.messages import EngineRequest
 from jaxpaged.sampling.variant import Variant
-from jaxpaged.scheduling.plan import StepPlan, decode_plan, encode_plan
+from jaxpaged.scheduling.plan import StepPlan
+from jaxpaged.scheduling.plan_wire import decode_plan, encode_plan
 from jaxpaged.structured.compiler import GrammarCompiler
 from jaxpaged.structured.constraint import Constraint
 from tests.engine.drive import Answer, Answers, assert_idle, collect, preemptions, rescheduled, run
