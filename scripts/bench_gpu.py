@@ -103,10 +103,11 @@ class Parts:
 
 
 def _start(plan: Any, directory: Path) -> Any:
-    """The engine as on a GPU, with the plan's sizes instead of the whole ladder. Not cached: see compile_variant."""
+    """The engine as on a GPU, with the plan's sizes only and no rare sampling. Not cached: see compile_variant."""
     from gpu.llama import write_model
     from jaxpaged import LLM, EngineConfig, startup
     from jaxpaged.config import CacheConfig, CompileConfig, ModelConfig, SchedulerConfig
+    from jaxpaged.execution import programs
 
     model = write_model(directory / "llama", plan.config)
     config = EngineConfig(
@@ -118,7 +119,8 @@ def _start(plan: Any, directory: Path) -> Any:
         SchedulerConfig(max_num_seqs=plan.max_num_seqs, max_num_batched_tokens=plan.max_num_batched_tokens),
         compile=CompileConfig(persistent_cache=False, layer_loop="unroll"),
     )  # fmt: skip
-    with mock.patch.object(startup.Buckets, "for_limits", return_value=plan.buckets):
+    sizes = mock.patch.object(startup.Buckets, "for_limits", return_value=plan.buckets)
+    with sizes, mock.patch.object(programs, "RARE_VARIANTS", ()):
         return LLM.from_config(config)
 
 

@@ -49,7 +49,7 @@ GPU_VARIANTS: Mapping[str, Variant] = {
         },
     ),
 }
-OTHER_VARIANTS: Mapping[str, Variant] = {"static slices": Variant("unroll"), "scan": Variant("scan")}
+OTHER_VARIANTS: Mapping[str, Variant] = {"scan": Variant("scan")}
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     program = RUN.format(without=WITHOUT, arguments=["scripts/bench_gpu.py", *arguments])
     command = [sys.executable, "-c", program]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
 
 
 def test_every_part_runs_in_order_and_leaves_its_figures(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_every_part_runs_in_order_and_leaves_its_figures(tmp_path: Path) -> None
     assert run.returncode == 0, run.stderr[-3000:]
     figures = json.loads((tmp_path / "engine.json").read_text())
     parts = [name for name in figures if isinstance(figures[name], dict) and name != "versions"]
-    assert parts == [*PARTS, "variant: static slices", "variant: scan"]
+    assert parts == [*PARTS, "variant: scan"]
     for name, workload in (("single", QUICK.single), ("batch", QUICK.batch)):
         assert figures[name]["steps"] >= workload.answer // 2
         assert 0 < figures[name]["median_ms"] <= figures[name]["p99_ms"]
