@@ -30,7 +30,7 @@ def check_json(text: str, schema: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator(schema).validate(json.loads(text))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(schemas(), min_size=8, max_size=8), st.integers(0, 2**32))
 def test_answers_under_a_schema_are_valid(built: Engine, some: list[dict[str, Any]], seed: int) -> None:
     requests = [
