@@ -41,7 +41,7 @@ def main() -> int:
     failed = []
     with ThreadPoolExecutor(1) as installing:
         ready = {name: installing.submit(install, name) for name in chosen}
-        with live_server("--max-num-seqs", "64") as server:
+        with live_server("--max-num-seqs", "64", "--max-model-len", "512") as server:
             for name in chosen:
                 began = time.monotonic()
                 environment = ready[name].result()

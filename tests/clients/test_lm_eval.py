@@ -58,7 +58,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, base_url: str, demo: Path)
         model="local-completions",
         model_args={
             "model": MODEL, "base_url": f"{base_url}/completions", "tokenizer": str(demo), "num_concurrent": 4,
-            "max_length": 2048, "max_retries": 1, "tokenized_requests": True,
+            "max_length": 512, "max_retries": 1, "tokenized_requests": True,
         },
         tasks=list(TASKS),
         task_manager=TaskManager(include_path=str(folder), include_defaults=False),

@@ -26,7 +26,7 @@ def test_nothing_breaks_it(url: str, mode: str, tmp_path: Path) -> None:
     command += ["--header", f"Authorization: Bearer {KEY}", "--header", f"x-api-key: {KEY}"]
     command += ["--mode", mode, "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", str(EXAMPLES)]
     command += ["--checks", "all", "--exclude-checks", "positive_data_acceptance", "--continue-on-failure"]
-    command += ["--request-timeout", "30", "--seed", "1", "--report", "ndjson"]
+    command += ["--request-timeout", "120", "--seed", "1", "--report", "ndjson"]
     command += ["--report-ndjson-path", str(tmp_path / "events.ndjson")]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=230)
     assert run.returncode == 0, run.stdout[-20_000:] + run.stderr[-2000:]

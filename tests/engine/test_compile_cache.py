@@ -42,3 +42,14 @@ def test_a_cache_that_cannot_be_written_is_only_a_slower_start(
     config = EngineConfig(compile=CompileConfig(cache_dir=str(tmp_path / "file" / "cache")))
     assert startup.cache_directory(config) is None
     assert "starts will be slower" in caplog.text
+
+
+def test_a_damaged_cache_is_only_a_slower_start(llama: Path, tmp_path: Path) -> None:
+    """F16: entries cut in half, and empty ones."""
+    cold = start(llama, tmp_path)
+    entries = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(entries) > 5
+    for index, path in enumerate(entries):
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2] if index % 2 else b"")
+    assert start(llama, tmp_path)["tokens"] == cold["tokens"]

@@ -71,3 +71,9 @@ class GatheringEngine(FastEngine):
     def step(self) -> list:
         self._step_seconds = self.STEP
         return super().step()
+
+
+class EagerEngine(GatheringEngine):
+    """The same without a pace: a step takes what it takes."""
+
+    STEP = 0.0
