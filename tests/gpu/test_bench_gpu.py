@@ -16,7 +16,6 @@ PARTS = ("target", "start", "single", "batch", "offline", "conversations", "gene
 WITHOUT = (
     "fastapi",
     "httptools",
-    "llguidance",
     "msgspec",
     "pydantic",
     "prometheus_client",
