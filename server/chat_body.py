@@ -38,9 +38,10 @@ def as_chat(body: Sampling, fields: Mapping[str, Any]) -> ChatRequest:
     It is always streamed: dialects made of blocks add deltas up themselves. Raises ValidationError.
     """
     shared = body.model_fields_set & Sampling.model_fields.keys() - _NOT_HERE.keys() - {"stream_options"}
-    given = {name: getattr(body, name) for name in shared}
     sent = {name: value for name, value in fields.items() if value is not None}
-    return ChatRequest.model_validate({**given, **sent, "stream": True})
+    chat = ChatRequest.model_validate({**sent, "stream": True})
+    # what the body shares with chats has been validated with it, and may be large
+    return chat.model_copy(update={name: getattr(body, name) for name in shared - {"stream", *sent}})
 
 
 @contextmanager

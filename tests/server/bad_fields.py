@@ -40,6 +40,10 @@ ALIASES = {
     "top_logprobs": ("logprobs",),
     "messages": ("prompt",),  # /tokenize wants one of the two
     "n": ("beam_width",),
+    "best_of": ("n",),
+    "documents": ("queries",),
+    "stop_token_ids": ("min_tokens",),
+    "tool_choice": ("tools",),
     "prompt": ("n", "logit_bias"),
 }
 

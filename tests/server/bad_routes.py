@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from server.batches.schema import BatchRequest
+from server.messages.schema import CountTokensRequest, MessagesRequest
+from server.responses.schema import ResponsesRequest
 from server.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
+from server.schema_pooling import ClassifyRequest, EmbeddingRequest, PoolingRequest, RerankRequest, ScoreRequest
 from tests.server.bad_rows import Target
 from tests.server.harness import MODEL
 
@@ -47,8 +51,28 @@ TEXT_ONLY = {
     **COMMON,
     **rows(*range(11, 17), *range(18, 29), 31, 34, why="generates nothing: it has none of these fields"),
 }
+STORED = {  # nothing is stored under the address: 404, before and after
+    **NO_BODY,
+    **rows(50, why="asks nothing of the engine"),
+}
+del STORED[53]
+POOLS = {
+    **COMMON,
+    **rows(11, 13, 14, 15, 16, *range(18, 29), 31, 32, 33, why="generates nothing: it has none of these fields"),
+    **rows(50, why="asks nothing of the engine until a pooling model is there"),
+}
+del POOLS[56]
+PAIRS_ONLY = {**POOLS, **rows(12, 17, why="takes texts in fields of their own"), **rows(9, why="numbers in row 10")}
+NO_DOCUMENTS = rows(56, why="has no dimensions and no documents")
 MESSAGES = [{"role": "user", "content": "hello world"}]
 COMPLETION: dict[str, Any] = {"prompt": "hello world", "max_tokens": 2}
+RESPONSE: dict[str, Any] = {"input": "hello world", "max_output_tokens": 2}
+CLAUDE: dict[str, Any] = {"messages": MESSAGES, "max_tokens": 2}
+BATCH: dict[str, Any] = {
+    "input_file_id": "file-0",
+    "endpoint": "/v1/chat/completions",
+    "completion_window": "24h",
+}
 CHAT: dict[str, Any] = {"messages": MESSAGES, "max_tokens": 2}
 
 CLASSES: dict[str, tuple[Target, Reasons]] = {
@@ -70,9 +94,66 @@ CLASSES: dict[str, tuple[Target, Reasons]] = {
             Target("POST", "/detokenize", {"tokens": [5, 6]}, DetokenizeRequest),
             {**TEXT_ONLY, **rows(9, 10, 32, 33, why="takes token ids only: row 17")},
         ),
+        (
+            Target("POST", "/v1/responses", RESPONSE, ResponsesRequest, hidden=("prompt", "max_tokens")),
+            {**COMMON, **rows(17, 31, 33, why="takes texts and items: tests/server/test_responses.py")},
+        ),
+        (Target("GET", "/v1/responses/{response_id}", address="/v1/responses/resp_0", good=(404,)), STORED),
+        (Target("DELETE", "/v1/responses/{response_id}", address="/v1/responses/resp_0", good=(404,)), STORED),
+        (
+            Target("POST", "/v1/responses/{response_id}/cancel", address="/v1/responses/resp_0/cancel", good=(404,)),
+            STORED,
+        ),
+        (
+            Target("POST", "/v1/messages", CLAUDE, MessagesRequest),
+            {**COMMON, **rows(12, 17, 31, why="has no prompt and takes no template")},
+        ),
+        (
+            Target("POST", "/v1/messages/count_tokens", {"messages": MESSAGES}, CountTokensRequest),
+            {**COMMON, **rows(*range(9, 27), 27, 31, 34, why="generates nothing: it has none of these fields")},
+        ),
+        (
+            Target("POST", "/v1/embeddings", {"input": "hello"}, EmbeddingRequest, good=(400,)),
+            POOLS,
+        ),
+        (Target("POST", "/pooling", {"input": "hello"}, PoolingRequest, good=(400,)), POOLS),
+        (Target("POST", "/classify", {"input": "hello"}, ClassifyRequest, good=(400,)), {**POOLS, **NO_DOCUMENTS}),
+        *(
+            (Target("POST", path, {"text_1": "a", "text_2": "b"}, ScoreRequest, good=(400,)), PAIRS_ONLY)
+            for path in ("/score", "/v1/score")
+        ),
+        *(
+            (Target("POST", path, {"query": "a", "documents": ["b"]}, RerankRequest, good=(400,)), PAIRS_ONLY)
+            for path in ("/rerank", "/v1/rerank", "/v2/rerank")
+        ),
+        (
+            Target("POST", "/v1/batches", BATCH, BatchRequest, good=(400,)),
+            {
+                **COMMON,
+                **rows(*range(9, 34), 48, 54, why="takes three names: tests/server/test_batches.py"),
+                **rows(34, why="names no model and has no texts"),
+                **rows(50, why="asks nothing of the engine"),
+            },
+        ),
+        (Target("GET", "/v1/batches"), {**NO_BODY, **rows(50, why="asks nothing of the engine")}),
+        (Target("GET", "/v1/batches/{batch_id}", address="/v1/batches/batch_0", good=(404,)), STORED),
+        (Target("POST", "/v1/batches/{batch_id}/cancel", address="/v1/batches/batch_0/cancel", good=(404,)), STORED),
+        (
+            Target("POST", "/v1/files", good=(415,)),
+            {**NO_BODY, **rows(50, why="asks nothing of the engine")},  # its forms: tests/server/test_files.py
+        ),
+        (Target("GET", "/v1/files"), {**NO_BODY, **rows(50, why="asks nothing of the engine")}),
+        (Target("GET", "/v1/files/{file_id}", address="/v1/files/file-0", good=(404,)), STORED),
+        (Target("DELETE", "/v1/files/{file_id}", address="/v1/files/file-0", good=(404,)), STORED),
+        (Target("GET", "/v1/files/{file_id}/content", address="/v1/files/file-0/content", good=(404,)), STORED),
         (Target("GET", "/v1/models"), READS_ONLY),
         (Target("GET", "/v1/models/{model:path}", address=f"/v1/models/{MODEL}"), READS_ONLY),
         (Target("GET", "/health"), {**NO_BODY, **rows(1, 2, 4, why="open to everybody: probes have no key")}),
+        (Target("GET", "/ready"), {**NO_BODY, **rows(1, 2, 4, why="open to everybody: probes have no key")}),
+        (
+            Target("GET", "/"),
+            {**READS_ONLY, **rows(1, 2, 4, why="open to everybody: the page asks for the key")},
+        ),
         (Target("GET", "/ping"), NO_BODY),
         (Target("POST", "/ping"), NO_BODY),
         (Target("GET", "/version"), READS_ONLY),

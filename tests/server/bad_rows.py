@@ -32,6 +32,7 @@ class Target:
     model: type[BaseModel] | None = None
     address: str = ""  # the path with its parameters filled in
     good: tuple[int, ...] = (200,)
+    hidden: tuple[str, ...] = ()  # fields that mean something else here than elsewhere
 
     @property
     def url(self) -> str:
@@ -43,7 +44,8 @@ class Target:
 
     def fields(self) -> dict[str, Any]:
         """Field -> its JSON schema."""
-        return {} if self.model is None else self.model.model_json_schema()["properties"]
+        properties = {} if self.model is None else self.model.model_json_schema()["properties"]
+        return {name: schema for name, schema in properties.items() if name not in self.hidden}
 
     def encoded(self, change: dict[str, Any] | None = None) -> bytes:
         return b"" if self.body is None else json.dumps({**self.body, **(change or {})}).encode()
@@ -228,6 +230,8 @@ def changes(number: int) -> Row:
             if isinstance(change, Big):
                 change = {change.field: change.make()}
             params = (fields[0], *ALIASES.get(fields[0], ()))
+            if allowed == (200,):
+                allowed, params = target.good, ()
             shown = json.dumps(change)[:80]
             yield with_body(target, shown, allowed, [target.encoded(change)], params=params)
             if "stream" in known and "stream" not in change and len(change) < 3:
@@ -256,6 +260,16 @@ def strangers(target: Target) -> Iterator[Case]:
         if name not in target.fields():
             yield with_body(target, name, target.good, [target.encoded({name: "x"})])
     yield from changes(48)(target)
+
+
+@row(53)
+def ids_of_others(target: Target) -> Iterator[Case]:
+    """What another key has stored is tested where it is stored; here: ids that nobody has been given."""
+    if "_0" not in target.url and "-0" not in target.url:
+        return
+    for name in ("x", "*", "0" * 32, "%2e%2e", "x" * 10_000, "%00"):
+        url = target.url.replace("resp_0", name).replace("batch_0", name).replace("file-0", name)
+        yield plain(target, f"id {name[:20]}", (404,), JSON, url)
 
 
 @row(27)

@@ -112,7 +112,7 @@ async def test_raw_row(pair: tuple[Target, int], monkeypatch: pytest.MonkeyPatch
             connection.send(case.content)
             status, body = await asyncio.wait_for(connection.answer(), ANSWER_SECONDS)
             assert status in case.allowed, case.what
-            assert set(body) == {"error"}
+            assert set(body) - {"type"} == {"error"}
             with suppress(ConnectionResetError):  # it had more to send
                 assert await asyncio.wait_for(connection.closed(), ANSWER_SECONDS), case.what
         connection = await connect()
@@ -234,13 +234,13 @@ def check(case: Case, answer: Answer) -> None:
     assert answer.header(b"access-control-allow-origin") is None
     if answer.status >= 400:
         error = check_error(answer)
-        if case.params and answer.status in (400, 404):
+        if case.params and "param" in error and answer.status in (400, 404):
             assert (error["param"] or "").split(".")[0] in case.params, f"{case.what}: {error}"
 
 
 def check_error(answer: Answer) -> dict:
     error = answer.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
+    assert set(error) in ({"message", "type", "param", "code"}, {"message", "type"})
     assert error["message"]
     assert len(answer.content) < 4096
     assert not INSIDE.search(answer.content.decode()), answer.content
