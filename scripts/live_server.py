@@ -32,11 +32,11 @@ class LiveServer:
         return int(self.url.rpartition(":")[2])
 
     def engine_pid(self) -> int | None:
-        """The engine's process, the front end's only child that runs; None while there is none."""
-        for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if b"engine_process" in command:
-                return int(pid)
+        """The engine's process, whichever thread of the front end has started it; None while there is none."""
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            for pid in (task / "children").read_text().split():
+                if b"engine_process" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return int(pid)
         return None
 
     def get(self, path: str) -> tuple[int, str]:

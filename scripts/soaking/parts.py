@@ -59,7 +59,7 @@ async def disconnects(scale: float, seed: int) -> list[Figure]:
 
 async def memory(scale: float, seed: int) -> list[Figure]:
     """Short requests, some refused and some left; the slope of each process's memory after a warm-up of a quarter."""
-    count = max(4, round(40 * scale))
+    count = max(12, round(40 * scale))  # fewer are all warm-up
     sizes: list[dict[str, int]] = []
     tallies: list[Tally] = []
     with server() as running:
