@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from jaxpaged import AsyncLLM
 from jaxpaged.sampling_params import limits
 from server.auth import OPEN_PATHS
+from server.messages.errors import PATH as ANTHROPIC
 from server.schema import UNSERVED
 
 _REF = "#/components/schemas/{model}"
@@ -30,6 +31,18 @@ _ERROR = {
                 "code": {"type": ["string", "null"]},
             },
         }
+    },
+}
+_ANTHROPIC_ERROR = {
+    "type": "object",
+    "required": ["type", "error"],
+    "properties": {
+        "type": {"const": "error"},
+        "error": {
+            "type": "object",
+            "required": ["type", "message"],
+            "properties": {"type": {"type": "string"}, "message": {"type": "string"}},
+        },
     },
 }
 _ERRORS = {
@@ -68,12 +81,15 @@ def install_openapi(app: FastAPI, models: list[type[BaseModel]], llm: AsyncLLM) 
             components = document.setdefault("components", {})
             for schema in definitions["$defs"].values():
                 _narrow(schema.get("properties", {}), llm)
-            components.setdefault("schemas", {}).update({**definitions["$defs"], "Error": _ERROR})
+            components.setdefault("schemas", {}).update(
+                {**definitions["$defs"], "Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR}
+            )
             components["securitySchemes"] = _KEYS
             for path, item in document["paths"].items():
                 for method in _METHODS:
                     if method in item:
-                        _complete(item[method], components["schemas"], open_to_all=path in OPEN_PATHS)
+                        error = "AnthropicError" if path.startswith(ANTHROPIC) else "Error"
+                        _complete(item[method], components["schemas"], error, open_to_all=path in OPEN_PATHS)
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -108,11 +124,11 @@ def _bound(schema: dict[str, Any], bounds: dict[str, dict[str, int]]) -> None:
             _bound(part, bounds)
 
 
-def _complete(operation: dict[str, Any], schemas: dict[str, Any], *, open_to_all: bool) -> None:
+def _complete(operation: dict[str, Any], schemas: dict[str, Any], error: str, *, open_to_all: bool) -> None:
     """Add the errors (400 where FastAPI says 422), the keys, and a stream where the body can ask for one."""
     responses = operation["responses"]
     responses.pop("422", None)
-    content = {"application/json": {"schema": {"$ref": _REF.format(model="Error")}}}
+    content = {"application/json": {"schema": {"$ref": _REF.format(model=error)}}}
     for code, description in _ERRORS.items():
         responses.setdefault(str(code), {"description": description, "content": content})
     operation["security"] = [] if open_to_all else [{name: []} for name in _KEYS]

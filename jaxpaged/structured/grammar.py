@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Work that cannot be interrupted is bounded by itself: fuel of the lexer, items of the parser (llguidance's defaults).
 LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
 _LONGEST_REASON = 200
+_COMPOSING = frozenset(("allOf", "if", "not", "dependentSchemas", "unevaluatedProperties", "$dynamicRef"))
 
 
 def grammar_of(params: StructuredOutputsParams, special: Mapping[str, int] | None = None) -> str:
@@ -56,7 +57,7 @@ def _sentence(reason: str) -> str:
 
 
 def _json_grammar(schema: dict[str, Any], params: StructuredOutputsParams) -> str:
-    if params.disable_additional_properties:
+    if params.disable_additional_properties or not _is_composed(schema):
         schema = _closed(schema)
     options: JsonCompileOptions = {"whitespace_pattern": params.whitespace_pattern or WHITESPACE}
     if params.disable_any_whitespace:
@@ -64,8 +65,23 @@ def _json_grammar(schema: dict[str, Any], params: StructuredOutputsParams) -> st
     return LLMatcher.grammar_from_json_schema(json.dumps(schema, ensure_ascii=False), overrides=options)
 
 
+def _is_composed(part: Any) -> bool:
+    """Whether an object's properties may be named in several places, so that none of them can be closed by itself."""
+    if isinstance(part, list):
+        return any(map(_is_composed, part))
+    if not isinstance(part, dict):
+        return False
+    names = part.get("properties", {})
+    shared = "properties" in part and any(word in part for word in ("anyOf", "oneOf", "$ref"))
+    unnamed = isinstance(names, dict) and not set(map(str, part.get("required") or ())) <= names.keys()
+    return bool(_COMPOSING & part.keys()) or shared or unnamed or any(map(_is_composed, part.values()))
+
+
 def _closed(part: Any) -> Any:
-    """A schema whose objects take no properties but the named ones."""
+    """A schema whose objects take no properties but the named ones, where it does not say whether they may.
+
+    So do vLLM's grammars by default; a model that has written what it was asked for would go on with names of its own.
+    """
     if isinstance(part, list):
         return [_closed(inner) for inner in part]
     if not isinstance(part, dict):

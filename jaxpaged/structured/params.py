@@ -20,8 +20,9 @@ class StructuredOutputsParams:
     """Exactly one of `json` (a schema), `regex`, `choice`, `grammar` (Lark or GBNF), `json_object`, `structural_tag`.
 
     A schema or a structural tag is a mapping or JSON text. The other fields refine schemas: no whitespace at all, no
-    properties but the named ones, or a regular expression for the whitespace between tokens, which is else a blank, or
-    a new line and its indentation. An answer ends where its constraint is complete. Raises RequestError.
+    properties but the named ones even where objects are composed (elsewhere that is so unless additionalProperties says
+    otherwise, as in vLLM), or a regular expression for the whitespace between tokens, which is else a blank, or a new
+    line and its indentation. An answer ends where its constraint is complete. Raises RequestError.
     `_param` is what errors blame: the field that a client sent.
     """
 

@@ -12,7 +12,8 @@ from tests.clients.conftest import KEY, MODEL
 
 pytestmark = needs("messages")
 ASKED = {
-    "model": MODEL, "max_tokens": 40, "temperature": 0, "messages": [{"role": "user", "content": "Add 12 and 30."}]
+    "model": MODEL, "max_tokens": 40, "messages": [{"role": "user", "content": "Add 12 and 30."}],
+    "extra_body": {"temperature": 0, "top_k": 5},  # no arguments of their own any more
 }  # fmt: skip
 ANSWER = "12 + 30 = 42"
 TOOL = {"name": "add", "input_schema": {"type": "object", "properties": {"a": {"type": "integer"}}}}
@@ -25,7 +26,7 @@ def client(url: str) -> Iterator[anthropic.Anthropic]:
 
 
 def test_a_message(client: anthropic.Anthropic) -> None:
-    message = client.messages.create(**ASKED, system="Be kind.", stop_sequences=["zzz"], top_k=5)
+    message = client.messages.create(**ASKED, system="Be kind.", stop_sequences=["zzz"])
     assert (message.role, message.stop_reason) == ("assistant", "end_turn")
     assert [block.text for block in message.content] == [ANSWER]
     assert message.usage.input_tokens > 0
@@ -72,7 +73,7 @@ def test_a_tool(client: anthropic.Anthropic) -> None:
 
 def test_errors(client: anthropic.Anthropic, url: str) -> None:
     with pytest.raises(anthropic.BadRequestError) as caught:
-        client.messages.create(**{**ASKED, "temperature": 9})
+        client.messages.create(**{**ASKED, "extra_body": {"temperature": 9}})
     assert caught.value.body["type"] == "error"
     assert "temperature" in caught.value.body["error"]["message"]
     with pytest.raises(anthropic.NotFoundError):
