@@ -93,8 +93,10 @@ class DecodeConfig:
         """Keys of a split where a row of the page table holds `context` tokens: a multiple of the tile."""
         return max(self.split, -(-context // (self.max_splits * self.tile)) * self.tile)
 
-    def stages(self, tile_bytes: int) -> int:
-        return max(self.min_stages, self.ring // tile_bytes)
+    def stages(self, tile_size: int, itemsize: int, stored_itemsize: int) -> int:
+        """Tiles of `tile_size` keys' and as many values' elements that fit, beside a widened one where it takes one."""
+        wide = 2 * tile_size * itemsize if stored_itemsize < itemsize else 0
+        return max(self.min_stages, (self.ring - wide) // (2 * tile_size * stored_itemsize))
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class ChunkConfig:
 
     tile: int = 128
     wide_tile: int = 64
-    shared_memory: int = 220 << 10
+    shared_memory: int = 224 << 10
     max_stages: int = 4
     blocks: int = 132
     weights_in_registers: bool = False
@@ -118,8 +120,12 @@ class ChunkConfig:
     def keys_per_tile(self, head_dim: int) -> int:
         return self.tile if head_dim <= 128 else self.wide_tile
 
-    def stages(self, rows: int, head_dim: int, itemsize: int) -> int:
-        """Tiles of keys and values that fit beside the queries and weights of `rows` rows."""
+    def stages(self, rows: int, head_dim: int, itemsize: int, stored_itemsize: int) -> int:
+        """Tiles of keys and values that fit beside the queries and weights of `rows` rows.
+
+        A tile that is stored in fewer bytes takes room once more, as it arrives.
+        """
         tile = self.keys_per_tile(head_dim)
         left = self.shared_memory - rows * (head_dim + tile) * itemsize
+        left -= 2 * tile * head_dim * stored_itemsize if stored_itemsize < itemsize else 0
         return min(self.max_stages, left // (2 * tile * head_dim * itemsize))

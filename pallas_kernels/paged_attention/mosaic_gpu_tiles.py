@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,9 @@ from pallas_kernels.paged_attention.score import ScoreMod
 LOG2E = math.log2(math.e)
 LOWEST = -1e30  # far below any score, yet differences of two of them do not overflow
 WGMMA = plgpu.Layout.WGMMA
-SWIZZLE = 128  # bytes: 64 columns of 16 bits, so all that is swizzled is a multiple of 64 wide
+WIDENED = jnp.dtype("float16")  # holds every float8 exactly, bfloat16 does not hold their steps any better
+WIDENING = plgpu.Layout.WGMMA_UPCAST_2X  # a thread has 4 neighbours of a row: 32 bits of float8, 64 of float16
+SIDE = WGMMA_ROWS
 
 
 @dataclass(frozen=True)
@@ -42,23 +45,21 @@ class Pages:
         """pool [layers, pages, 2, hkv, slots, d] -> [boxes, box, d]."""
         return pool.reshape(-1, self.box, pool.shape[-1])
 
-    def copy_tile(
-        self, source: Any, held: Any, head: Any, first_box: Any, rings: tuple[Any, Any], full: tuple[Any, Any]
-    ) -> None:
-        """Start the copies of a tile. source: view() in GMEM. held(i): where the sequence's page i is in the pool.
-
-        first_box: of the tile, counted from token 0. rings: the tile's place in SMEM for keys and for values.
-        """
+    def places(self, held: Any, head: Any, tile: Any) -> list[jax.Array]:
+        """Where in view() the keys of a tile are, a box each. held(i): where the sequence's page i is in the pool."""
         per_page = self.page_size // self.box
         rows = []
         for i in range(self.boxes):
-            box = first_box + i
+            box = tile * self.boxes + i
             page = lax.div(box, jnp.int32(per_page))
             rows.append((held(page) * (2 * self.kv_heads) + head) * per_page + (box - page * per_page))
-        for kv, (ring, arrived) in enumerate(zip(rings, full, strict=True)):
-            for i, row in enumerate(rows):
-                at = row + kv * self.kv_heads * per_page
-                plgpu.copy_gmem_to_smem(source.at[at], ring.at[pl.ds(i * self.box, self.box)], arrived)
+        return rows
+
+    def copy(self, source: Any, places: list[jax.Array], kv: int, target: Any, arrived: Any) -> None:
+        """Start the copies of a tile of keys (kv 0) or values (1) from `source`, which is view() in GMEM, to SMEM."""
+        offset = kv * self.kv_heads * (self.page_size // self.box)
+        for i, place in enumerate(places):
+            plgpu.copy_gmem_to_smem(source.at[place + offset], target.at[pl.ds(i * self.box, self.box)], arrived)
 
 
 def drain(barriers: tuple[Any, ...], done: jax.Array, slots: int) -> None:
@@ -72,9 +73,17 @@ def drain(barriers: tuple[Any, ...], done: jax.Array, slots: int) -> None:
 
 
 def swizzled(shape: tuple[int, ...], dtype: Any) -> Any:
-    """SMEM [..., rows, columns] that TMA fills and a product reads."""
-    tiling = plgpu.TilingTransform((8, SWIZZLE // jnp.dtype(dtype).itemsize))  # type: ignore[abstract]
-    return plgpu.SMEM(shape, dtype, transforms=(tiling, plgpu.SwizzleTransform(SWIZZLE)))  # type: ignore[abstract]
+    """SMEM [..., rows, columns] that TMA fills and a product reads; columns are a multiple of 64."""
+    columns, itemsize = swizzle_columns(shape[-1], dtype), jnp.dtype(dtype).itemsize
+    tiling = plgpu.TilingTransform((8, columns))  # type: ignore[abstract]
+    swizzle = plgpu.SwizzleTransform(columns * itemsize)  # type: ignore[abstract]
+    return plgpu.SMEM(shape, dtype, transforms=(tiling, swizzle))
+
+
+def swizzle_columns(columns: int, dtype: Any) -> int:
+    """How many are swizzled together, 128 bytes if that divides: slices of SMEM begin and end at multiples of it."""
+    most = 128 // jnp.dtype(dtype).itemsize
+    return most if columns % most == 0 else SIDE
 
 
 def accumulator(shape: tuple[int, ...]) -> Any:
@@ -117,14 +126,25 @@ def logits(s: jax.Array, score: ScoreMod, slope: jax.Array | None, distance: jax
 
 def clear_unseen(values: Any, first_key: Any, begin: Any, end: Any) -> None:
     """Zero the rows of a tile of values outside of keys begin:end: they may hold NaN, and 0 times NaN is NaN."""
-    side = WGMMA_ROWS
-    for row in range(0, values.shape[0], side):  # in pieces, for want of registers
-        for column in range(0, values.shape[1], side):
-            piece = values.at[pl.ds(row, side), pl.ds(column, side)]
-            key = plgpu.broadcasted_iota(jnp.int32, (side, side), 0, layout=WGMMA) + (first_key + row)
-            held = plgpu.load(piece, layout=WGMMA)
-            piece[...] = jnp.where((key >= begin) & (key < end), held, jnp.zeros_like(held))
+    for row, piece in _pieces(values, SIDE):
+        key = plgpu.broadcasted_iota(jnp.int32, piece.shape, 0, layout=WGMMA) + (first_key + row)
+        held = plgpu.load(piece, layout=WGMMA)
+        piece[...] = jnp.where((key >= begin) & (key < end), held, jnp.zeros_like(held))
     plgpu.commit_smem()
+
+
+def widen(narrow: Any, wide: Any) -> None:
+    """A tile of float8 as float16: a product takes a transposed operand, as values are, in 16 bits only."""
+    columns = swizzle_columns(narrow.shape[1], narrow.dtype)
+    for (_, source), (_, target) in zip(_pieces(narrow, columns), _pieces(wide, columns), strict=True):
+        target[...] = plgpu.load(source, layout=WIDENING).astype(wide.dtype)
+    plgpu.commit_smem()
+
+
+def _pieces(tile: Any, columns: int) -> list[tuple[int, Any]]:
+    """First row and SMEM of each of 64 rows: a whole tile would take too many registers."""
+    starts = itertools.product(range(0, tile.shape[0], SIDE), range(0, tile.shape[1], columns))
+    return [(row, tile.at[pl.ds(row, SIDE), pl.ds(column, columns)]) for row, column in starts]
 
 
 def filled(shape: tuple[int, ...], value: float, layout: Any) -> jax.Array:

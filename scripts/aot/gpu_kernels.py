@@ -50,11 +50,14 @@ class Case:
     tokens: int = 512
     sequences: int = 64
     table_width: int = 256
+    stored: str = "bfloat16"  # the pool's dtype
 
 
 CASES = {name: Case(spec) for name, spec in BY_NAME.items()} | {
     # 131,072 tokens a sequence in pages of 16, 256 sequences, the largest step.
     "longest": Case(Spec("llama8b_page16", 32, 8, 128, page_size=16), 8192, 256, 8192),
+    **{f"{name}_fp8": Case(spec, stored="float8_e4m3fn") for name, spec in BY_NAME.items()},
+    "llama8b_e5m2": Case(BY_NAME["llama8b"], stored="float8_e5m2"),
 }
 
 
@@ -108,9 +111,10 @@ def arguments(case: Case, here: NamedSharding) -> tuple[list[jax.ShapeDtypeStruc
     spec = case.spec
     pool = LAYOUT.shape(layers=2, pages=16384, page_size=spec.page_size, kv_heads=spec.kv_heads, head_dim=spec.head_dim)
     new = (case.tokens, spec.kv_heads, spec.head_dim)
-    floats = [(case.tokens, spec.q_heads, spec.head_dim), new, new, pool]
+    floats = [(case.tokens, spec.q_heads, spec.head_dim), new, new]
     integers = [(), (case.sequences, case.table_width), (case.sequences,), (case.sequences + 1,), (3,)]
-    shapes = [*((shape, jnp.bfloat16) for shape in floats), *((shape, jnp.int32) for shape in integers)]
+    shapes = [*((shape, jnp.bfloat16) for shape in floats), (pool, jnp.dtype(case.stored))]
+    shapes += [(shape, jnp.int32) for shape in integers]
     args = [jax.ShapeDtypeStruct(shape, dtype, sharding=here) for shape, dtype in shapes]
     per_head = jax.ShapeDtypeStruct((spec.q_heads,), jnp.float32, sharding=here)
     options = {name: per_head for name, used in (("alibi_slopes", spec.alibi), ("sinks", spec.sinks)) if used}
