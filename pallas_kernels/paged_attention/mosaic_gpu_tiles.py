@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,7 @@ LOWEST = -1e30  # far below any score, yet differences of two of them do not ove
 WGMMA = plgpu.Layout.WGMMA
 WIDENED = jnp.dtype("float16")  # holds every float8 exactly, bfloat16 does not hold their steps any better
 WIDENING = plgpu.Layout.WGMMA_UPCAST_2X  # a thread has 4 neighbours of a row: 32 bits of float8, 64 of float16
-SIDE = WGMMA_ROWS
+SIDE = WGMMA_ROWS  # of the squares that are swizzled, hence of slices of SMEM: 128 bytes in 16 bits, 64 in 8
 
 
 @dataclass(frozen=True)
@@ -74,16 +73,9 @@ def drain(barriers: tuple[Any, ...], done: jax.Array, slots: int) -> None:
 
 def swizzled(shape: tuple[int, ...], dtype: Any) -> Any:
     """SMEM [..., rows, columns] that TMA fills and a product reads; columns are a multiple of 64."""
-    columns, itemsize = swizzle_columns(shape[-1], dtype), jnp.dtype(dtype).itemsize
-    tiling = plgpu.TilingTransform((8, columns))  # type: ignore[abstract]
-    swizzle = plgpu.SwizzleTransform(columns * itemsize)  # type: ignore[abstract]
+    tiling = plgpu.TilingTransform((8, SIDE))  # type: ignore[abstract]
+    swizzle = plgpu.SwizzleTransform(SIDE * jnp.dtype(dtype).itemsize)  # type: ignore[abstract]
     return plgpu.SMEM(shape, dtype, transforms=(tiling, swizzle))
-
-
-def swizzle_columns(columns: int, dtype: Any) -> int:
-    """How many are swizzled together, 128 bytes if that divides: slices of SMEM begin and end at multiples of it."""
-    most = 128 // jnp.dtype(dtype).itemsize
-    return most if columns % most == 0 else SIDE
 
 
 def accumulator(shape: tuple[int, ...]) -> Any:
@@ -126,25 +118,29 @@ def logits(s: jax.Array, score: ScoreMod, slope: jax.Array | None, distance: jax
 
 def clear_unseen(values: Any, first_key: Any, begin: Any, end: Any) -> None:
     """Zero the rows of a tile of values outside of keys begin:end: they may hold NaN, and 0 times NaN is NaN."""
-    for row, piece in _pieces(values, SIDE):
-        key = plgpu.broadcasted_iota(jnp.int32, piece.shape, 0, layout=WGMMA) + (first_key + row)
-        held = plgpu.load(piece, layout=WGMMA)
-        piece[...] = jnp.where((key >= begin) & (key < end), held, jnp.zeros_like(held))
+
+    def clear(i: jax.Array, _: None) -> None:  # in squares, for want of registers
+        column = pl.multiple_of(i * SIDE, SIDE)
+        for row in range(0, values.shape[0], SIDE):
+            piece = values.at[pl.ds(row, SIDE), pl.ds(column, SIDE)]
+            key = plgpu.broadcasted_iota(jnp.int32, (SIDE, SIDE), 0, layout=WGMMA) + (first_key + row)
+            held = plgpu.load(piece, layout=WGMMA)
+            piece[...] = jnp.where((key >= begin) & (key < end), held, jnp.zeros_like(held))
+
+    lax.fori_loop(0, values.shape[1] // SIDE, clear, None)
     plgpu.commit_smem()
 
 
 def widen(narrow: Any, wide: Any) -> None:
     """A tile of float8 as float16: a product takes a transposed operand, as values are, in 16 bits only."""
-    columns = swizzle_columns(narrow.shape[1], narrow.dtype)
-    for (_, source), (_, target) in zip(_pieces(narrow, columns), _pieces(wide, columns), strict=True):
-        target[...] = plgpu.load(source, layout=WIDENING).astype(wide.dtype)
+
+    def rows(i: jax.Array, _: None) -> None:
+        for column in range(0, narrow.shape[1], SIDE):
+            piece = pl.ds(pl.multiple_of(i * SIDE, SIDE), SIDE), pl.ds(column, SIDE)
+            wide[piece] = plgpu.load(narrow.at[piece], layout=WIDENING).astype(wide.dtype)
+
+    lax.fori_loop(0, narrow.shape[0] // SIDE, rows, None)
     plgpu.commit_smem()
-
-
-def _pieces(tile: Any, columns: int) -> list[tuple[int, Any]]:
-    """First row and SMEM of each of 64 rows: a whole tile would take too many registers."""
-    starts = itertools.product(range(0, tile.shape[0], SIDE), range(0, tile.shape[1], columns))
-    return [(row, tile.at[pl.ds(row, SIDE), pl.ds(column, columns)]) for row, column in starts]
 
 
 def filled(shape: tuple[int, ...], value: float, layout: Any) -> jax.Array:

@@ -39,7 +39,10 @@ from pallas_kernels.paged_attention.specs import MODEL_SPECS, Spec  # noqa: E402
 LAYOUT = pool_layout("hopper")
 KERNELS = 3  # decode, merge, chunk
 BY_NAME = {spec.name: spec for spec in MODEL_SPECS}
-SPILLS = {"gemma2": "sums of 64 rows x 256 columns are 128 registers a thread, and interpretable products add 32 more"}
+SPILLS = dict.fromkeys(
+    ("gemma2", "gemma2_fp8"),
+    "sums of 64 rows x 256 columns are 128 registers a thread, and interpretable products add 32 more",
+)
 
 
 @dataclass(frozen=True)
