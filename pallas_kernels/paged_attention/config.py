@@ -104,7 +104,9 @@ class ChunkConfig:
     """Sizes of the Hopper kernel for chunks.
 
     tile: keys of one online-softmax step, part of the numerics; wide_tile: the same for heads of more than 128, which
-        fill shared memory sooner. shared_memory: bytes that queries, weights and the ring may take.
+        fill shared memory sooner. Both are powers of two of at least 64.
+    shared_memory: bytes that queries, weights and the ring may take; the ring has as many tiles as fit, at most
+        max_stages.
     blocks: persistent blocks, one for each multiprocessor of an H100 or H200.
     weights_in_registers: the second product takes its left operand from there. Faster on paper, but GPU interpret mode
         cannot run it; off until a run on a device has proved the results equal.
@@ -117,6 +119,11 @@ class ChunkConfig:
     blocks: int = 132
     weights_in_registers: bool = False
 
+    def __post_init__(self) -> None:
+        for name, tile in {"tile": self.tile, "wide_tile": self.wide_tile}.items():
+            if tile < 64 or tile & (tile - 1):
+                raise ValueError(f"{name}: {tile} is no power of two of at least 64, the columns swizzled together.")
+
     def keys_per_tile(self, head_dim: int) -> int:
         return self.tile if head_dim <= 128 else self.wide_tile
 
@@ -128,4 +135,7 @@ class ChunkConfig:
         tile = self.keys_per_tile(head_dim)
         left = self.shared_memory - rows * (head_dim + tile) * itemsize
         left -= 2 * tile * head_dim * stored_itemsize if stored_itemsize < itemsize else 0
-        return min(self.max_stages, left // (2 * tile * head_dim * itemsize))
+        stages = min(self.max_stages, left // (2 * tile * head_dim * itemsize))
+        if stages < 1:
+            raise NotImplementedError(f"a tile of {tile} keys with heads of {head_dim} does not fit shared memory")
+        return stages

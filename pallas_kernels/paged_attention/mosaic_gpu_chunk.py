@@ -33,7 +33,6 @@ from pallas_kernels.paged_attention.mosaic_gpu_tiles import drain
 from pallas_kernels.paged_attention.score import ScoreMod
 
 
-
 class _Registers(NamedTuple):
     """Of a thread; two consumers and a producer share 504."""
 

@@ -33,7 +33,8 @@ import numpy as np  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 from jax.sharding import Mesh, NamedSharding, PartitionSpec  # noqa: E402
 
-from pallas_kernels.paged_attention import paged_attention, pool_layout  # noqa: E402
+from pallas_kernels.paged_attention import mosaic_gpu, pool_layout  # noqa: E402
+from pallas_kernels.paged_attention.config import ChunkConfig  # noqa: E402
 from pallas_kernels.paged_attention.specs import MODEL_SPECS, Spec  # noqa: E402
 
 LAYOUT = pool_layout("hopper")
@@ -54,6 +55,7 @@ class Case:
     sequences: int = 64
     table_width: int = 256
     stored: str = "bfloat16"  # the pool's dtype
+    chunk: ChunkConfig = mosaic_gpu.CHUNK
 
 
 CASES = {name: Case(spec) for name, spec in BY_NAME.items()} | {
@@ -61,6 +63,8 @@ CASES = {name: Case(spec) for name, spec in BY_NAME.items()} | {
     "longest": Case(Spec("llama8b_page16", 32, 8, 128, page_size=16), 8192, 256, 8192),
     **{f"{name}_fp8": Case(spec, stored="float8_e4m3fn") for name, spec in BY_NAME.items()},
     "llama8b_e5m2": Case(BY_NAME["llama8b"], stored="float8_e5m2"),
+    # Smaller tiles and a longer ring than the default, which has two stages with heads of 128.
+    **{f"llama8b_64x{n}": Case(BY_NAME["llama8b"], chunk=ChunkConfig(tile=64, max_stages=n)) for n in (3, 5)},
 }
 
 
@@ -84,7 +88,8 @@ def check(name: str, case: Case) -> tuple[list[str], str]:
     args, options = arguments(case, NamedSharding(mesh, PartitionSpec()))
 
     def step(*args, **options):
-        return paged_attention(*args, score=case.spec.score, layout=LAYOUT, implementation="mosaic_gpu", **options)
+        options = {"alibi_slopes": None, "sinks": None} | options
+        return mosaic_gpu.paged_attention(*args, score=case.spec.score, layout=LAYOUT, chunk=case.chunk, **options)
 
     with captured_output() as read, jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
         traced = jax.jit(step, donate_argnums=3).trace(*args, **options)

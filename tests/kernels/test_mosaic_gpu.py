@@ -138,6 +138,22 @@ def test_pages_larger_than_a_tile_and_wide_heads(stored: jnp.dtype, capfd: pytes
         check(wide, EDGES, capfd, stored=stored)
 
 
+@pytest.mark.parametrize(("tile", "stages"), [(64, 5), (64, 3), (128, 1)])
+def test_tiles_and_stages_of_chunks(tile: int, stages: int, capfd: pytest.CaptureFixture[str]) -> None:
+    chunk = replace(CHUNK, tile=tile, max_stages=stages)
+    assert chunk.stages(128, 128, 2, 2) == stages
+    spec = Spec("of_128", 2, 1, 128)
+    long = ((3, 1), (500, 40), (0, 30))
+    check(spec, replace(EDGES, lengths=long), capfd, attention=kernels(spec, DECODE, chunk))
+
+
+def test_a_tile_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="tile: 96 is no power of two"):
+        ChunkConfig(tile=96)
+    with pytest.raises(NotImplementedError, match="does not fit"):
+        ChunkConfig(wide_tile=256).stages(128, 256, 2, 2)
+
+
 def test_default_sizes_over_many_pages(capfd: pytest.CaptureFixture[str]) -> None:
     """Several splits of 512 keys, rows of the page table that are wider than any sequence."""
     spec = replace(BY_NAME["gqa4_page16"], q_heads=2, kv_heads=1)
