@@ -10,7 +10,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from pallas_kernels.paged_attention.mosaic_gpu_chunk_refs import CONSUMERS, ROWS, Context, Item
+from pallas_kernels.paged_attention.mosaic_gpu_chunk_refs import CONSUMERS, ROWS, Buffers, Context, Item
 from pallas_kernels.paged_attention.mosaic_gpu_tiles import widen
 
 KEYS, VALUES = 0, 1
@@ -54,6 +54,19 @@ def _places(context: Context, pool: Pool, it: Item, tile: jax.Array) -> list[jax
     return context.shape.pages.places(held, it.head, tile)
 
 
+def _rings(buffers: Buffers) -> tuple[tuple[Any, Any, Any], ...]:
+    """Stages of keys and of values, and the barriers of each."""
+    return (buffers.k, buffers.k_free, buffers.k_full), (buffers.v, buffers.v_free, buffers.v_full)
+
+
+def _wait_for_stage(context: Context, free: Any, done: jax.Array) -> None:
+    stages = context.shape.stages
+
+    @pl.when(done >= stages)
+    def _wait() -> None:
+        plgpu.barrier_wait(free.at[lax.rem(done, jnp.int32(stages))])
+
+
 def _load_tiles(context: Context, pool: Pool, q: Any, it: Item, turn: jax.Array, done: jax.Array) -> jax.Array:
     """TMA brings keys and values straight to where products read them."""
     buffers, shape = context.buffers, context.shape
@@ -62,14 +75,11 @@ def _load_tiles(context: Context, pool: Pool, q: Any, it: Item, turn: jax.Array,
     def load(tile: jax.Array, done: jax.Array) -> jax.Array:
         stage = lax.rem(done, jnp.int32(shape.stages))
 
-        @pl.when(done >= shape.stages)
-        def _wait_for_stage() -> None:
-            plgpu.barrier_wait(buffers.k_free.at[stage])
-            plgpu.barrier_wait(buffers.v_free.at[stage])
-
         places = _places(context, pool, it, tile)
-        shape.pages.copy(pool.source, places, KEYS, buffers.k.at[stage], buffers.k_full.at[stage])
-        shape.pages.copy(pool.source, places, VALUES, buffers.v.at[stage], buffers.v_full.at[stage])
+        # Values have a wait of their own: with one stage the consumers need the next keys to free them.
+        for kv, (ring, free, full) in zip((KEYS, VALUES), _rings(buffers), strict=True):
+            _wait_for_stage(context, free, done)
+            shape.pages.copy(pool.source, places, kv, ring.at[stage], full.at[stage])
         return done + 1
 
     return lax.fori_loop(it.first_tile, it.end_tile, load, done)
@@ -85,14 +95,9 @@ def _load_narrow_tiles(context: Context, pool: Pool, q: Any, it: Item, turn: jax
 
     def load(tile: jax.Array, done: jax.Array) -> jax.Array:
         stage = lax.rem(done, jnp.int32(shape.stages))
-        rings = (buffers.k, buffers.k_free, buffers.k_full), (buffers.v, buffers.v_free, buffers.v_full)
-        for kv, (ring, free, full) in zip((KEYS, VALUES), rings, strict=True):
+        for kv, (ring, free, full) in zip((KEYS, VALUES), _rings(buffers), strict=True):
             plgpu.barrier_wait(buffers.narrow_full.at[kv])
-
-            @pl.when(done >= shape.stages)
-            def _wait_for_stage(free: Any = free) -> None:
-                plgpu.barrier_wait(free.at[stage])
-
+            _wait_for_stage(context, free, done)
             widen(buffers.narrow.at[kv], ring.at[stage])
             plgpu.barrier_arrive(full.at[stage])
 

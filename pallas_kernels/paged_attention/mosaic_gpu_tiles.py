@@ -18,7 +18,7 @@ from pallas_kernels.paged_attention.score import ScoreMod
 LOG2E = math.log2(math.e)
 LOWEST = -1e30  # far below any score, yet differences of two of them do not overflow
 WGMMA = plgpu.Layout.WGMMA
-WIDENED = jnp.dtype("float16")  # holds every float8 exactly, bfloat16 does not hold their steps any better
+WIDENED = jnp.dtype("float16")  # holds every float8 exactly, and Hopper converts float8 to no other 16 bits
 WIDENING = plgpu.Layout.WGMMA_UPCAST_2X  # a thread has 4 neighbours of a row: 32 bits of float8, 64 of float16
 SIDE = WGMMA_ROWS  # of the squares that are swizzled, hence of slices of SMEM: 128 bytes in 16 bits, 64 in 8
 
