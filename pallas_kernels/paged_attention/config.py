@@ -93,8 +93,10 @@ class DecodeConfig:
         """Keys of a split where a row of the page table holds `context` tokens: a multiple of the tile."""
         return max(self.split, -(-context // (self.max_splits * self.tile)) * self.tile)
 
-    def stages(self, tile_bytes: int) -> int:
-        return max(self.min_stages, self.ring // tile_bytes)
+    def stages(self, tile_size: int, itemsize: int, stored_itemsize: int) -> int:
+        """Tiles of `tile_size` keys' and as many values' elements that fit, beside a widened one where it takes one."""
+        wide = 2 * tile_size * itemsize if stored_itemsize < itemsize else 0
+        return max(self.min_stages, (self.ring - wide) // (2 * tile_size * stored_itemsize))
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ class ChunkConfig:
     """Sizes of the Hopper kernel for chunks.
 
     tile: keys of one online-softmax step, part of the numerics; wide_tile: the same for heads of more than 128, which
-        fill shared memory sooner. shared_memory: bytes that queries, weights and the ring may take.
+        fill shared memory sooner. Both are powers of two of at least 64.
+    shared_memory: bytes that queries, weights and the ring may take; the ring has as many tiles as fit, at most
+        max_stages.
     blocks: persistent blocks, one for each multiprocessor of an H100 or H200.
     weights_in_registers: the second product takes its left operand from there. Faster on paper, but GPU interpret mode
         cannot run it; off until a run on a device has proved the results equal.
@@ -110,16 +114,28 @@ class ChunkConfig:
 
     tile: int = 128
     wide_tile: int = 64
-    shared_memory: int = 220 << 10
+    shared_memory: int = 224 << 10
     max_stages: int = 4
     blocks: int = 132
     weights_in_registers: bool = False
 
+    def __post_init__(self) -> None:
+        for name, tile in {"tile": self.tile, "wide_tile": self.wide_tile}.items():
+            if tile < 64 or tile & (tile - 1):
+                raise ValueError(f"{name}: {tile} is no power of two of at least 64, the columns swizzled together.")
+
     def keys_per_tile(self, head_dim: int) -> int:
         return self.tile if head_dim <= 128 else self.wide_tile
 
-    def stages(self, rows: int, head_dim: int, itemsize: int) -> int:
-        """Tiles of keys and values that fit beside the queries and weights of `rows` rows."""
+    def stages(self, rows: int, head_dim: int, itemsize: int, stored_itemsize: int) -> int:
+        """Tiles of keys and values that fit beside the queries and weights of `rows` rows.
+
+        A tile that is stored in fewer bytes takes room once more, as it arrives.
+        """
         tile = self.keys_per_tile(head_dim)
         left = self.shared_memory - rows * (head_dim + tile) * itemsize
-        return min(self.max_stages, left // (2 * tile * head_dim * itemsize))
+        left -= 2 * tile * head_dim * stored_itemsize if stored_itemsize < itemsize else 0
+        stages = min(self.max_stages, left // (2 * tile * head_dim * itemsize))
+        if stages < 1:
+            raise NotImplementedError(f"a tile of {tile} keys with heads of {head_dim} does not fit shared memory")
+        return stages

@@ -16,19 +16,20 @@ from pallas_kernels.paged_attention.mosaic_gpu_chunk import chunk_tiles
 from pallas_kernels.paged_attention.mosaic_gpu_chunk_refs import ALIGNED_ROWS, TILE_ROWS, ChunkShape, Rows, Tiles
 from pallas_kernels.paged_attention.mosaic_gpu_decode import DecodeShape, decode_splits, split_range, work_list
 from pallas_kernels.paged_attention.mosaic_gpu_merge import merge_splits
-from pallas_kernels.paged_attention.mosaic_gpu_tiles import Pages
+from pallas_kernels.paged_attention.mosaic_gpu_tiles import WIDENED, Pages
 from pallas_kernels.paged_attention.score import ScoreMod
 from pallas_kernels.paged_attention.step import TokenPlaces, token_places, write_tokens
 
 DECODE, CHUNK = DecodeConfig(), ChunkConfig()
 COLUMNS = 8  # of a product come in eights
+WIDENABLE = (jnp.dtype("float8_e4m3fn"), jnp.dtype("float8_e5m2"))  # pages of these are attended to in float16
 FAR = 1 << 29  # a row that there is not
 
 
 class _Call(NamedTuple):
     """What decodes and chunks share: arrays, then static values. q is padded as the pool is."""
 
-    q: jax.Array  # [t, hq, padded d]
+    q: jax.Array  # [t, hq, padded d], in what products are computed in
     pool: jax.Array
     layer: jax.Array
     page_table: jax.Array
@@ -71,7 +72,7 @@ def paged_attention(
     tokens, _, head_dim = q.shape
     places = token_places(tokens, page_table, kv_lens, cu_q_lens, distribution, pool.shape[4])
     pool = write_tokens(pool, layer, k, v, places, layout)
-    padded = pad_heads(q, layout.head_multiple)
+    padded = pad_heads(q, layout.head_multiple).astype(q.dtype if pool.dtype == q.dtype else WIDENED)
     layer = jnp.asarray(layer, jnp.int32)
     call = _Call(padded, pool, layer, page_table, kv_lens, cu_q_lens, distribution, alibi_slopes, sinks, score)
     out = decodes(call, decode)
@@ -79,13 +80,13 @@ def paged_attention(
     if tokens > 1:
         in_chunk = places.valid & (jnp.arange(tokens, dtype=jnp.int32) >= distribution[0])
         out = jnp.where(in_chunk[:, None, None], chunks(call, places, chunk), out)
-    return out[..., :head_dim], pool
+    return out[..., :head_dim].astype(q.dtype), pool
 
 
 def _refuse(q: jax.Array, pool: jax.Array, layout: PoolLayout, score: ScoreMod) -> None:
     if layout.axes != AXES or pool.shape[-1] % 64:
         raise NotImplementedError(f"the Hopper kernels read heads padded to 64 as {AXES}, not layout {layout.name}")
-    if q.dtype not in (jnp.bfloat16, jnp.float16) or pool.dtype != q.dtype:
+    if q.dtype not in (jnp.bfloat16, jnp.float16) or pool.dtype not in (q.dtype, *WIDENABLE):
         raise NotImplementedError(f"the Hopper kernels compute in 16 bits, not {q.dtype} over pages of {pool.dtype}")
     page = pool.shape[4]
     if page % 8 or page & (page - 1):
@@ -109,7 +110,7 @@ def decodes(call: _Call, config: DecodeConfig) -> jax.Array:
         head_dim=padded,
         splits=-(-context // split),
         split=split,
-        stages=config.stages(2 * config.tile * padded * call.pool.dtype.itemsize),
+        stages=config.stages(config.tile * padded, call.q.dtype.itemsize, call.pool.dtype.itemsize),
         blocks=config.blocks,
         pages=Pages(page_size, config.tile, call.kv_heads),
     )
@@ -139,7 +140,7 @@ def chunks(call: _Call, places: TokenPlaces, config: ChunkConfig) -> jax.Array:
     shape = ChunkShape(
         head_dim=padded,
         width=padded if padded <= 128 else 64,
-        stages=config.stages(TILE_ROWS, padded, call.pool.dtype.itemsize),
+        stages=config.stages(TILE_ROWS, padded, call.q.dtype.itemsize, call.pool.dtype.itemsize),
         blocks=config.blocks,
         weights_in_registers=config.weights_in_registers,
         pages=Pages(call.pool.shape[4], config.keys_per_tile(padded), call.kv_heads),

@@ -9,7 +9,7 @@ tensor cores while the other works out its softmax (Shah et al. 2024, arXiv 2407
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +18,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from pallas_kernels.paged_attention.mosaic_gpu_chunk_attend import attend
+from pallas_kernels.paged_attention.mosaic_gpu_chunk_load import Pool, load_item
 from pallas_kernels.paged_attention.mosaic_gpu_chunk_refs import (
     CONSUMERS,
-    ROWS,
     Buffers,
     ChunkShape,
     Context,
@@ -32,7 +32,15 @@ from pallas_kernels.paged_attention.mosaic_gpu_chunk_refs import (
 from pallas_kernels.paged_attention.mosaic_gpu_tiles import drain
 from pallas_kernels.paged_attention.score import ScoreMod
 
-CONSUMER_REGISTERS, PRODUCER_REGISTERS = 232, 40
+
+class _Registers(NamedTuple):
+    """Of a thread; two consumers and a producer share 504."""
+
+    consumer: int
+    producer: int
+
+
+REGISTERS, WIDENING_REGISTERS = _Registers(232, 40), _Registers(224, 56)
 
 
 def chunk_tiles(
@@ -42,7 +50,7 @@ def chunk_tiles(
     """Attention of the items' rows: [hkv, r, d] in q's dtype; what is in no item is arbitrary.
 
     q: [hkv, r, d], padded as the pool is; TILE_ROWS from the start of an item are within r.
-    pool: [layers, pages, 2, hkv, page, d].
+    pool: [layers, pages, 2, hkv, page, d] in q's dtype or in float8, then q is WIDENED.
     """
     first_page = (layer.astype(jnp.int32) * pool.shape[1]).reshape(1)
     optional = [x for x in (rows.slope, rows.sink) if x is not None]
@@ -54,7 +62,7 @@ def chunk_tiles(
         grid_names=("block",),
         num_threads=CONSUMERS + 1,
         thread_name="warpgroup",
-        scratch_types=scratch(shape, pool.dtype),
+        scratch_types=scratch(shape, q.dtype, pool.dtype),
         compiler_params=plgpu.CompilerParams(approx_math=True),
     )
     out: jax.Array = kernel(*operands)
@@ -70,55 +78,21 @@ def _kernel(*refs: Any, shape: ChunkShape, score: ScoreMod, alibi: bool, sinks: 
     block, warpgroup = lax.axis_index("block"), lax.axis_index("warpgroup")
     total = tiles.real[0] * shape.pages.kv_heads
     turns = jnp.maximum(lax.div(total - block + (shape.blocks - 1), jnp.int32(shape.blocks)), 0)
+    registers = REGISTERS if buffers.narrow is None else WIDENING_REGISTERS
     context = Context(buffers, partial(item_of, tiles, shape, score, block), shape, score)
 
     @pl.when(warpgroup < CONSUMERS)
     def _consume() -> None:
-        plgpu.set_max_registers(CONSUMER_REGISTERS, action="increase")
+        plgpu.set_max_registers(registers.consumer, action="increase")
         lax.fori_loop(0, turns, partial(attend, context, rows, out, warpgroup), jnp.int32(0))
 
     @pl.when(warpgroup == CONSUMERS)
     def _produce() -> None:
-        plgpu.set_max_registers(PRODUCER_REGISTERS, action="decrease")
-        done = lax.fori_loop(0, turns, partial(_load, context, q, source, table, first_page[0]), jnp.int32(0))
+        plgpu.set_max_registers(registers.producer, action="decrease")
+        load = partial(load_item, context, Pool(source, table, first_page[0]), q)
+        done = lax.fori_loop(0, turns, load, jnp.int32(0))
         drain((buffers.k_free, buffers.v_free), done, shape.stages)
 
         @pl.when(turns > 0)
         def _wait_for_the_last_q() -> None:
             plgpu.barrier_wait(buffers.q_free)
-
-
-def _load(
-    context: Context, q: Any, source: Any, table: Any, first_page: Any, turn: jax.Array, done: jax.Array
-) -> jax.Array:
-    """The producer's part of an item. done: tiles of the items before. Returns it with this item's added."""
-    buffers, shape, it = context.buffers, context.shape, context.item(turn)
-    size = jnp.int32(shape.pages.page_size)
-    first, last = lax.div(it.begin, size), lax.div(it.end - 1, size)
-
-    @pl.when(turn > 0)
-    def _wait_for_q() -> None:
-        plgpu.barrier_wait(buffers.q_free)
-
-    for i in range(CONSUMERS):
-        rows = q.at[it.head, pl.ds(it.start + i * ROWS, ROWS)]
-        plgpu.copy_gmem_to_smem(rows, buffers.q.at[i], buffers.q_full)
-
-    def held(page: jax.Array) -> jax.Array:
-        # Outside of what is visible the table may say anything: take a page that is read anyway.
-        return table[it.sequence, jnp.clip(page, first, last)] + first_page
-
-    def load_tile(tile: jax.Array, done: jax.Array) -> jax.Array:
-        stage = lax.rem(done, jnp.int32(shape.stages))
-
-        @pl.when(done >= shape.stages)
-        def _wait_for_stage() -> None:
-            plgpu.barrier_wait(buffers.k_free.at[stage])
-            plgpu.barrier_wait(buffers.v_free.at[stage])
-
-        rings = (buffers.k.at[stage], buffers.v.at[stage])
-        full = (buffers.k_full.at[stage], buffers.v_full.at[stage])
-        shape.pages.copy_tile(source, held, it.head, tile * shape.pages.boxes, rings, full)
-        return done + 1
-
-    return lax.fori_loop(it.first_tile, it.end_tile, load_tile, done)

@@ -61,7 +61,8 @@ def attend(context: Context, rows: Rows, out: Any, consumer: Any, turn: jax.Arra
         pass_turn(buffers)
 
     merge = partial(_merge_tile, context, it, consumer, position, slope)
-    state = lax.fori_loop(it.first_tile, it.whole_tiles, partial(merge, False), state)
+    if context.score.window is None:
+        state = lax.fori_loop(it.first_tile, it.whole_tiles, partial(merge, False), state)
     state = lax.fori_loop(it.whole_tiles, it.end_tile, partial(merge, True), state)
 
     @pl.when(consumer == 0)
@@ -96,12 +97,16 @@ def _merge_tile(
 ) -> _State:  # fmt: skip
     """The state with a tile of keys added. masked: some row may not see some of its keys."""
     buffers, shape, score = context.buffers, context.shape, context.score
-    stage = lax.rem(state.done, jnp.int32(shape.stages))
+    # A zero that the compiler does not know: addresses that stay the same it would compute before the loop, for every
+    # 16 columns of a product, and keep in registers that heads of 256 do not have.
+    zero = jnp.minimum(state.done, 0)
+    stage = lax.rem(state.done, jnp.int32(shape.stages)) + zero
+    mine = consumer + zero
     first_key = tile * shape.pages.tile
     plgpu.barrier_wait(buffers.k_full.at[stage])
 
     def scores(sums: Any) -> Any:
-        plgpu.wgmma(sums, buffers.q.at[consumer], buffers.k.at[stage].transpose((1, 0)))
+        plgpu.wgmma(sums, buffers.q.at[mine], buffers.k.at[stage].transpose((1, 0)))
         pass_turn(buffers)
         return sums[...]
 
@@ -123,7 +128,7 @@ def _merge_tile(
     values = tuple(old * _columns(shrink, old.shape) for old in state.values)
     values, top, total, weights = lax.optimization_barrier((values, top, total, weights))
     if not shape.weights_in_registers:
-        buffers.weights[consumer] = weights
+        buffers.weights[mine] = weights
         plgpu.commit_smem()
     if masked:
         plgpu.barrier_wait(buffers.v_full.at[stage])
@@ -132,7 +137,7 @@ def _merge_tile(
     if not masked:
         plgpu.barrier_wait(buffers.v_full.at[stage])
     plgpu.barrier_wait(buffers.turn)
-    weights = weights if shape.weights_in_registers else buffers.weights.at[consumer]
+    weights = weights if shape.weights_in_registers else buffers.weights.at[mine]
     values = tuple(
         old + product(weights, buffers.v.at[stage, :, pl.ds(i * shape.width, shape.width)], old.shape)
         for i, old in enumerate(values)

@@ -72,11 +72,15 @@ class Buffers(NamedTuple):
     v_free: Any
     cleared: Any  # of what no row sees, by the first consumer
     turn: Any  # the consumers take turns on the tensor cores
+    # Of pages of float8: a tile of keys and one of values as they arrive, before the producer widens them.
+    narrow: Any = None
+    narrow_full: Any = None
 
 
-def scratch(shape: ChunkShape, dtype: Any) -> list[Any]:
-    stages, tile = shape.stages, shape.pages.tile
-    full = partial(plgpu.Barrier, num_arrivals=shape.pages.boxes, num_barriers=stages)
+def scratch(shape: ChunkShape, dtype: Any, stored: Any) -> list[Any]:
+    stages, tile, boxes = shape.stages, shape.pages.tile, shape.pages.boxes
+    narrow = stored != dtype
+    full = partial(plgpu.Barrier, num_arrivals=1 if narrow else boxes, num_barriers=stages)
     free = partial(plgpu.Barrier, num_arrivals=CONSUMERS, num_barriers=stages)
     buffers = Buffers(
         q=swizzled((CONSUMERS, ROWS, shape.head_dim), dtype),
@@ -91,8 +95,10 @@ def scratch(shape: ChunkShape, dtype: Any) -> list[Any]:
         v_free=free(),
         cleared=plgpu.Barrier(),
         turn=plgpu.Barrier(num_arrivals=CONSUMERS),
+        narrow=swizzled((2, tile, shape.head_dim), stored),
+        narrow_full=plgpu.Barrier(num_arrivals=boxes, num_barriers=2),
     )
-    return list(buffers)
+    return list(buffers if narrow else buffers[:-2])
 
 
 class Item(NamedTuple):

@@ -31,6 +31,7 @@ from pallas_kernels.paged_attention.mosaic_gpu_tiles import (
     logits,
     product,
     swizzled,
+    widen,
 )
 from pallas_kernels.paged_attention.score import ScoreMod
 
@@ -92,8 +93,9 @@ def decode_splits(
     """Attention within each split: weighted sums of values, float32 [sequences, splits, hkv, d, columns], and float32
     [sequences, splits, hkv, 2, columns], the largest logit (log2) and the sum of weights relative to it.
 
-    q: [sequences, hkv, columns, d], padded as the pool is. pool: [layers, pages, 2, hkv, page, d]. slopes: float32
-    [hkv, columns] or None. Splits that are not in the work list keep whatever the memory held.
+    q: [sequences, hkv, columns, d], padded as the pool is. pool: [layers, pages, 2, hkv, page, d] in q's dtype or in
+    float8, then q is WIDENED. slopes: float32 [hkv, columns] or None. Splits that are not in the work list keep
+    whatever the memory held.
     """
     pages = shape.pages
     items = shape.sequences * shape.splits * pages.kv_heads
@@ -110,7 +112,7 @@ def decode_splits(
         grid_names=("block",),
         num_threads=2,
         thread_name="warpgroup",
-        scratch_types=_scratch(shape, pool.dtype),
+        scratch_types=_scratch(shape, q.dtype, pool.dtype),
         compiler_params=plgpu.CompilerParams(approx_math=True),
     )
     values, softmax = kernel(*operands)
@@ -133,14 +135,15 @@ class _Buffers(NamedTuple):
     k_free: Any
     v_full: Any
     v_free: Any
+    wide: Any = None  # a tile of keys and one of values in q's dtype, where the pool has another
 
 
-def _scratch(shape: DecodeShape, dtype: Any) -> list[Any]:
+def _scratch(shape: DecodeShape, dtype: Any, stored: Any) -> list[Any]:
     stages, tile, boxes = shape.stages, shape.pages.tile, shape.pages.boxes
     buffers = _Buffers(
         q=swizzled((2, shape.columns, shape.head_dim), dtype),
-        k=swizzled((stages, tile, shape.head_dim), dtype),
-        v=swizzled((stages, tile, shape.head_dim), dtype),
+        k=swizzled((stages, tile, shape.head_dim), stored),
+        v=swizzled((stages, tile, shape.head_dim), stored),
         weights=swizzled((shape.columns, tile), dtype),
         values=plgpu.SMEM((shape.head_dim, shape.columns), jnp.float32),
         softmax=plgpu.SMEM((2, shape.columns), jnp.float32),
@@ -150,8 +153,9 @@ def _scratch(shape: DecodeShape, dtype: Any) -> list[Any]:
         k_free=plgpu.Barrier(num_barriers=stages),
         v_full=plgpu.Barrier(num_arrivals=boxes, num_barriers=stages),
         v_free=plgpu.Barrier(num_barriers=stages),
+        wide=swizzled((2, tile, shape.head_dim), dtype),
     )
-    return list(buffers)
+    return list(buffers if stored != dtype else buffers[:-1])
 
 
 class _Item(NamedTuple):
@@ -228,9 +232,9 @@ def _load(
             plgpu.barrier_wait(buffers.k_free.at[stage])
             plgpu.barrier_wait(buffers.v_free.at[stage])
 
-        rings = (buffers.k.at[stage], buffers.v.at[stage])
-        full = (buffers.k_full.at[stage], buffers.v_full.at[stage])
-        pages.copy_tile(source, held, it.head, (it.first_tile + i) * pages.boxes, rings, full)
+        places = pages.places(held, it.head, it.first_tile + i)
+        pages.copy(source, places, 0, buffers.k.at[stage], buffers.k_full.at[stage])
+        pages.copy(source, places, 1, buffers.v.at[stage], buffers.v_full.at[stage])
 
     lax.fori_loop(0, it.tiles, load_tile, None)
     return done + it.tiles
@@ -276,7 +280,8 @@ def _merge_tile(
     """The online softmax (values [d, columns], maximum [columns], weights [tile, columns]) with a tile added."""
     acc, top, total = state
     plgpu.barrier_wait(buffers.k_full.at[stage])
-    s = product(buffers.k.at[stage], buffers.q.at[slot].transpose((1, 0)), total.shape)
+    keys = _operand(buffers.k.at[stage], buffers.wide, 0)
+    s = product(keys, buffers.q.at[slot].transpose((1, 0)), total.shape)
     plgpu.barrier_arrive(buffers.k_free.at[stage])
     key = plgpu.broadcasted_iota(jnp.int32, s.shape, 0, layout=WGMMA) + first_key
     s = logits(s, score, None if slope is None else _rows(slope, s.shape), it.length - 1 - key)
@@ -288,14 +293,23 @@ def _merge_tile(
     buffers.weights.T[...] = plgpu.layout_cast(p.astype(buffers.weights.dtype), plgpu.Layout.WGMMA_TRANSPOSED)
     plgpu.commit_smem()
     plgpu.barrier_wait(buffers.v_full.at[stage])
+    seen = _operand(buffers.v.at[stage], buffers.wide, 1)
 
     @pl.when((first_key < it.begin) | (first_key + shape.pages.tile > it.length))
     def _edge_of_the_sequence() -> None:
-        clear_unseen(buffers.v.at[stage], first_key, it.begin, it.length)
+        clear_unseen(seen, first_key, it.begin, it.length)
 
-    new = product(buffers.v.at[stage].transpose((1, 0)), buffers.weights.transpose((1, 0)), acc.shape)
+    new = product(seen.transpose((1, 0)), buffers.weights.transpose((1, 0)), acc.shape)
     plgpu.barrier_arrive(buffers.v_free.at[stage])
     return acc * _rows(shrink, acc.shape) + new, new_top, total * _rows(shrink, total.shape) + p
+
+
+def _operand(tile: Any, wide: Any, kv: int) -> Any:
+    """A tile as a product takes it. Keys and values have a place each: the other's product may not have read all."""
+    if wide is None:
+        return tile
+    widen(tile, wide.at[kv])
+    return wide.at[kv]
 
 
 def _rows(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -18,7 +18,9 @@ from pallas_kernels.paged_attention.score import ScoreMod
 LOG2E = math.log2(math.e)
 LOWEST = -1e30  # far below any score, yet differences of two of them do not overflow
 WGMMA = plgpu.Layout.WGMMA
-SWIZZLE = 128  # bytes: 64 columns of 16 bits, so all that is swizzled is a multiple of 64 wide
+WIDENED = jnp.dtype("float16")  # holds every float8 exactly, and Hopper converts float8 to no other 16 bits
+WIDENING = plgpu.Layout.WGMMA_UPCAST_2X  # a thread has 4 neighbours of a row: 32 bits of float8, 64 of float16
+SIDE = WGMMA_ROWS  # of the squares that are swizzled, hence of slices of SMEM: 128 bytes in 16 bits, 64 in 8
 
 
 @dataclass(frozen=True)
@@ -42,23 +44,21 @@ class Pages:
         """pool [layers, pages, 2, hkv, slots, d] -> [boxes, box, d]."""
         return pool.reshape(-1, self.box, pool.shape[-1])
 
-    def copy_tile(
-        self, source: Any, held: Any, head: Any, first_box: Any, rings: tuple[Any, Any], full: tuple[Any, Any]
-    ) -> None:
-        """Start the copies of a tile. source: view() in GMEM. held(i): where the sequence's page i is in the pool.
-
-        first_box: of the tile, counted from token 0. rings: the tile's place in SMEM for keys and for values.
-        """
+    def places(self, held: Any, head: Any, tile: Any) -> list[jax.Array]:
+        """Where in view() the keys of a tile are, a box each. held(i): where the sequence's page i is in the pool."""
         per_page = self.page_size // self.box
         rows = []
         for i in range(self.boxes):
-            box = first_box + i
+            box = tile * self.boxes + i
             page = lax.div(box, jnp.int32(per_page))
             rows.append((held(page) * (2 * self.kv_heads) + head) * per_page + (box - page * per_page))
-        for kv, (ring, arrived) in enumerate(zip(rings, full, strict=True)):
-            for i, row in enumerate(rows):
-                at = row + kv * self.kv_heads * per_page
-                plgpu.copy_gmem_to_smem(source.at[at], ring.at[pl.ds(i * self.box, self.box)], arrived)
+        return rows
+
+    def copy(self, source: Any, places: list[jax.Array], kv: int, target: Any, arrived: Any) -> None:
+        """Start the copies of a tile of keys (kv 0) or values (1) from `source`, which is view() in GMEM, to SMEM."""
+        offset = kv * self.kv_heads * (self.page_size // self.box)
+        for i, place in enumerate(places):
+            plgpu.copy_gmem_to_smem(source.at[place + offset], target.at[pl.ds(i * self.box, self.box)], arrived)
 
 
 def drain(barriers: tuple[Any, ...], done: jax.Array, slots: int) -> None:
@@ -72,9 +72,10 @@ def drain(barriers: tuple[Any, ...], done: jax.Array, slots: int) -> None:
 
 
 def swizzled(shape: tuple[int, ...], dtype: Any) -> Any:
-    """SMEM [..., rows, columns] that TMA fills and a product reads."""
-    tiling = plgpu.TilingTransform((8, SWIZZLE // jnp.dtype(dtype).itemsize))  # type: ignore[abstract]
-    return plgpu.SMEM(shape, dtype, transforms=(tiling, plgpu.SwizzleTransform(SWIZZLE)))  # type: ignore[abstract]
+    """SMEM [..., rows, columns] that TMA fills and a product reads; columns are a multiple of 64."""
+    tiling = plgpu.TilingTransform((8, SIDE))  # type: ignore[abstract]
+    swizzle = plgpu.SwizzleTransform(SIDE * jnp.dtype(dtype).itemsize)  # type: ignore[abstract]
+    return plgpu.SMEM(shape, dtype, transforms=(tiling, swizzle))
 
 
 def accumulator(shape: tuple[int, ...]) -> Any:
@@ -117,13 +118,28 @@ def logits(s: jax.Array, score: ScoreMod, slope: jax.Array | None, distance: jax
 
 def clear_unseen(values: Any, first_key: Any, begin: Any, end: Any) -> None:
     """Zero the rows of a tile of values outside of keys begin:end: they may hold NaN, and 0 times NaN is NaN."""
-    side = WGMMA_ROWS
-    for row in range(0, values.shape[0], side):  # in pieces, for want of registers
-        for column in range(0, values.shape[1], side):
-            piece = values.at[pl.ds(row, side), pl.ds(column, side)]
-            key = plgpu.broadcasted_iota(jnp.int32, (side, side), 0, layout=WGMMA) + (first_key + row)
+
+    def clear(i: jax.Array, _: None) -> None:  # in squares, for want of registers
+        column = pl.multiple_of(i * SIDE, SIDE)
+        for row in range(0, values.shape[0], SIDE):
+            piece = values.at[pl.ds(row, SIDE), pl.ds(column, SIDE)]
+            key = plgpu.broadcasted_iota(jnp.int32, (SIDE, SIDE), 0, layout=WGMMA) + (first_key + row)
             held = plgpu.load(piece, layout=WGMMA)
             piece[...] = jnp.where((key >= begin) & (key < end), held, jnp.zeros_like(held))
+
+    lax.fori_loop(0, values.shape[1] // SIDE, clear, None)
+    plgpu.commit_smem()
+
+
+def widen(narrow: Any, wide: Any) -> None:
+    """A tile of float8 as float16: a product takes a transposed operand, as values are, in 16 bits only."""
+
+    def rows(i: jax.Array, _: None) -> None:
+        for column in range(0, narrow.shape[1], SIDE):
+            piece = pl.ds(pl.multiple_of(i * SIDE, SIDE), SIDE), pl.ds(column, SIDE)
+            wide[piece] = plgpu.load(narrow.at[piece], layout=WIDENING).astype(wide.dtype)
+
+    lax.fori_loop(0, narrow.shape[0] // SIDE, rows, None)
     plgpu.commit_smem()
 
 

@@ -62,11 +62,9 @@ MODEL_SPECS = (
 )
 # (implementation, spec, dtype of the pool) that the implementation refuses on its own hardware -> why.
 HALF_A_REGISTER = "a page's slots do not fill a register of the TPU, and a copy moves whole registers"
-EIGHT_BITS = "a Hopper product takes a transposed operand, as values are, in 16 bits only; pages are not widened yet"
 THIRTY_TWO_BITS = "a Hopper product has no 32-bit operands of full precision"
 REFUSED = MappingProxyType(
     {
-        **{("mosaic_gpu", spec.name, "float8_e4m3fn"): EIGHT_BITS for spec in (*SPECS, *MODEL_SPECS)},
         **{("mosaic_gpu", spec.name, "float32"): THIRTY_TWO_BITS for spec in (*SPECS, *MODEL_SPECS)},
         ("mosaic_tpu", "mha_page8", "bfloat16"): HALF_A_REGISTER,
         ("mosaic_tpu", "mha_page8", "float8_e4m3fn"): HALF_A_REGISTER,

@@ -33,13 +33,17 @@ import numpy as np  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 from jax.sharding import Mesh, NamedSharding, PartitionSpec  # noqa: E402
 
-from pallas_kernels.paged_attention import paged_attention, pool_layout  # noqa: E402
+from pallas_kernels.paged_attention import mosaic_gpu, pool_layout  # noqa: E402
+from pallas_kernels.paged_attention.config import ChunkConfig  # noqa: E402
 from pallas_kernels.paged_attention.specs import MODEL_SPECS, Spec  # noqa: E402
 
 LAYOUT = pool_layout("hopper")
 KERNELS = 3  # decode, merge, chunk
 BY_NAME = {spec.name: spec for spec in MODEL_SPECS}
-SPILLS = {"gemma2": "sums of 64 rows x 256 columns are 128 registers a thread, and interpretable products add 32 more"}
+SPILLS = dict.fromkeys(
+    ("gemma2", "gemma2_fp8"),
+    "sums of 64 rows x 256 columns are 128 registers a thread, and interpretable products add 32 more",
+)
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,17 @@ class Case:
     tokens: int = 512
     sequences: int = 64
     table_width: int = 256
+    stored: str = "bfloat16"  # the pool's dtype
+    chunk: ChunkConfig = mosaic_gpu.CHUNK
 
 
 CASES = {name: Case(spec) for name, spec in BY_NAME.items()} | {
     # 131,072 tokens a sequence in pages of 16, 256 sequences, the largest step.
     "longest": Case(Spec("llama8b_page16", 32, 8, 128, page_size=16), 8192, 256, 8192),
+    **{f"{name}_fp8": Case(spec, stored="float8_e4m3fn") for name, spec in BY_NAME.items()},
+    "llama8b_e5m2": Case(BY_NAME["llama8b"], stored="float8_e5m2"),
+    # Smaller tiles and a longer ring than the default, which has two stages with heads of 128.
+    **{f"llama8b_64x{n}": Case(BY_NAME["llama8b"], chunk=ChunkConfig(tile=64, max_stages=n)) for n in (3, 5)},
 }
 
 
@@ -78,7 +88,8 @@ def check(name: str, case: Case) -> tuple[list[str], str]:
     args, options = arguments(case, NamedSharding(mesh, PartitionSpec()))
 
     def step(*args, **options):
-        return paged_attention(*args, score=case.spec.score, layout=LAYOUT, implementation="mosaic_gpu", **options)
+        options = {"alibi_slopes": None, "sinks": None} | options
+        return mosaic_gpu.paged_attention(*args, score=case.spec.score, layout=LAYOUT, chunk=case.chunk, **options)
 
     with captured_output() as read, jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
         traced = jax.jit(step, donate_argnums=3).trace(*args, **options)
@@ -108,9 +119,10 @@ def arguments(case: Case, here: NamedSharding) -> tuple[list[jax.ShapeDtypeStruc
     spec = case.spec
     pool = LAYOUT.shape(layers=2, pages=16384, page_size=spec.page_size, kv_heads=spec.kv_heads, head_dim=spec.head_dim)
     new = (case.tokens, spec.kv_heads, spec.head_dim)
-    floats = [(case.tokens, spec.q_heads, spec.head_dim), new, new, pool]
+    floats = [(case.tokens, spec.q_heads, spec.head_dim), new, new]
     integers = [(), (case.sequences, case.table_width), (case.sequences,), (case.sequences + 1,), (3,)]
-    shapes = [*((shape, jnp.bfloat16) for shape in floats), *((shape, jnp.int32) for shape in integers)]
+    shapes = [*((shape, jnp.bfloat16) for shape in floats), (pool, jnp.dtype(case.stored))]
+    shapes += [(shape, jnp.int32) for shape in integers]
     args = [jax.ShapeDtypeStruct(shape, dtype, sharding=here) for shape, dtype in shapes]
     per_head = jax.ShapeDtypeStruct((spec.q_heads,), jnp.float32, sharding=here)
     options = {name: per_head for name, used in (("alibi_slopes", spec.alibi), ("sinks", spec.sinks)) if used}

@@ -41,6 +41,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered in mat
 HOPPER = pool_layout("hopper")
 NAN = float("nan")
 BFLOAT16, FLOAT16 = jnp.dtype("bfloat16"), jnp.dtype("float16")
+E4M3, E5M2 = jnp.dtype("float8_e4m3fn"), jnp.dtype("float8_e5m2")
 # Few blocks, so that each takes several items, and short splits, so that there are several of a sequence.
 DECODE, CHUNK = DecodeConfig(split=64, blocks=2), ChunkConfig(blocks=2)
 # Every batch of a spec has these sizes, so it is interpreted by one program.
@@ -69,9 +70,14 @@ def interpret(arrays: Arrays, attention: Attention) -> PagedAttentionResult:
 
 
 def reference(spec: Spec, arrays: Arrays) -> PagedAttentionResult:
-    """In float32, of the values as they are."""
-    floats = [x.astype(jnp.float32) for x in arrays.args[:4]]
-    return reference_program(spec)(*floats, *arrays.args[4:], **arrays.options)
+    """In float32, of the values as the pool holds them."""
+    q, k, v, pool = arrays.args[:4]
+    floats = (q, k.astype(pool.dtype), v.astype(pool.dtype), pool)
+    return reference_program(spec)(*(x.astype(jnp.float32) for x in floats), *arrays.args[4:], **arrays.options)
+
+
+def in_pages_of(dtype: jnp.dtype, arrays: Arrays) -> Arrays:
+    return Arrays((*arrays.args[:3], arrays.args[3].astype(dtype), *arrays.args[4:]), arrays.options)
 
 
 def check(
@@ -80,17 +86,18 @@ def check(
     capfd: pytest.CaptureFixture[str] | None,
     *,
     dtype: jnp.dtype = BFLOAT16,
+    stored: jnp.dtype | None = None,
     attention: Attention | None = None,
 ) -> None:
     """Outputs within twice the error of rounding the exact ones; the pool bit for bit; no races; padding finite."""
-    arrays = make(spec, batch, HOPPER, dtype)
+    arrays = in_pages_of(stored or dtype, make(spec, batch, HOPPER, dtype))
     got, want = interpret(arrays, attention or kernels(spec)), reference(spec, arrays)
     assert capfd is None or "RACE DETECTED" not in capfd.readouterr().out
     new = sum(fresh for _, fresh in batch.lengths)
     exact, out = np.asarray(want.out)[:new], np.asarray(got.out, np.float32)
     assert np.isfinite(out).all()
     assert error(out[:new], exact) <= 2 * error(exact.astype(dtype).astype(np.float32), exact) + 1e-6
-    pool = np.asarray(want.pool.astype(dtype), np.float32)
+    pool = np.asarray(want.pool.astype(stored or dtype), np.float32)
     np.testing.assert_array_equal(np.asarray(got.pool, np.float32)[:, 1:], pool[:, 1:])
 
 
@@ -99,7 +106,7 @@ def test_a_hopper_tries_the_kernels_first_and_other_gpus_do_not() -> None:
     assert ORDER["gpu"] == ("xla",)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float8_e4m3fn"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float8_e4m3fn", "float8_e5m2"])
 @pytest.mark.parametrize("spec", [*SPECS, *MODEL_SPECS], ids=lambda spec: spec.name)
 def test_every_spec_selects_the_kernels_unless_a_reason_is_listed(spec: Spec, dtype: str) -> None:
     arrays = make(spec, Batch(((3, 1), (0, 2))), HOPPER, jnp.dtype("float32" if dtype == "float32" else "bfloat16"))
@@ -109,21 +116,42 @@ def test_every_spec_selects_the_kernels_unless_a_reason_is_listed(spec: Spec, dt
     assert ("wgmma" in jaxpr) != refused
 
 
+@pytest.mark.parametrize("stored", [BFLOAT16, E4M3], ids=str)
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.name != "page_of_256"], ids=lambda spec: spec.name)
-def test_every_spec_at_page_tile_and_split_edges(spec: Spec, capfd: pytest.CaptureFixture[str]) -> None:
-    check(spec, replace(EDGES, table_width=24 if spec.page_size > 8 else 48, pages=160), capfd)
+def test_every_spec_at_page_tile_and_split_edges(
+    spec: Spec, stored: jnp.dtype, capfd: pytest.CaptureFixture[str]
+) -> None:
+    check(spec, replace(EDGES, table_width=24 if spec.page_size > 8 else 48, pages=160), capfd, stored=stored)
 
 
-def test_float16(capfd: pytest.CaptureFixture[str]) -> None:
-    check(BY_NAME["all_at_once"], EDGES, capfd, dtype=FLOAT16)
+@pytest.mark.parametrize("stored", [FLOAT16, E5M2], ids=str)
+def test_float16(stored: jnp.dtype, capfd: pytest.CaptureFixture[str]) -> None:
+    check(BY_NAME["all_at_once"], EDGES, capfd, dtype=FLOAT16, stored=stored)
 
 
-def test_pages_larger_than_a_tile_and_heads_of_256(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("stored", [BFLOAT16, E4M3], ids=str)
+def test_pages_larger_than_a_tile_and_wide_heads(stored: jnp.dtype, capfd: pytest.CaptureFixture[str]) -> None:
     lengths = ((255, 1), (256, 1), (700, 5), (0, 30))
     large = Batch(lengths, sequences=5, tokens=40, pages=12, table_width=4, fill=NAN)
-    check(BY_NAME["page_of_256"], large, capfd)
-    wide = Spec("wide", 4, 2, 256, window=100, soft_cap=20.0)
-    check(wide, EDGES, capfd)
+    check(BY_NAME["page_of_256"], large, capfd, stored=stored)
+    for wide in (Spec("wide", 4, 2, 256, window=100, soft_cap=20.0), Spec("of_128", 2, 1, 128)):
+        check(wide, EDGES, capfd, stored=stored)
+
+
+@pytest.mark.parametrize(("tile", "stages"), [(64, 5), (64, 3), (128, 1)])
+def test_tiles_and_stages_of_chunks(tile: int, stages: int, capfd: pytest.CaptureFixture[str]) -> None:
+    chunk = replace(CHUNK, tile=tile, max_stages=stages)
+    assert chunk.stages(128, 128, 2, 2) == stages
+    spec = Spec("of_128", 2, 1, 128)
+    long = ((3, 1), (500, 40), (0, 30))
+    check(spec, replace(EDGES, lengths=long), capfd, attention=kernels(spec, DECODE, chunk))
+
+
+def test_a_tile_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="tile: 96 is no power of two"):
+        ChunkConfig(tile=96)
+    with pytest.raises(NotImplementedError, match="does not fit"):
+        ChunkConfig(wide_tile=256).stages(128, 256, 2, 2)
 
 
 def test_default_sizes_over_many_pages(capfd: pytest.CaptureFixture[str]) -> None:
@@ -144,11 +172,14 @@ def test_one_token(capfd: pytest.CaptureFixture[str]) -> None:
     check(BY_NAME["smol135"], Batch(((70, 1),), tokens=1, sequences=4, fill=NAN), capfd)
 
 
+@pytest.mark.parametrize("stored", [BFLOAT16, E4M3], ids=str)
 @pytest.mark.parametrize("name", ["all_at_once", "window_over_blocks"])
 @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[])
 @given(pairs=lengths(), seed=st.integers(0, 2**16), fill=st.sampled_from([1e4, NAN]))
-def test_ragged_batches(name: str, pairs: tuple[tuple[int, int], ...], seed: int, fill: float) -> None:
-    check(BY_NAME[name], Batch(pairs, seed=seed, fill=fill, **SIZES), None)
+def test_ragged_batches(
+    name: str, stored: jnp.dtype, pairs: tuple[tuple[int, int], ...], seed: int, fill: float
+) -> None:
+    check(BY_NAME[name], Batch(pairs, seed=seed, fill=fill, **SIZES), None, stored=stored)
 
 
 @pytest.mark.parametrize("poison", [NAN, 1e4])
