@@ -57,7 +57,7 @@ _ERRORS = {
     500: "A fault of the server.",
     503: "The server is full, ending, or without its engine; Retry-After says when to try again.",
 }
-_ROLES = ("user", "assistant", "system", "developer")
+_ROLES = ("user", "assistant", "system", "developer", "tool", "function")
 _TOKENS = {"prompt", "tokens", "stop_token_ids", "allowed_token_ids", "logprob_token_ids"}
 _KEYS = {
     "Bearer": {"type": "http", "scheme": "bearer"},
