@@ -7,10 +7,11 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import batched
 from typing import TYPE_CHECKING, Any, Self
 
 from jaxpaged.config import EngineConfig
@@ -47,7 +48,7 @@ log = logging.getLogger("jaxpaged")
 LONGEST_INLINE = 4096  # characters that are tokenized on the event loop: about a millisecond
 DEFAULT_STEP_TIMEOUT = 60.0
 STUCK = 2.0  # an engine without a step for so many step timeouts is killed: it would not come back by itself
-BATCHES_A_TURN = 4  # batches of a backlog that go out in one write per stream
+OUTPUTS_A_TURN = 64  # of the event loop: where hundreds of streams begin, go on or end together, others are not held up
 
 
 @dataclass(slots=True)
@@ -265,7 +266,7 @@ class AsyncLLM:
     async def abort(self, request_id: str | Sequence[str]) -> None:
         """End requests; their streams get a last output with the finish_reason "abort"."""
         ids = [request_id] if isinstance(request_id, str) else list(request_id)
-        self._deliver(self._output.abort(ids), time.monotonic())
+        self._deliver(self._heeded(self._output.abort(ids)), time.monotonic())
 
     def stop_accepting(self) -> None:
         """Refuse new requests from now on (QueueFullError); those in flight go on."""
@@ -273,7 +274,7 @@ class AsyncLLM:
 
     def abort_all(self) -> None:
         """End every request, as abort() does."""
-        self._deliver(self._output.abort(list(self._in_flight)), time.monotonic())
+        self._deliver(self._heeded(self._output.abort(list(self._in_flight))), time.monotonic())
 
     def watch(self) -> None:
         """Notice from now on, requests or not, when the engine dies or gets stuck. Needs a running event loop."""
@@ -366,9 +367,10 @@ class AsyncLLM:
 
     async def _take_batches(self) -> None:
         while True:
-            for _ in range(BATCHES_A_TURN):
-                self._take(await self._client.receive())
-            await asyncio.sleep(0)  # a receive() that has something does not yield by itself
+            outputs, now = self._take(await self._client.receive())
+            for part in batched(outputs, OUTPUTS_A_TURN):
+                self._deliver(part, now)
+                await asyncio.sleep(0)  # a receive() that has something does not yield by itself
 
     async def _watch_steps(self) -> None:
         while True:
@@ -381,7 +383,8 @@ class AsyncLLM:
                 log.error("the engine has made no step for %.0f s: it is killed", age)
                 self._client.kill()
 
-    def _take(self, batch: Batch) -> None:
+    def _take(self, batch: Batch) -> tuple[Sequence[RequestOutput], float]:
+        """What a step has brought, still to be delivered, and when it came."""
         now = self._last_batch = time.monotonic()
         self._stats = batch.stats
         self.metrics.note_step(batch.outputs, batch.stats, now)
@@ -393,13 +396,19 @@ class AsyncLLM:
                 if output.refused:
                     self._refuse(Refusal(output.request_id, output.error or "", output.refused))
             outputs = [output for output in outputs if not output.refused]
-        self._deliver(self._output.process(outputs), now)
+        return self._heeded(self._output.process(outputs)), now
 
-    def _deliver(self, processed: Processed, now: float) -> None:
+    def _heeded(self, processed: Processed) -> Sequence[RequestOutput]:
+        """Its outputs, when the engine has been told what it must end."""
         if processed.abort and self._dead is None:
             self._client.abort(processed.abort)
-        for output in processed.outputs:
-            entry = self._in_flight[output.request_id]
+        return processed.outputs
+
+    def _deliver(self, outputs: Iterable[RequestOutput], now: float) -> None:
+        for output in outputs:
+            entry = self._in_flight.get(output.request_id)
+            if entry is None:  # aborted since the step came
+                continue
             if output.finished:
                 self._forget(output.request_id, output, now)
             entry.stream.put(output)

@@ -12,6 +12,7 @@ from jaxpaged.cli.flags import changed_settings, engine_config
 from jaxpaged.cli.main import parse
 from jaxpaged.cli.outcome import run_command
 from jaxpaged.engine_supervisor import RestartPolicy
+from jaxpaged.garbage import settle
 from jaxpaged.start_report import written
 from jaxpaged.text.chat_template import read_chat_template
 from server.answer_parsers import check_parser_names
@@ -56,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
         llm.step_timeout = args.engine_step_timeout
         say(args.log_format, f"{llm.info.report}\n{written(server_choices(llm, options, template))}")
         url = url_of(socket, args.host, tls=args.ssl_certfile is not None)
-        HttpServer(uvicorn_config(build_app(llm, options), args), llm, options, url).run(sockets=[socket])
+        http = HttpServer(uvicorn_config(build_app(llm, options), args), llm, options, url)
+        settle()
+        http.run(sockets=[socket])
     return 0
 
 
