@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -15,9 +14,9 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any, Self
 
 from jaxpaged.config import EngineConfig
-from jaxpaged.engine_client import ENGINE, EngineClient, EngineProcess
+from jaxpaged.engine_client import ENGINE, EngineClient
 from jaxpaged.engine_protocol import Batch, Refusal
-from jaxpaged.engine_supervisor import EngineSupervisor, RestartPolicy
+from jaxpaged.engine_supervisor import EngineStart, EngineSupervisor, RestartPolicy
 from jaxpaged.errors import (
     ConfigError,
     EngineDeadError,
@@ -36,6 +35,7 @@ from jaxpaged.output_stream import OutputStream
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from jaxpaged.structured.checker import GrammarChecker
+from jaxpaged.text.amount import chat_characters, prompt_characters
 from jaxpaged.text.chat_template import ChatOptions, Message, RenderedChat, render_chat
 from jaxpaged.text.front_end import FrontEnd, read_front_end
 from jaxpaged.text.prompts import PromptType, TokensPrompt
@@ -89,7 +89,7 @@ class AsyncLLM:
         local = replace(config.model, model=str(directory), tokenizer=tokenizer_path, revision=None)
         with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as pool:
             front_end = pool.submit(read_front_end, config.model, directory, tokenizer, chat_template=chat_template)
-            start = _EngineStart(replace(config, model=local), engine, progress, debug)
+            start = EngineStart(replace(config, model=local), engine, progress, debug)
             client = EngineSupervisor(start, restarts or RestartPolicy())
             try:
                 self._connect(client, front_end.result(), config)
@@ -206,12 +206,12 @@ class AsyncLLM:
             priority=priority,
             tokenization_kwargs=tokenization_kwargs,
         )
-        return await self._maybe_in_thread(_prompt_characters(prompt), work)
+        return await self._maybe_in_thread(prompt_characters(prompt), work)
 
     async def render(self, messages: Sequence[Message], options: ChatOptions | None = None) -> RenderedChat:
         """A conversation as the prompt that the model sees; a long one in a thread. Raises RequestError."""
         work = partial(render_chat, self.get_tokenizer(), messages, options)
-        return await self._maybe_in_thread(_chat_characters(messages), work)
+        return await self._maybe_in_thread(chat_characters(messages), work)
 
     async def encode_text(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text; a long one in a thread."""
@@ -466,36 +466,5 @@ class AsyncLLM:
         self.metrics.engine_restarts += 1
 
 
-@dataclass(frozen=True, slots=True)
-class _EngineStart:
-    """Starts an engine process."""
-
-    config: EngineConfig
-    engine: str
-    progress: bool
-    debug: bool
-
-    def __call__(self, given_up: threading.Event) -> EngineProcess:
-        return EngineProcess(
-            self.config, engine=self.engine, progress=self.progress, debug=self.debug, given_up=given_up
-        )
-
-
 def _new_id() -> str:
     return uuid.uuid4().hex
-
-
-def _prompt_characters(prompt: PromptType) -> int:
-    text = prompt.get("prompt") if isinstance(prompt, Mapping) and "prompt_token_ids" not in prompt else prompt
-    return len(text) if isinstance(text, str) else 0
-
-
-def _chat_characters(messages: Sequence[Message]) -> int:
-    """About how much text there is to render; parts count by their text."""
-    total = 0
-    for message in messages:
-        content = message.get("content") if isinstance(message, Mapping) else None
-        for part in [content] if isinstance(content, str) else content or ():
-            text = part.get("text") if isinstance(part, Mapping) else part
-            total += len(text) if isinstance(text, str) else 0
-    return total

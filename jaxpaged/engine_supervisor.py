@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 
-from jaxpaged.engine_client import RunningEngine
+from jaxpaged.config import EngineConfig
+from jaxpaged.engine_client import EngineProcess, RunningEngine
 from jaxpaged.engine_protocol import Batch
 from jaxpaged.errors import ConfigError, EngineDeadError, EngineRestartingError
 from jaxpaged.messages import EngineInfo, EngineRequest
@@ -148,3 +149,18 @@ class EngineSupervisor:
 
     async def _in_thread[T](self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStart:
+    """Starts an engine process."""
+
+    config: EngineConfig
+    engine: str
+    progress: bool
+    debug: bool
+
+    def __call__(self, given_up: threading.Event) -> EngineProcess:
+        return EngineProcess(
+            self.config, engine=self.engine, progress=self.progress, debug=self.debug, given_up=given_up
+        )
