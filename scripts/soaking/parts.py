@@ -86,7 +86,7 @@ async def crashes(scale: float, seed: int) -> list[Figure]:
     rng, kills = random.Random(seed), max(1, round(10 * scale))
     false_ends = unended = served = 0
     slowest = 0.0
-    with server() as running:
+    with server("--engine-restarts", str(kills)) as running:
         for _ in range(kills):
             asked = {"prompt": MODEL_QUESTIONS[0], "max_tokens": 1500, "ignore_eos": True, "stream": True}
             streams = [asyncio.create_task(ask(running.port, asked)) for _ in range(STREAMS)]
@@ -117,9 +117,9 @@ PARTS: dict[str, Callable[[float, int], Awaitable[list[Figure]]]] = {
 }
 
 
-def server() -> AbstractContextManager[LiveServer]:
+def server(*flags: str) -> AbstractContextManager[LiveServer]:
     """The bundled model, with rows for 64."""
-    return live_server("--max-num-seqs", "64")
+    return live_server("--max-num-seqs", "64", *flags)
 
 
 async def seconds_until(condition: Callable[[], bool], most: float = 30.0) -> float:
