@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jaxpaged import ConfigError
+from jaxpaged.structured.thought import Thought
 from server.assistant import AssistantDelta, AssistantParser
 from server.reasoning.block import ReasoningBlock, Tags
 from server.reasoning.families import HARMONY, TAGS, detect_reasoning, reasoning_names
@@ -78,6 +79,14 @@ class AnswerParsers:
 
         return make
 
+    def thought(self, prompt: str, begun: str = "") -> Thought | None:
+        """What an answer to `prompt` that must have a form may hold before it."""
+        tags = TAGS.get(self.reasoning or "")
+        if tags is None:
+            return None
+        opened = tags.is_open(prompt, begun)
+        return Thought(tags.begin, tags.end, opened) if opened or tags.may_begin(prompt, begun) else None
+
     def _grammar(self, use: ToolUse) -> Grammar:
         if use.function is not None:
             return NamedCall(use.function)
@@ -99,7 +108,7 @@ class AnswerParsers:
 
     def _block(self, tags: Tags, use: ToolUse, opened: bool) -> ReasoningBlock:
         if use.forced:
-            return ReasoningBlock(tags, opened, excluding="[{")
+            return ReasoningBlock(tags, opened)
         return ReasoningBlock(tags, opened, self.tools.opening if self.tools is not None and use.active else ())
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from jaxpaged import AsyncLLM
+from jaxpaged import AsyncLLM, SamplingParams
 from jaxpaged.input_processor import PreparedRequest
 from server.answer_parsers import AUTO, NO_PARSERS, AnswerParsers, choose_parsers
 from server.assistant import AssistantParser, PlainText
@@ -86,6 +86,14 @@ class Serving:
         return self.parsers.parser(
             call.tools, prepared.prompt or "", begun=begun_answer(call), show_special=call.reply.show_special
         )
+
+    def thinking_first(self, call: ChatCall, prompt: str) -> SamplingParams:
+        """What the call asks of the engine; where its answer must have a form, a thought may come before that."""
+        form = call.params.structured_outputs
+        thought = None if form is None else self.parsers.thought(prompt, begun_answer(call))
+        if form is None or thought is None:
+            return call.params
+        return replace(call.params, structured_outputs=replace(form, thought=thought))
 
     def assistant_parser(self, call: ChatCall, prepared: PreparedRequest) -> AssistantParser:
         """For a call that has one answer."""

@@ -12,6 +12,7 @@ from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 from jaxpaged.errors import RequestError
 from jaxpaged.structured.params import StructuredOutputsParams
 from jaxpaged.structured.tags import WHITESPACE, read_structural_tag, tag_grammar
+from jaxpaged.structured.thought import after_thought
 
 if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
@@ -24,6 +25,11 @@ _COMPOSING = frozenset(("allOf", "if", "not", "dependentSchemas", "unevaluatedPr
 
 def grammar_of(params: StructuredOutputsParams, special: Mapping[str, int] | None = None) -> str:
     """The grammar's text. `special` are the tokenizer's special tokens, for structural tags. Raises RequestError."""
+    answer = _answer_grammar(params, special or {})
+    return answer if params.thought is None else after_thought(answer, params.thought, special or {})
+
+
+def _answer_grammar(params: StructuredOutputsParams, special: Mapping[str, int]) -> str:
     match params.kind:
         case "json":
             return _json_grammar(params.schema(), params)
@@ -39,7 +45,7 @@ def grammar_of(params: StructuredOutputsParams, special: Mapping[str, int] | Non
         case "grammar":
             return LLMatcher.grammar_from_lark(_lark(params))
         case _:
-            return LLMatcher.grammar_from_lark(tag_grammar(read_structural_tag(params.tag()), special or {}))
+            return LLMatcher.grammar_from_lark(tag_grammar(read_structural_tag(params.tag()), special))
 
 
 def refusal(params: StructuredOutputsParams, reason: str) -> RequestError:

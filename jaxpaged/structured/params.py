@@ -10,9 +10,12 @@ from typing import Any
 from jaxpaged.errors import RequestError
 from jaxpaged.structured.limits import MAX_BYTES, MAX_CHOICES, check_json, check_schema
 from jaxpaged.structured.tags import read_structural_tag
+from jaxpaged.structured.thought import Thought
 
 PARAM = "structured_outputs"
+_REFINEMENTS = ("disable_any_whitespace", "disable_additional_properties", "whitespace_pattern")
 CONSTRAINTS = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
+_WIRE_FIELDS = frozenset((*CONSTRAINTS, *_REFINEMENTS))
 
 
 @dataclass(slots=True)
@@ -23,6 +26,7 @@ class StructuredOutputsParams:
     properties but the named ones even where objects are composed (elsewhere that is so unless additionalProperties says
     otherwise, as in vLLM), or a regular expression for the whitespace between tokens, which is else a blank, or a new
     line and its indentation. An answer ends where its constraint is complete. Raises RequestError.
+    `thought` may come before the answer; servers fill it in where the model's chat template has one.
     `_param` is what errors blame: the field that a client sent.
     """
 
@@ -35,12 +39,13 @@ class StructuredOutputsParams:
     disable_additional_properties: bool = False
     whitespace_pattern: str | None = None
     structural_tag: str | dict[str, Any] | None = None
+    thought: Thought | None = None
     _param: str = field(default=PARAM, repr=False, compare=False)
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, Any], param: str = PARAM) -> StructuredOutputsParams:
         """From its fields by name, of which None stands for absent. Later errors blame the parameter `param`."""
-        unknown = sorted(str(name) for name in fields if name not in cls.__slots__ or name == "_param")
+        unknown = sorted(str(name) for name in fields if name not in _WIRE_FIELDS)
         if unknown:
             raise RequestError(f"{param} has no field {unknown[0][:50]!r}; it has {', '.join(CONSTRAINTS)}.", param)
         return cls(**{name: value for name, value in fields.items() if value is not None}, _param=param)

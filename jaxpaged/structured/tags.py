@@ -82,7 +82,7 @@ def tag_grammar(tag: StructuralTag, special: Mapping[str, int]) -> str:
         else:
             head = f"head_{index}"
             rules.append(f"{head}[lazy]: TEXT {_literal(trigger)}")
-        bodies.append((head, _spelled(trigger, special), body))
+        bodies.append((head, spelled(trigger, special), body))
     anywhere = " | ".join(f"{head} {body}" for head, _, body in bodies)
     first = " | ".join(f"{spelled} {body}" for _, spelled, body in bodies)
     start = {
@@ -95,11 +95,11 @@ def tag_grammar(tag: StructuralTag, special: Mapping[str, int]) -> str:
 
 
 def _rest(tag: Tag, trigger: str, special: Mapping[str, int]) -> str:
-    parts = _spelled(tag.begin[len(trigger) :], special), f"%json {tag.schema}", _spelled(tag.end, special)
+    parts = spelled(tag.begin[len(trigger) :], special), f"%json {tag.schema}", spelled(tag.end, special)
     return " ".join(part for part in parts if part)
 
 
-def _spelled(text: str, special: Mapping[str, int]) -> str:
+def spelled(text: str, special: Mapping[str, int]) -> str:
     """A text as Lark literals and special tokens."""
     if not special or not text:
         return _literal(text) if text else ""

@@ -30,11 +30,11 @@ def main() -> int:
     figures: list[Figure] = []
     for name in args.parts or PARTS:
         began = time.monotonic()
-        figures += asyncio.run(PARTS[name](args.scale, args.seed))
-        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
-    print(table(figures))
-    if args.json is not None:
-        args.json.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n")
+        found = asyncio.run(PARTS[name](args.scale, args.seed))
+        print(f"{name}: {time.monotonic() - began:.0f} s\n{table(found)}", flush=True)
+        figures += found
+        if args.json is not None:  # after every part: a later one may fail
+            args.json.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n")
     return 0 if all(figure.holds for figure in figures) else 1
 
 

@@ -23,6 +23,10 @@ class Tags:
         prompt = prompt.rstrip()
         return prompt.endswith(self.begin) or (self.implied and not prompt.endswith(self.end))
 
+    def may_begin(self, prompt: str, begun: str = "") -> bool:
+        """Whether the answer may begin with a block of its own: the prompt has not closed one for it."""
+        return not begun and not prompt.rstrip().endswith(self.end)
+
 
 THINK = Tags(("<think>",), ("</think>",))
 THINK_IMPLIED = Tags(("<think>",), ("</think>",), implied=True)
@@ -37,21 +41,17 @@ class ReasoningBlock:
     """Reads the block, where the answer has one. `opened`: the prompt has begun it.
 
     `interrupts` begin a call, and with it end a block that was not closed.
-    `excluding`: an answer that begins with one of these characters has no block, though the prompt has begun one (a
-    grammar left the model no choice).
     """
 
     tags: Tags
     opened: bool
     interrupts: tuple[str, ...] = ()
-    excluding: str = ""
 
     def __call__(self, source: Source, sink: Sink) -> Steps[None]:
         begin = markers(*self.tags.begin)
         source.hold()
         yield from source.spaces()
-        begun = self.opened and (yield from source.peek()) not in tuple(self.excluding)
-        if not (yield from source.follows(begin)) and not begun:
+        if not (yield from source.follows(begin)) and not self.opened:
             sink.content(source.release())
             return
         source.release()

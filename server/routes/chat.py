@@ -59,4 +59,5 @@ async def prepare_chat(serving: Serving, call: ChatCall) -> PreparedRequest:
     prompt = TokensPrompt(prompt_token_ids=ids, prompt=chat.prompt)
     if call.cache_salt is not None:
         prompt["cache_salt"] = call.cache_salt
-    return await llm.prepare(prompt, call.params, beam=call.beam, priority=call.priority)
+    params = serving.thinking_first(call, chat.prompt or "")
+    return await llm.prepare(prompt, params, beam=call.beam, priority=call.priority)

@@ -87,14 +87,28 @@ def read(
 @pytest.mark.parametrize("pieces", [1, 2, 7, 10**6])
 @pytest.mark.parametrize("family", ["hermes", "openai", "none", "pythonic"])
 def test_forced_answers_are_calls_whatever_the_family(pieces: int, family: str) -> None:
-    text = ' [{"name": "add", "parameters": {"x": 1}}, {"name": "now", "parameters": {}}]\n'
-    for prompt in ("", "<think>\n"):
-        message = read(text, "required", pieces=pieces, prompt=prompt, family=family)
-        calls = [(call.name, call.arguments) for call in message.tool_calls]
-        assert (message.reasoning, message.content, calls) == ("", "", [("add", '{"x": 1}'), ("now", "{}")])
-        message = read(' {"x": 1}\n', named("add"), pieces=pieces, prompt=prompt, family=family)
-        calls = [(call.name, call.arguments) for call in message.tool_calls]
-        assert (message.reasoning, message.content, calls) == ("", "", [("add", '{"x": 1}')])
+    calls = ' [{"name": "add", "parameters": {"x": 1}}, {"name": "now", "parameters": {}}]\n'
+    starts = [("", "", ""), ("", "<think>Hm [1]</think>\n", "Hm [1]"), ("<think>\n", "{Hm}</think>", "{Hm}")]
+    for prompt, thought, reasoning in starts if family != "openai" else starts[:1]:
+        message = read(thought + calls, "required", pieces=pieces, prompt=prompt, family=family)
+        found = [(call.name, call.arguments) for call in message.tool_calls]
+        assert (message.reasoning, message.content) == (reasoning, "")
+        assert found == [("add", '{"x": 1}'), ("now", "{}")]
+        message = read(thought + ' {"x": 1}\n', named("add"), pieces=pieces, prompt=prompt, family=family)
+        found = [(call.name, call.arguments) for call in message.tool_calls]
+        assert (message.reasoning, message.content, found) == (reasoning, "", [("add", '{"x": 1}')])
+
+
+def test_what_may_come_before_an_answer_that_has_a_form() -> None:
+    parsers = choose_parsers("<think>", frozenset())
+    assert parsers.thought("Hello<think>\n").opened
+    offered = parsers.thought("Hello")
+    assert (offered.begin, offered.end, offered.opened) == (("<think>",), ("</think>",), False)
+    assert parsers.thought("Hello<think>\n\n</think>\n\n") is None
+    assert parsers.thought("Hello", begun="Of course") is None
+    assert parsers.thought("Hello", begun="<think>Of course").opened
+    assert choose_parsers("", frozenset()).thought("Hello") is None
+    assert choose_parsers("<|channel|>", frozenset()).thought("Hello") is None
 
 
 def test_forced_answers_that_were_cut_off() -> None:

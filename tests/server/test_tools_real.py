@@ -16,6 +16,7 @@ TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}<|assistant|>"
     "{% if enable_thinking is not defined or enable_thinking %}<think>{% else %}</think>{% endif %}{# <tool_call> #}"
 )
+FORM = {"structured_outputs": {"choice": ["yes", "no"]}}
 TOOLS = [{"type": "function", "function": {"name": "now"}}]
 
 
@@ -30,11 +31,13 @@ def test_the_bundled_model_thinks() -> None:
 
     async def scenario() -> None:
         async with client(llm=llm) as http:
-            thought, streamed, calm, plain = await asyncio.gather(
+            thought, streamed, calm, plain, formed, formed_calm = await asyncio.gather(
                 http.post(PATH, json=body),
                 http.post(PATH, json={**body, "stream": True}),
                 http.post(PATH, json={**body, "reasoning_effort": "none"}),
                 http.post(PATH, json={**body, "tool_choice": "none", "include_reasoning": False}),
+                http.post(PATH, json={**body, **FORM}),
+                http.post(PATH, json={**body, **FORM, "reasoning_effort": "none"}),
             )
         answers = [answer.json()["choices"][0]["message"] for answer in (thought, calm, plain)]
         assert answers[0]["reasoning"]
@@ -45,6 +48,9 @@ def test_the_bundled_model_thinks() -> None:
         assert answers[1]["content"]
         assert answers[2]["content"] == ""
         assert "reasoning" not in answers[2]
+        choices = [answer.json()["choices"][0] for answer in (formed, formed_calm)]
+        assert choices[0]["message"]["reasoning"].startswith(answers[0]["reasoning"])  # it must end the thought first
+        assert choices[1]["message"]["content"] in ("yes", "no")
 
     try:
         asyncio.run(scenario())

@@ -11,8 +11,10 @@ import pytest
 from tokenizers import Tokenizer
 
 import jaxpaged
+from jaxpaged.errors import RequestError
 from jaxpaged.structured.compiler import GrammarCompiler
 from jaxpaged.structured.params import StructuredOutputsParams
+from jaxpaged.structured.thought import Thought
 from jaxpaged.structured.vocabulary import GrammarVocabulary, byte_vocabulary
 from tests.structured.grammars import accepts, compiled, compiler, may_follow, vocabulary
 from tests.text.samples import END, THINK, byte_fallback_backend, byte_level_backend
@@ -206,3 +208,27 @@ def test_masks_are_worked_out_in_parallel_without_getting_mixed_up() -> None:
     compiler().submit(StructuredOutputsParams(regex="[0-9]*")).result(30)
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(walk, texts))
+
+
+OPENED = Thought(("<think>",), ("</think>", "[/T]"), opened=True)
+OFFERED = Thought(("<think>", "[T]"), ("</think>",))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"json": SCHEMA}, {"regex": r'\{"a":\d\}'}, {"grammar": r'start: "{\"a\":" /\d/ "}"'}]
+)
+def test_an_answer_may_come_after_a_thought(fields: dict) -> None:
+    answer = '{"a":1}'
+    good = [f"{{Hm</think>{answer}", f"</think>\n\n{answer}", f"a[/T] {answer}"]
+    assert [text for text in good if not accepts(text, thought=OPENED, **fields)] == []
+    bad = [answer, f"Hm</think>x{answer}", f"a</think>{answer}{answer}", "a</think>"]
+    assert [text for text in bad if accepts(text, thought=OPENED, **fields)] == []
+    good = [answer, f"<think>Hm\n</think>\n{answer}", f"[T]</think>{answer}"]
+    assert [text for text in good if not accepts(text, thought=OFFERED, **fields)] == []
+    bad = [f"Hm</think>{answer}", f"<think>{answer}", "<think></think>", f" {answer} "]
+    assert [text for text in bad if accepts(text, thought=OFFERED, **fields)] == []
+
+
+def test_a_thought_is_not_a_field_of_the_wire() -> None:
+    with pytest.raises(RequestError, match="has no field 'thought'"):
+        StructuredOutputsParams.of_fields({"json": SCHEMA, "thought": {"begin": []}})
