@@ -274,7 +274,7 @@ def ids_of_others(target: Target) -> Iterator[Case]:
 
 @row(27)
 def unique_schemas(target: Target) -> Iterator[Case]:
-    """The first few of 5,000; scripts/soak sends them all."""
+    """The first few of 5,000; tests/structured sends them all."""
     if "response_format" in target.fields():
         for index in range(100):
             schema = {"type": "object", "properties": {f"p{index}": {"type": "integer"}}}
