@@ -41,6 +41,9 @@ def main() -> int:
     chosen = parser.parse_args().sets or list(SETS)
     if unknown := set(chosen) - set(SETS):
         parser.error(f"there is no set {', '.join(sorted(unknown))}; choose from {', '.join(SETS)}.")
+    if "node" in chosen and not shutil.which("npm"):
+        chosen.remove("node")
+        print("== node: left out, because there is no npm here (Debian: apt-get install npm)", flush=True)
     failed = []
     with ThreadPoolExecutor(1) as installing:
         ready = {name: installing.submit(install, name) for name in chosen}
