@@ -30,7 +30,7 @@ def check_json(text: str, schema: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator(schema).validate(json.loads(text))
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(schemas(), min_size=8, max_size=8), st.integers(0, 2**32))
 def test_answers_under_a_schema_are_valid(built: Engine, some: list[dict[str, Any]], seed: int) -> None:
     requests = [
@@ -42,8 +42,7 @@ def test_answers_under_a_schema_are_valid(built: Engine, some: list[dict[str, An
     for index, schema in enumerate(some):
         answer = answers[str(index)]
         if answer.last is not None and answer.last.refused:
-            # no number fits, a pattern beside a length, ...; or the machine is too busy for the five seconds
-            assert re.search("cannot be used|takes more than", answer.last.error or ""), (schema, answer.last)
+            assert "cannot be used" in (answer.last.error or "")  # no number fits, a pattern beside a length, ...
             continue
         assert answer.reason in ("stop", "length"), (schema, answer.last)
         if answer.reason == "stop":
