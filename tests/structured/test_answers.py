@@ -38,6 +38,7 @@ def test_answers_under_a_schema_are_valid(built: Engine, some: list[dict[str, An
         for index, schema in enumerate(some)
     ]
     engine = engines.another(built, depth=1 + seed % 3)
+    compiles = engine.compiles()  # of the whole process: another test may have built an engine since this one
     answers = run(engine, requests)
     for index, schema in enumerate(some):
         answer = answers[str(index)]
@@ -48,7 +49,7 @@ def test_answers_under_a_schema_are_valid(built: Engine, some: list[dict[str, An
         if answer.reason == "stop":
             check_json(text_of(answer.tokens), schema)
     assert not engine.masks
-    assert engine.stats().compiles_after_ready == 0
+    assert engine.stats().compiles_after_ready == compiles
 
 
 def test_a_schema_that_refers_to_itself(engine: Engine) -> None:
