@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxpaged.async_llm import AsyncLLM
-    from jaxpaged.beam_output import BeamSearchOutput, BeamSearchSequence
-    from jaxpaged.cached_prefix import CachedPrefix
     from jaxpaged.config import EngineConfig
-    from jaxpaged.engine import Engine
+    from jaxpaged.engine.engine import Engine
     from jaxpaged.errors import ConfigError, EngineDeadError, JaxPagedError, RequestError
+    from jaxpaged.frontend.beam_output import BeamSearchOutput, BeamSearchSequence
+    from jaxpaged.frontend.cached_prefix import CachedPrefix
     from jaxpaged.llm import LLM
     from jaxpaged.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
+    from jaxpaged.params.structured import StructuredOutputsParams
     from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
-    from jaxpaged.structured.params import StructuredOutputsParams
     from jaxpaged.text.prompts import EmbedsPrompt, PromptType, TextPrompt, TokensPrompt
 
 __version__ = "0.1.0"
@@ -49,14 +49,14 @@ __all__ = [
 _HOMES = {
     "LLM": "jaxpaged.llm",
     "AsyncLLM": "jaxpaged.async_llm",
-    "BeamSearchOutput": "jaxpaged.beam_output",
+    "BeamSearchOutput": "jaxpaged.frontend.beam_output",
     "BeamSearchParams": "jaxpaged.sampling_params",
-    "BeamSearchSequence": "jaxpaged.beam_output",
-    "CachedPrefix": "jaxpaged.cached_prefix",
+    "BeamSearchSequence": "jaxpaged.frontend.beam_output",
+    "CachedPrefix": "jaxpaged.frontend.cached_prefix",
     "CompletionOutput": "jaxpaged.outputs",
     "ConfigError": "jaxpaged.errors",
     "EmbedsPrompt": "jaxpaged.text.prompts",
-    "Engine": "jaxpaged.engine",
+    "Engine": "jaxpaged.engine.engine",
     "EngineConfig": "jaxpaged.config",
     "EngineDeadError": "jaxpaged.errors",
     "JaxPagedError": "jaxpaged.errors",
@@ -67,7 +67,7 @@ _HOMES = {
     "RequestOutput": "jaxpaged.outputs",
     "RequestOutputKind": "jaxpaged.sampling_params",
     "SamplingParams": "jaxpaged.sampling_params",
-    "StructuredOutputsParams": "jaxpaged.structured.params",
+    "StructuredOutputsParams": "jaxpaged.params.structured",
     "TextPrompt": "jaxpaged.text.prompts",
     "TokensPrompt": "jaxpaged.text.prompts",
 }

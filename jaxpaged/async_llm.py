@@ -14,9 +14,10 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any, Self
 
 from jaxpaged.config import EngineConfig
-from jaxpaged.engine_client import ENGINE, EngineClient
-from jaxpaged.engine_protocol import Batch, Refusal
-from jaxpaged.engine_supervisor import EngineStart, EngineSupervisor, RestartPolicy
+from jaxpaged.engine.messages import EngineInfo, EngineStats
+from jaxpaged.engine_process.process import ENGINE, EngineClient
+from jaxpaged.engine_process.protocol import Batch, Refusal
+from jaxpaged.engine_process.supervisor import EngineStart, EngineSupervisor, RestartPolicy
 from jaxpaged.errors import (
     ConfigError,
     EngineDeadError,
@@ -26,20 +27,19 @@ from jaxpaged.errors import (
     RequestError,
     ShuttingDownError,
 )
-from jaxpaged.input_processor import InputProcessor, PreparedRequest
-from jaxpaged.messages import EngineInfo, EngineStats
-from jaxpaged.metrics import EngineMetrics
-from jaxpaged.observation import RequestObserver, current_observer
-from jaxpaged.output_processor import OutputProcessor, Processed
-from jaxpaged.output_stream import OutputStream
+from jaxpaged.frontend.amount import chat_characters, prompt_characters
+from jaxpaged.frontend.input_processor import InputProcessor, PreparedRequest
+from jaxpaged.frontend.metrics import EngineMetrics
+from jaxpaged.frontend.model_files import FrontEnd, read_front_end
+from jaxpaged.frontend.observation import RequestObserver, current_observer
+from jaxpaged.frontend.output_processor import OutputProcessor, Processed
+from jaxpaged.frontend.output_stream import OutputStream
+from jaxpaged.hub.model_directory import resolve_model, resolve_tokenizer
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from jaxpaged.structured.checker import GrammarChecker
-from jaxpaged.text.amount import chat_characters, prompt_characters
 from jaxpaged.text.chat_template import ChatOptions, Message, RenderedChat, render_chat
-from jaxpaged.text.front_end import FrontEnd, read_front_end
 from jaxpaged.text.prompts import PromptType, TokensPrompt
-from jaxpaged.weights.hub import resolve_model, resolve_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

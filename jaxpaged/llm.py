@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, cast
 
 import jax
 
-from jaxpaged.beam_output import BeamSearchOutput, beam_search_output, shown_of_beams
-from jaxpaged.cached_prefix import CachedPrefix
 from jaxpaged.config import (
     MAX_LOGPROBS_DEFAULT,
     CacheConfig,
@@ -29,19 +27,21 @@ from jaxpaged.config import (
     Policy,
     SchedulerConfig,
 )
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
 from jaxpaged.errors import RequestError
-from jaxpaged.input_processor import InputProcessor, PreparedRequest
-from jaxpaged.metric_snapshot import Metric, metric_snapshot
-from jaxpaged.offline import ProgressOption, run_batch
-from jaxpaged.output_processor import OutputProcessor
+from jaxpaged.frontend.beam_output import BeamSearchOutput, beam_search_output, shown_of_beams
+from jaxpaged.frontend.cached_prefix import CachedPrefix
+from jaxpaged.frontend.input_processor import InputProcessor, PreparedRequest
+from jaxpaged.frontend.metric_snapshot import Metric, metric_snapshot
+from jaxpaged.frontend.model_files import FrontEnd, load_front_end
+from jaxpaged.frontend.offline import ProgressOption, run_batch
+from jaxpaged.frontend.output_processor import OutputProcessor
+from jaxpaged.frontend.vllm_arguments import check_other_arguments
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
 from jaxpaged.structured.checker import GrammarChecker
 from jaxpaged.text.chat_template import ChatOptions, Message, read_chat_template
-from jaxpaged.text.front_end import FrontEnd, load_front_end
 from jaxpaged.text.prompts import PromptType, prompt_list
-from jaxpaged.vllm_arguments import check_other_arguments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

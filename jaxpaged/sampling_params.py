@@ -16,7 +16,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from jaxpaged.errors import RequestError
-from jaxpaged.structured.params import StructuredOutputsParams, structured_outputs
+from jaxpaged.params.structured import StructuredOutputsParams, structured_outputs
 
 MAX_N = 128
 MAX_STOP_TOKEN_IDS = 128

@@ -206,13 +206,13 @@ def step_programs(target: Target, tokens: int) -> tuple[Any, int]:
     import numpy as np
     from jax.experimental import topologies
 
+    from jaxpaged.decoder.functional import build_decoder
     from jaxpaged.execution.batch import BatchLimits
     from jaxpaged.execution.buckets import Buckets
     from jaxpaged.execution.programs import ProgramSet
     from jaxpaged.execution.step import StepFunctions
     from jaxpaged.kv.pool import PoolGeometry
     from jaxpaged.kv.spec import cache_groups
-    from jaxpaged.models.functional import build_decoder
     from jaxpaged.models.registry import spec_from_config
     from jaxpaged.sampling.sampler import Sampler
     from jaxpaged.sharding.rules import sharding_of

@@ -105,8 +105,9 @@ class Parts:
 def _start(plan: Any, directory: Path) -> Any:
     """The engine as on a GPU, with the plan's sizes only and no rare sampling. Not cached: see compile_variant."""
     from gpu.llama import write_model
-    from jaxpaged import LLM, EngineConfig, startup
+    from jaxpaged import LLM, EngineConfig
     from jaxpaged.config import CacheConfig, CompileConfig, ModelConfig, SchedulerConfig
+    from jaxpaged.engine import build as startup
     from jaxpaged.execution import programs
 
     model = write_model(directory / "llama", plan.config)

@@ -24,9 +24,9 @@ from jaxpaged.config import SchedulerConfig
 from jaxpaged.execution.batch import BatchLayout, BatchLimits, pack
 from jaxpaged.execution.buckets import choose, ladder
 from jaxpaged.kv.spec import FullAttentionSpec, cache_groups
-from jaxpaged.request import Request
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.plan import ShardResult, StepPlan, StepResult
+from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.scheduler import Scheduler
 
 PROMPT, ANSWER, EOS, PAGE, DEPTH = 161, 338, 0, 32, 2

@@ -34,11 +34,11 @@ def ours(directory: Path, tokens: np.ndarray) -> np.ndarray:
     import jax
     import jax.numpy as jnp
 
+    from jaxpaged.decoder.functional import build_decoder
+    from jaxpaged.hub.model_directory import read_config
     from jaxpaged.layers.attention import dense_attend
-    from jaxpaged.models.functional import build_decoder
     from jaxpaged.models.registry import find_architecture, spec_from_config
     from jaxpaged.sharding.mesh import make_mesh
-    from jaxpaged.weights.hub import read_config
     from jaxpaged.weights.loader import load_weights
 
     config = read_config(directory)
@@ -78,7 +78,7 @@ def main() -> int:
         np.save(answer, reference(args.directory, np.load(given)))
         return 0
     from jaxpaged.errors import ConfigError  # the reference's Python need not have it
-    from jaxpaged.weights.hub import read_config
+    from jaxpaged.hub.model_directory import read_config
 
     try:
         vocab = read_config(args.directory)["vocab_size"]

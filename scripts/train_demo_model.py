@@ -26,7 +26,7 @@ from tqdm import tqdm
 from demo_model.exam import accuracy_table, make_logits, model_card
 from demo_model.files import CONFIG, save_model, save_tokenizer, train_tokenizer
 from demo_model.rows import Phase, batches
-from jaxpaged.models.functional import FunctionalDecoder, Leaves, Weight, build_decoder
+from jaxpaged.decoder.functional import FunctionalDecoder, Leaves, Weight, build_decoder
 from jaxpaged.models.registry import spec_from_config
 
 OUT = Path(__file__).resolve().parents[1] / "jaxpaged" / "assets" / "demo"

@@ -11,9 +11,9 @@ from jaxpaged.cli import serve
 from jaxpaged.cli.flags import changed_settings, engine_config
 from jaxpaged.cli.main import parse
 from jaxpaged.cli.outcome import run_command
-from jaxpaged.engine_supervisor import RestartPolicy
-from jaxpaged.garbage import settle
-from jaxpaged.start_report import written
+from jaxpaged.engine.garbage import settle
+from jaxpaged.engine.report import written
+from jaxpaged.engine_process.supervisor import RestartPolicy
 from jaxpaged.text.chat_template import read_chat_template
 from server.answer_parsers import check_parser_names
 from server.app import build_app

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jaxpaged import ConfigError
-from jaxpaged.structured.thought import Thought
+from jaxpaged.params.thought import Thought
 from server.assistant import AssistantDelta, AssistantParser
 from server.reasoning.block import ReasoningBlock, Tags
 from server.reasoning.families import HARMONY, TAGS, detect_reasoning, reasoning_names

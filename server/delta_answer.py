@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from jaxpaged import RequestOutput
-from jaxpaged.output_stream import OutputStream
+from jaxpaged.frontend.output_stream import OutputStream
 from server.errors import json_response
 from server.streaming import check, closing_on_disconnect
 

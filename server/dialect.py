@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from jaxpaged import RequestOutput
-from jaxpaged.input_processor import PreparedRequest
+from jaxpaged.frontend.input_processor import PreparedRequest
 from server.parse import Reply
 from server.usage import Usage
 

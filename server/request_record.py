@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jaxpaged import RequestOutput, SamplingParams
-from jaxpaged.input_processor import PreparedRequest
-from jaxpaged.observation import current_observer
+from jaxpaged.frontend.input_processor import PreparedRequest
+from jaxpaged.frontend.observation import current_observer
 from server.request_id import current_request_id
 
 CLIENT_CLOSED = 499  # nginx's status for a client that left before it got one

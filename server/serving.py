@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from jaxpaged import AsyncLLM, SamplingParams
-from jaxpaged.input_processor import PreparedRequest
+from jaxpaged.frontend.input_processor import PreparedRequest
 from server.answer_parsers import AUTO, NO_PARSERS, AnswerParsers, choose_parsers
 from server.assistant import AssistantParser, PlainText
 from server.body import MAX_BODY_BYTES

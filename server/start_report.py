@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jaxpaged import AsyncLLM, RequestError
-from jaxpaged.start_report import Choice
+from jaxpaged.engine.report import Choice
 from server.serving import ServerOptions, Serving
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from jaxpaged import RequestOutput
-from jaxpaged.output_stream import OutputStream
+from jaxpaged.frontend.output_stream import OutputStream
 from server.dialect import Dialect
 from server.errors import ApiError, as_api_error, error_response, json_response
 

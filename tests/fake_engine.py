@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from jaxpaged.config import EngineConfig
+from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats, TokenLogprobs
 from jaxpaged.errors import QueueFullError, RequestError
-from jaxpaged.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats, TokenLogprobs
 from jaxpaged.scheduling.stats import KVStats
 
 Script = Callable[[EngineRequest], Sequence[int]]
@@ -31,7 +31,7 @@ class _Row:
 
 
 class FakeEngine:
-    """The interface of jaxpaged.engine.Engine, in host Python.
+    """The interface of jaxpaged.engine.engine.Engine, in host Python.
 
     `script` names the tokens of a request; generation ends at an end-of-sequence or stop token among them, or after
     max_tokens, as in the real engine. `tokens_per_step` may be a list that is cycled through. `refuse` maps request

@@ -19,9 +19,10 @@ JAX_FREE = (
     "jaxpaged/kv/spec.py",
     "jaxpaged/config.py",
     "jaxpaged/errors.py",
-    "jaxpaged/messages.py",
+    "jaxpaged/engine/messages.py",
     "jaxpaged/outputs.py",
-    "jaxpaged/request.py",
+    "jaxpaged/scheduling/request.py",
+    "jaxpaged/params",
     "jaxpaged/sampling_params.py",
 )
 ARRAY_LIBRARIES = {"jax", "jaxlib", "flax"}

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace, arguments: list[str]) -> int:
     config = engine_config(args)
     output = Path(args.output).expanduser()
 
-    from jaxpaged.startup import load_model
+    from jaxpaged.engine.build import load_model
     from jaxpaged.weights.convert import convert, new_directory
 
     new_directory(output)  # before the model loads

@@ -8,7 +8,7 @@ import sys
 
 from jaxpaged.cli.flags import add_engine_flags, engine_config, integer, positive_seconds
 
-ENGINE = "jaxpaged.engine:Engine"
+ENGINE = "jaxpaged.engine.engine:Engine"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

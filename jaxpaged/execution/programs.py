@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxpaged.execution.admission import SLOTS, AdmissionLayout
 from jaxpaged.execution.batch import BatchLayout, BatchLimits
 from jaxpaged.execution.buckets import Buckets
 from jaxpaged.execution.compiler import Program
+from jaxpaged.execution.row_upload import SLOTS, AdmissionLayout
 from jaxpaged.execution.step import LOGITS, DeviceRows, HeadInput, HeadRows, StepFunctions
 from jaxpaged.layers.embedding import padded_vocab
 from jaxpaged.sampling.token_masks import num_words

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxpaged.execution.admission import SLOTS, AdmissionLayout
 from jaxpaged.execution.batch import BatchLayout, BatchLimits, pack
 from jaxpaged.execution.buckets import Buckets, choose
 from jaxpaged.execution.compiler import ProgramTable
 from jaxpaged.execution.embeds import PromptEmbeds
 from jaxpaged.execution.programs import COMMON_VARIANTS, REMEMBER_TOKENS
+from jaxpaged.execution.row_upload import SLOTS, AdmissionLayout
 from jaxpaged.execution.step import DeviceRows, HeadInput, Leaves
 from jaxpaged.kv.pool import KVPool
 from jaxpaged.sampling.sampler import Sampled, Sampler

@@ -24,9 +24,9 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Float32, Int32
 
-from jaxpaged.execution.admission import AdmissionLayout
+from jaxpaged.decoder.functional import FunctionalDecoder
 from jaxpaged.execution.batch import HEADER, BatchLayout, DeviceBatch, unpack
-from jaxpaged.models.functional import FunctionalDecoder
+from jaxpaged.execution.row_upload import AdmissionLayout
 from jaxpaged.models.spec import LayerRef
 from jaxpaged.sampling.sampler import Sampled, Sampler, StageContext
 from jaxpaged.sampling.token_masks import apply_masks

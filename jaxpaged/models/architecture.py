@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxpaged.errors import UnsupportedModelError
 from jaxpaged.models.spec import DecoderSpec
-from jaxpaged.weights.rules import WeightRules
+from jaxpaged.models.weight_rules import WeightRules
 
 Config = Mapping[str, Any]
 

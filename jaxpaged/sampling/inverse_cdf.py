@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int32
 
-from jaxpaged.sampling.rows import LANES, at, column_sums, columns, first_true, prefix_sum, row_sum
+from jaxpaged.sampling.reductions import LANES, at, column_sums, columns, first_true, prefix_sum, row_sum
 
 
 def draw(weights: Float32[Array, "n v"], uniform: Float32[Array, " n"]) -> Int32[Array, " n"]:

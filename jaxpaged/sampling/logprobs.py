@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int32
 
-from jaxpaged.sampling.rows import at, count, row_log, row_sum
+from jaxpaged.sampling.reductions import at, count, row_log, row_sum
 from jaxpaged.sampling.top_k import top_k
 
 

@@ -19,7 +19,7 @@ from jaxpaged.config import LogprobsMode
 from jaxpaged.sampling.inverse_cdf import draw
 from jaxpaged.sampling.logprobs import NamedIds, TokenLogprobs, log_normaliser, token_logprobs
 from jaxpaged.sampling.random import seed_words, uniforms
-from jaxpaged.sampling.rows import LANES, first_equal, pad_to, row_sum
+from jaxpaged.sampling.reductions import LANES, first_equal, pad_to, row_sum
 from jaxpaged.sampling.stages import BUILTIN_STAGES
 from jaxpaged.sampling.stages.stage import LogitStage, StageContext
 from jaxpaged.sampling.truncate import Limits, truncate

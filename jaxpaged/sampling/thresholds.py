@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int32
 
-from jaxpaged.sampling.rows import count, row_sum
+from jaxpaged.sampling.reductions import count, row_sum
 
 EVERY_INDEX = jnp.iinfo(jnp.int32).max
 # For one number per row: (does it hold, is it exactly the one sought).

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int32
 
-from jaxpaged.sampling.rows import pad_to
+from jaxpaged.sampling.reductions import pad_to
 
 BLOCK = 32
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int32
 
-from jaxpaged.sampling.rows import prefix_sum, row_sum
+from jaxpaged.sampling.reductions import prefix_sum, row_sum
 from jaxpaged.sampling.thresholds import keep_by_bisection
 from jaxpaged.sampling.top_k import top_k
 

@@ -7,9 +7,9 @@ from operator import attrgetter
 
 import numpy as np
 
-from jaxpaged.request import Request
 from jaxpaged.scheduling.arrays import IntArray, RowArray
 from jaxpaged.scheduling.prefix_cache import PrefixHit
+from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.running import StepDraft
 from jaxpaged.scheduling.shard import Shard
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxpaged.request import Request
 from jaxpaged.scheduling.arrays import NO_INTS, BoolArray, IntArray, RowArray
 from jaxpaged.scheduling.plan import Admission, ShardPlan
+from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.running import StepDraft
 from jaxpaged.scheduling.shard import Shard

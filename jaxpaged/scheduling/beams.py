@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxpaged.request import BeamGroup, Request
 from jaxpaged.scheduling.intake import lead
+from jaxpaged.scheduling.request import BeamGroup, Request
 from jaxpaged.scheduling.shard import Shard
 
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxpaged.errors import InvariantError
-from jaxpaged.request import Request
 from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray
 from jaxpaged.scheduling.assemble import Flight
 from jaxpaged.scheduling.plan import ShardResult
 from jaxpaged.scheduling.publish import publish_full_pages
+from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.shard import Shard
 

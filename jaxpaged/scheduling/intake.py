@@ -9,10 +9,10 @@ import numpy as np
 
 from jaxpaged.config import SchedulerConfig
 from jaxpaged.errors import RequestError
-from jaxpaged.request import NOT_CHOSEN, BeamGroup, Request
 from jaxpaged.scheduling.arrays import IntArray
 from jaxpaged.scheduling.cache_groups import PageGeometry
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
+from jaxpaged.scheduling.request import NOT_CHOSEN, BeamGroup, Request
 from jaxpaged.scheduling.rows import LIMIT, NO_TOKEN, PROMPT_HEADS
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from jaxpaged.errors import RequestError
-from jaxpaged.request import Request
 from jaxpaged.scheduling.intake import Intake
 from jaxpaged.scheduling.prefix_cache import PrefixHasher, PrefixHit
+from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.shard import Shard
 
 

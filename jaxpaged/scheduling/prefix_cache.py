@@ -13,11 +13,11 @@ import secrets
 from collections.abc import Buffer, Sequence
 from dataclasses import dataclass
 
-from jaxpaged.request import Request
 from jaxpaged.scheduling.arrays import NO_INTS, IntArray
 from jaxpaged.scheduling.cache_groups import PageGeometry
 from jaxpaged.scheduling.digest_table import DIGEST_BYTES, as_digests
 from jaxpaged.scheduling.pages import PageAllocator
+from jaxpaged.scheduling.request import Request
 
 
 class PrefixHasher:

@@ -15,9 +15,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxpaged.request import Request
 from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray, ragged_range
 from jaxpaged.scheduling.digest_table import DIGEST_BYTES, Digests, as_digests
+from jaxpaged.scheduling.request import Request
 
 # Order of Request.row_words, the columns that are fixed at admission. STOP is the first of the tokens that end a row.
 PROMPT_LEN, LIMIT, STOP_FROM, VARIANT, PROMPT_HEADS, HAS_CONTENT, WAITS, STOP, NUM_WORDS = range(9)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jaxpaged.request import Request
 from jaxpaged.scheduling import beams
 from jaxpaged.scheduling.arrays import NO_INTS, NO_ROWS, BoolArray, IntArray, RowArray
 from jaxpaged.scheduling.pages import PageAllocator
+from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.shard import Shard
 

@@ -18,7 +18,6 @@ import numpy as np
 from jaxpaged.config import SchedulerConfig
 from jaxpaged.errors import InvariantError, RequestError
 from jaxpaged.kv.spec import CacheGroup
-from jaxpaged.request import BeamGroup, Request
 from jaxpaged.scheduling import beams
 from jaxpaged.scheduling.admission import admit, find_hits, share_out
 from jaxpaged.scheduling.assemble import Flight, assemble
@@ -28,6 +27,7 @@ from jaxpaged.scheduling.intake import Intake, lead
 from jaxpaged.scheduling.pins import Pins
 from jaxpaged.scheduling.plan import StepPlan, StepResult
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
+from jaxpaged.scheduling.request import BeamGroup, Request
 from jaxpaged.scheduling.rows import LIMIT, Rows
 from jaxpaged.scheduling.running import StepDraft, draft_running, grow
 from jaxpaged.scheduling.shard import Shard

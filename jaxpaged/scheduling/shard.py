@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxpaged.errors import InvariantError
-from jaxpaged.request import Request
 from jaxpaged.scheduling.arrays import IntArray, RowArray
 from jaxpaged.scheduling.cache_groups import PageGeometry
 from jaxpaged.scheduling.pages import PageAllocator
 from jaxpaged.scheduling.prefix_cache import PrefixCache, PrefixHasher, PrefixHit
+from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.stats import PageUse, ShardStats, filled_slots
 

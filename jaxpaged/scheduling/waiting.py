@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from jaxpaged.errors import InvariantError, QueueFullError
-from jaxpaged.request import Request
+from jaxpaged.scheduling.request import Request
 
 Rank = tuple[int, float, int]
 

@@ -6,9 +6,9 @@ import asyncio
 from concurrent.futures import Future
 
 from jaxpaged.errors import RequestError
+from jaxpaged.params.structured import PARAM
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.structured.compiler import CompiledGrammar, GrammarCompiler
-from jaxpaged.structured.params import PARAM
 from jaxpaged.structured.vocabulary import byte_vocabulary
 
 COMPILE_SECONDS = 5.0

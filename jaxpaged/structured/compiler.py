@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from llguidance import LLMatcher
 
+from jaxpaged.params.structured import StructuredOutputsParams
 from jaxpaged.structured.constraint import Constraint, Mask
 from jaxpaged.structured.grammar import LIMITS, grammar_of, refusal
-from jaxpaged.structured.params import StructuredOutputsParams
 from jaxpaged.structured.vocabulary import GrammarVocabulary
 
 THREADS = 2

@@ -10,9 +10,9 @@ from llguidance import LLMatcher, LLParserLimits, regex_to_lark
 from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 
 from jaxpaged.errors import RequestError
-from jaxpaged.structured.params import StructuredOutputsParams
-from jaxpaged.structured.tags import WHITESPACE, read_structural_tag, tag_grammar
-from jaxpaged.structured.thought import after_thought
+from jaxpaged.params.structured import StructuredOutputsParams
+from jaxpaged.params.tags import WHITESPACE, read_structural_tag, tag_grammar
+from jaxpaged.params.thought import after_thought
 
 if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 
 from jaxpaged.config import ModelConfig
 from jaxpaged.errors import ConfigError
+from jaxpaged.hub.model_directory import resolve_tokenizer
 from jaxpaged.text.tokenizer import load_tokenizer
-from jaxpaged.weights.hub import resolve_tokenizer
 
 log = logging.getLogger("jaxpaged")
 

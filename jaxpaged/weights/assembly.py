@@ -14,9 +14,9 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Bool, Int32
 
-from jaxpaged.models.functional import ParamInfo
+from jaxpaged.decoder.functional import ParamInfo
 from jaxpaged.sharding.rules import sharding_of
-from jaxpaged.weights.rules import Slice
+from jaxpaged.weights.plan import Slice
 from jaxpaged.weights.transforms import Assembly
 
 Leaves = tuple[Array, ...]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from jaxtyping import Array
 
+from jaxpaged.decoder.functional import FunctionalDecoder
 from jaxpaged.errors import ConfigError
-from jaxpaged.models.functional import FunctionalDecoder
-from jaxpaged.weights.hub import SETTINGS_FILES
+from jaxpaged.hub.model_directory import SETTINGS_FILES
 from jaxpaged.weights.orbax_store import MANIFEST, save_converted
 
 INDEX_SUFFIX = ".safetensors.index.json"

@@ -13,7 +13,7 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, UInt32
 
-from jaxpaged.models.functional import ParamInfo
+from jaxpaged.decoder.functional import ParamInfo
 from jaxpaged.sharding.rules import sharding_of
 
 STD = 0.02

@@ -18,7 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxpaged.errors import WeightError
-from jaxpaged.weights.hub import OTHER_WEIGHTS, read_json
+from jaxpaged.hub.model_directory import OTHER_WEIGHTS, read_json
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"

@@ -15,15 +15,16 @@ from jaxtyping import Array, Bool
 from tqdm import tqdm
 
 from jaxpaged.config import LoadFormat
+from jaxpaged.decoder.functional import FunctionalDecoder
 from jaxpaged.errors import WeightError
-from jaxpaged.models.functional import FunctionalDecoder
+from jaxpaged.models.weight_rules import WeightRules
 from jaxpaged.sharding.rules import check_divides
 from jaxpaged.weights.assembly import Leaves, all_finite, blank, insert
 from jaxpaged.weights.checkpoint import BATCH_BYTES, CheckpointReader
 from jaxpaged.weights.dummy import dummy_leaves
 from jaxpaged.weights.headers import read_entries
 from jaxpaged.weights.orbax_store import is_converted, load_converted
-from jaxpaged.weights.rules import Slice, WeightPlan, WeightRules, plan_weights
+from jaxpaged.weights.plan import Slice, WeightPlan, plan_weights
 
 NAMES_SHOWN = 8
 

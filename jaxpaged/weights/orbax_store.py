@@ -23,11 +23,11 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array
 from tqdm import tqdm
 
+from jaxpaged.decoder.functional import FunctionalDecoder, ParamInfo
 from jaxpaged.errors import WeightError
-from jaxpaged.models.functional import FunctionalDecoder, ParamInfo
+from jaxpaged.hub.model_directory import read_json
 from jaxpaged.sharding.rules import sharding_of
 from jaxpaged.weights.assembly import all_finite
-from jaxpaged.weights.hub import read_json
 
 MANIFEST = "jaxpaged.json"
 STORE = "orbax"

@@ -9,11 +9,12 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from jaxpaged.models.functional import FunctionalDecoder
+from jaxpaged.decoder.functional import FunctionalDecoder
+from jaxpaged.models.weight_rules import WeightRules
 from jaxpaged.weights.assembly import Leaves, all_finite, insert
 from jaxpaged.weights.checkpoint import source_struct
 from jaxpaged.weights.loader import refuse_non_finite
-from jaxpaged.weights.rules import Slice, WeightRules, plan_update
+from jaxpaged.weights.plan import Slice, plan_update
 
 Tensors = Mapping[str, Array | np.ndarray]
 

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from demo_model.files import CONFIG
 from demo_model.rows import exam
 from demo_model.tasks import NEVER_HELD_OUT, TASKS, draw
+from jaxpaged.decoder.functional import FunctionalDecoder, Leaves
 from jaxpaged.layers.attention import dense_attend
-from jaxpaged.models.functional import FunctionalDecoder, Leaves
 
 QUESTIONS, LATE_QUESTIONS = 500, 100
 HISTORY = 40  # turns of other tasks before a late question: about 1,400 tokens

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from demo_model.tasks import conversation
-from jaxpaged.models.functional import FunctionalDecoder, Leaves
+from jaxpaged.decoder.functional import FunctionalDecoder, Leaves
 
 ENDOFTEXT, SYSTEM, USER, ASSISTANT, END = range(5)
 SPECIAL_TOKENS = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]

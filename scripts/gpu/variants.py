@@ -15,11 +15,11 @@ from typing import Any
 import jax
 
 from jaxpaged import LLM
+from jaxpaged.decoder.decoder import LayerLoop
+from jaxpaged.decoder.functional import build_decoder
 from jaxpaged.execution.compiler import Program, lower
 from jaxpaged.execution.programs import ProgramSet
 from jaxpaged.execution.step import StepFunctions
-from jaxpaged.models.decoder import LayerLoop
-from jaxpaged.models.functional import build_decoder
 from jaxpaged.models.spec import DecoderSpec
 
 THUNK = re.compile(r"^(?P<indent> *)\d+: (?P<kind>k\w+)", re.MULTILINE)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from jaxpaged.config import SchedulerConfig
 from jaxpaged.kv.spec import FullAttentionSpec, cache_groups
-from jaxpaged.request import Request
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.plan import ShardResult, StepPlan, StepResult
+from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.scheduler import Scheduler
 from jaxpaged.scheduling.stats import KVStats
 from paper.published import KV_SLOTS, MAX_MODEL_LEN, PAGE

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from jaxpaged import TokensPrompt
-from jaxpaged.input_processor import PreparedRequest
+from jaxpaged.frontend.input_processor import PreparedRequest
 from server.body import read_body
 from server.chat_dialect import ChatDialect
 from server.chat_message import MessageStyle

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from jaxpaged import TextPrompt, TokensPrompt
-from jaxpaged.input_processor import PreparedRequest
+from jaxpaged.frontend.input_processor import PreparedRequest
 from server.body import read_body
 from server.completion_dialect import CompletionDialect
 from server.dialect import Answer

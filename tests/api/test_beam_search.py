@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 import msgspec
 import pytest
+from tests.frontend.test_input_processor import processor
 
 from jaxpaged import BeamSearchParams, RequestError, SamplingParams
-from jaxpaged.beam_search import BeamSearch, Candidates, Choice, normalised
-from jaxpaged.engine_protocol import Add, ToEngine
-from tests.api.test_input_processor import processor
+from jaxpaged.engine.beams.search import BeamSearch, Candidates, Choice, normalised
+from jaxpaged.engine_process.protocol import Add, ToEngine
 from tests.api.test_llm import llm
 from tests.fake_engine import FakeEngine
 from tests.text.samples import hf_tokenizer

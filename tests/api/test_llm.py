@@ -6,12 +6,12 @@ import pytest
 
 from jaxpaged.config import CacheConfig, EngineConfig
 from jaxpaged.errors import ConfigError, InvariantError, RequestError
+from jaxpaged.frontend.generation_config import GenerationConfig
+from jaxpaged.frontend.metric_snapshot import Gauge
+from jaxpaged.frontend.model_files import FrontEnd
 from jaxpaged.llm import LLM
-from jaxpaged.metric_snapshot import Gauge
 from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
 from jaxpaged.scheduling.stats import KVStats
-from jaxpaged.text.front_end import FrontEnd
-from jaxpaged.text.generation_config import GenerationConfig
 from jaxpaged.text.vocabulary import Vocabulary
 from tests.fake_engine import FakeEngine
 from tests.text.samples import byte_level_backend, hf_tokenizer

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from jaxpaged.frontend.vllm_arguments import VLLM_ONLY
 from jaxpaged.llm import LLM
 from jaxpaged.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
 from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
-from jaxpaged.vllm_arguments import VLLM_ONLY
 
 REQUIRED = inspect.Parameter.empty
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jaxpaged.engine import Engine
-from jaxpaged.messages import EngineRequest, Sibling
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.messages import EngineRequest, Sibling
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from tests.engine.drive import Answer, Answers, assert_idle, collect
 

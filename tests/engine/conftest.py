@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
 from tests.engine import tiny
 from tests.engine.dense import Oracle, oracle_of
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file
 
-from jaxpaged.models.functional import FunctionalDecoder, build_decoder
+from jaxpaged.decoder.functional import FunctionalDecoder, build_decoder
 from jaxpaged.models.registry import find_architecture, spec_from_config
 from jaxpaged.quant.schemes import SchemeRules
 from tests.models.dense import Leaves, assemble, logits_of

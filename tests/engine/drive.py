@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxpaged.config import SchedulerConfig
-from jaxpaged.engine import Engine
-from jaxpaged.messages import EngineOutput, EngineRequest, TokenLogprobs
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.messages import EngineOutput, EngineRequest, TokenLogprobs
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.scheduler import Scheduler
 

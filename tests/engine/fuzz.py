@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 import tests.conftest  # noqa: F401 - strict JAX, as in the tests
-from jaxpaged.engine import Engine
-from jaxpaged.messages import EngineRequest, Sibling
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.messages import EngineRequest, Sibling
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from tests.engine import tiny
 from tests.engine.drive import Answer, Answers, assert_idle

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
 from jaxpaged.scheduling.shard import Shard
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.messages import EngineRequest
 from jaxpaged.errors import QueueFullError, RequestError
-from jaxpaged.messages import EngineRequest
-from jaxpaged.request import RequestStatus
+from jaxpaged.scheduling.request import RequestStatus
 from tests.engine.drive import Answer, Answers, ask, assert_idle, collect, preemptions, rescheduled, run
 from tests.engine.tiny import VOCAB
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.messages import EngineRequest, Sibling
 from jaxpaged.errors import RequestError
-from jaxpaged.messages import EngineRequest, Sibling
 from tests.engine import tiny
 from tests.engine.beams import expected, run_searches, search
 from tests.engine.drive import Answer, Answers, ask, assert_idle, collect, preemptions, rescheduled

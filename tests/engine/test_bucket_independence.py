@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxpaged.engine import Engine
-from jaxpaged.messages import EngineRequest
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.messages import EngineRequest
 from jaxpaged.sampling.variant import Variant
 from tests.engine import tiny
 from tests.engine.drive import Answers, ask, preemptions, rescheduled, run

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
 from jaxpaged.errors import RequestError
+from jaxpaged.frontend.generation_config import GenerationConfig
+from jaxpaged.frontend.metric_snapshot import Counter
+from jaxpaged.frontend.model_files import FrontEnd
 from jaxpaged.llm import LLM
-from jaxpaged.metric_snapshot import Counter
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
-from jaxpaged.text.front_end import FrontEnd
-from jaxpaged.text.generation_config import GenerationConfig
 from tests.engine import tiny
 from tests.engine.drive import assert_idle, rescheduled
 

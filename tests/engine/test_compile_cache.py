@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from jaxpaged import startup
 from jaxpaged.config import CompileConfig, EngineConfig
+from jaxpaged.engine import build as startup
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from jaxpaged.engine.messages import EngineRequest
 from jaxpaged.errors import MemoryPlanError
-from jaxpaged.messages import EngineRequest
 from jaxpaged.sampling_params import SamplingParams
 from tests.engine import tiny
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.messages import EngineRequest
 from jaxpaged.errors import RequestError
-from jaxpaged.messages import EngineRequest
 from tests.engine.drive import Answers, ask, preemptions, rescheduled, run
 from tests.engine.tiny import VOCAB
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from jaxpaged.engine import Engine
-from jaxpaged.messages import EngineRequest
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.messages import EngineRequest
 from tests.engine.beams import expected, run_searches, search
 from tests.engine.drive import Answer, Answers, ask, assert_idle, collect, preemptions, rescheduled, run
 from tests.engine.poison import poison

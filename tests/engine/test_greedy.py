@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
 from tests.engine import tiny
 from tests.engine.dense import Oracle
 from tests.engine.drive import ask, rescheduled, run

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxpaged.engine import Engine
-from jaxpaged.messages import EngineRequest
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.messages import EngineRequest
 from tests.engine.drive import Answer, Answers, ask, assert_idle, collect, preemptions, rescheduled, run
 from tests.engine.tiny import VOCAB
 

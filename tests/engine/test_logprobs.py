@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from jaxpaged.engine import Engine
-from jaxpaged.messages import TokenLogprobs
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.messages import TokenLogprobs
 from tests.engine.dense import Oracle
 from tests.engine.drive import ask, rescheduled, run
 from tests.engine.tiny import VOCAB

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from jaxpaged.config import SchedulerConfig
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.messages import EngineInfo, EngineRequest
 from jaxpaged.kv.spec import FullAttentionSpec, cache_groups
-from jaxpaged.messages import EngineInfo, EngineRequest
-from jaxpaged.request import Request
 from jaxpaged.sampling.sampler import Sampled
 from jaxpaged.scheduling.plan import StepPlan
+from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.scheduler import Scheduler
 from tests.engine.drive import ask, run
 

@@ -9,8 +9,8 @@ import pytest
 
 from jaxpaged.async_llm import AsyncLLM
 from jaxpaged.config import EngineConfig
-from jaxpaged.engine import Engine
-from jaxpaged.engine_supervisor import RestartPolicy
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine_process.supervisor import RestartPolicy
 from jaxpaged.errors import EngineRestartingError
 from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
 from tests.engine import tiny

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.messages import EngineRequest, Sibling
 from jaxpaged.errors import RequestError
-from jaxpaged.messages import EngineRequest, Sibling
 from tests.engine import tiny
 from tests.engine.drive import Answer, Answers, ask, assert_idle, collect, preemptions, rescheduled, run
 from tests.engine.tiny import VOCAB

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
 from jaxpaged.sharding.mesh import make_mesh
 from tests.engine import tiny
 from tests.engine.dense import oracle_of

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from jaxpaged.config import CacheConfig, CompileConfig, EngineConfig, ModelConfig, ParallelConfig, SchedulerConfig
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
 from jaxpaged.execution import programs
 from jaxpaged.sampling.variant import Variant
 

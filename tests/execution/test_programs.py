@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import pytest
 
-from jaxpaged import startup
+from jaxpaged.engine import build as startup
 from jaxpaged.execution.compiler import Program, lower
 from jaxpaged.execution.programs import ProgramSet
 from jaxpaged.sampling.variant import Variant

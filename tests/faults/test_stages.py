@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jaxpaged.async_llm import AsyncLLM
-from jaxpaged.output_processor import _Request
+from jaxpaged.frontend.output_processor import _Request
 from server.app import build_app
 from server.completion_dialect import CompletionDialect
 from tests.fake_engine import FakeEngine

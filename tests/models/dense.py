@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxpaged.decoder.functional import FunctionalDecoder
 from jaxpaged.layers.attention import dense_attend
-from jaxpaged.models.functional import FunctionalDecoder
-from jaxpaged.weights.rules import WeightRules, plan_weights
+from jaxpaged.models.weight_rules import WeightRules
+from jaxpaged.weights.plan import plan_weights
 
 Leaves = tuple[jax.Array, ...]
 

@@ -9,9 +9,9 @@ from typing import Any
 import jax.numpy as jnp
 import pytest
 
+from jaxpaged.decoder.functional import build_decoder
 from jaxpaged.errors import UnsupportedModelError
 from jaxpaged.models.architecture import COMMON_KEYS
-from jaxpaged.models.functional import build_decoder
 from jaxpaged.models.hf_config import dtype_of
 from jaxpaged.models.registry import ARCHITECTURES, spec_from_config
 from jaxpaged.models.spec import LinearScaling, YarnScaling

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpaged.models.functional import build_decoder
+from jaxpaged.decoder.functional import build_decoder
 from jaxpaged.models.registry import find_architecture, spec_from_config
 from jaxpaged.models.spec import DecoderSpec, LayerSpec, Parallel, PreNorm, Rope, SandwichNorm
 from tests.models.cases import CASE, load_golden, make_weights

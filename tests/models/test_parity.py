@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpaged.models.functional import build_decoder
+from jaxpaged.decoder.functional import build_decoder
 from jaxpaged.models.registry import ARCHITECTURES, find_architecture, spec_from_config
 from tests.models.cases import CASE, CASES, PROMPT_LEN, Case, Golden, load_golden, make_weights
 from tests.models.dense import assemble, run

@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxpaged.decoder.functional import FunctionalDecoder, build_decoder
 from jaxpaged.errors import WeightError
-from jaxpaged.models.functional import FunctionalDecoder, build_decoder
 from jaxpaged.models.registry import find_architecture, spec_from_config
 from jaxpaged.quant.schemes import SCHEMES
-from jaxpaged.weights.rules import WeightPlan, plan_weights
+from jaxpaged.weights.plan import WeightPlan, plan_weights
 from tests.models.cases import CASE, CASES, Case, load_golden
 
 Tensors = dict[str, tuple[tuple[int, ...], np.dtype]]

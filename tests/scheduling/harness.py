@@ -10,11 +10,11 @@ import numpy as np
 
 from jaxpaged.config import SchedulerConfig
 from jaxpaged.kv.spec import CacheGroup, FullAttentionSpec, SlidingWindowSpec, cache_groups
-from jaxpaged.request import Request
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.commit import Committed
 from jaxpaged.scheduling.plan import StepPlan, StepResult
 from jaxpaged.scheduling.plan_wire import encode_plan
+from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.scheduler import Scheduler
 from tests.scheduling.fake_model import LOOKS_BACK, FakeDevice, next_token
 

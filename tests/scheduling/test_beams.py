@@ -9,9 +9,9 @@ import pytest
 
 from jaxpaged.errors import QueueFullError, RequestError
 from jaxpaged.kv.spec import cache_groups
-from jaxpaged.request import BeamGroup, Request
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling import beams
+from jaxpaged.scheduling.request import BeamGroup, Request
 from tests.scheduling.fake_model import VOCAB, next_token
 from tests.scheduling.harness import FULL, Harness, Setup, page_use, window
 

@@ -6,8 +6,8 @@ import pytest
 
 from jaxpaged.errors import RequestError
 from jaxpaged.kv.spec import cache_groups
-from jaxpaged.request import Request
 from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.scheduling.request import Request
 from tests.scheduling.harness import FULL, Harness, Setup, page_use, window
 from tests.scheduling.test_siblings import prompt
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from jaxpaged.kv.spec import cache_groups
-from jaxpaged.request import Request
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.cache_groups import geometries
 from jaxpaged.scheduling.digest_table import DIGEST_BYTES, as_digests
 from jaxpaged.scheduling.pages import PageAllocator
 from jaxpaged.scheduling.prefix_cache import PrefixCache, PrefixHasher
+from jaxpaged.scheduling.request import Request
 from tests.scheduling.harness import FULL, window
 
 PAGE = 4

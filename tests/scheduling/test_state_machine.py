@@ -10,8 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from jaxpaged.errors import RequestError
 from jaxpaged.kv.spec import cache_groups
-from jaxpaged.request import Request
 from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.scheduling.request import Request
 from tests.scheduling.harness import EOS, FULL, Harness, Setup, Tracked, window
 
 GROUPS = (

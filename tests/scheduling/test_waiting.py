@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jaxpaged.errors import InvariantError, QueueFullError
-from jaxpaged.request import Request
 from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.waiting import WaitingQueue
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
 from tests.engine import tiny
 from tests.engine.dense import Oracle, oracle_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
 from tests.engine.drive import Answer, ask, assert_idle, collect, rescheduled, run
 from tests.engine.tiny import VOCAB
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
 from jaxpaged.execution.runner import Runner
 from jaxpaged.execution.step import HeadInput
 from jaxpaged.layers.attention import dense_attend

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxpaged.engine import Engine
-from jaxpaged.execution.collect import step_result
+from jaxpaged.engine.collect import step_result
+from jaxpaged.engine.engine import Engine
 from jaxpaged.execution.runner import PendingStep, Runner
 from jaxpaged.kv.pool import KVPool
 from jaxpaged.scheduling.plan import StepPlan

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.messages import EngineRequest
 from jaxpaged.errors import RequestError
-from jaxpaged.messages import EngineRequest
 from tests.engine import tiny
 from tests.engine.dense import Oracle
 from tests.engine.drive import ask, preemptions, rescheduled, run

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
 from jaxpaged.llm import LLM
 from jaxpaged.quant.schemes import SCHEMES
 from jaxpaged.sampling_params import SamplingParams

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
+from jaxpaged.frontend.model_files import load_front_end
 from jaxpaged.llm import LLM
 from jaxpaged.sampling_params import SamplingParams
-from jaxpaged.text.front_end import load_front_end
 from tests.engine import tiny
 from tests.engine.drive import Answer, ask, collect, preemptions, rescheduled, run
 from tests.engine.tiny import VOCAB

@@ -12,9 +12,9 @@ from jaxpaged.config import SchedulerConfig
 from jaxpaged.errors import InvariantError
 from jaxpaged.execution.batch import pack
 from jaxpaged.kv.spec import FullAttentionSpec, cache_groups
-from jaxpaged.request import Request
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.plan import ShardResult, StepPlan, StepResult
+from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.scheduler import Scheduler
 from tests.execution.plans import LAYOUT
 

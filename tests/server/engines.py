@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Self
 
 from jaxpaged.config import EngineConfig
+from jaxpaged.engine.messages import EngineRequest
 from jaxpaged.errors import ConfigError
-from jaxpaged.messages import EngineRequest
 from tests.fake_engine import FakeEngine
 
 MAGIC_TOKEN = 13  # "the prompt that breaks it"

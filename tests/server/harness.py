@@ -14,12 +14,12 @@ import httpx
 
 from jaxpaged.async_llm import AsyncLLM
 from jaxpaged.config import EngineConfig, ModelConfig, SchedulerConfig
-from jaxpaged.engine_process import add
-from jaxpaged.engine_protocol import Batch
+from jaxpaged.engine.messages import EngineInfo, EngineRequest
+from jaxpaged.engine_process.loop import add
+from jaxpaged.engine_process.protocol import Batch
 from jaxpaged.errors import EngineDeadError
-from jaxpaged.messages import EngineInfo, EngineRequest
-from jaxpaged.text.front_end import FrontEnd
-from jaxpaged.text.generation_config import GenerationConfig
+from jaxpaged.frontend.generation_config import GenerationConfig
+from jaxpaged.frontend.model_files import FrontEnd
 from jaxpaged.text.vocabulary import Vocabulary
 from server.app import build_app
 from server.serving import ServerOptions

@@ -11,7 +11,7 @@ import openai
 
 from jaxpaged.async_llm import AsyncLLM
 from jaxpaged.config import EngineConfig, ModelConfig
-from jaxpaged.text.generation_config import GenerationConfig
+from jaxpaged.frontend.generation_config import GenerationConfig
 from server.app import build_app
 from server.assistant import AssistantDelta, ToolCallDelta
 from server.serving import ServerOptions

@@ -8,8 +8,8 @@ from tokenizers import AddedToken
 
 from jaxpaged.async_llm import AsyncLLM
 from jaxpaged.config import EngineConfig, ModelConfig
-from jaxpaged.text.front_end import FrontEnd
-from jaxpaged.text.generation_config import GenerationConfig
+from jaxpaged.frontend.generation_config import GenerationConfig
+from jaxpaged.frontend.model_files import FrontEnd
 from jaxpaged.text.vocabulary import Vocabulary
 from tests.fake_engine import FakeEngine
 from tests.server.harness import MODEL, LocalClient

@@ -17,7 +17,7 @@ import pytest
 
 from jaxpaged.async_llm import AsyncLLM
 from jaxpaged.config import EngineConfig, ModelConfig, SchedulerConfig
-from jaxpaged.engine_client import EngineProcess
+from jaxpaged.engine_process.process import EngineProcess
 from jaxpaged.errors import ConfigError, EngineDeadError, JaxPagedError
 from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
 from tests.server.engines import MAGIC_TOKEN

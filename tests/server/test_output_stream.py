@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jaxpaged import RequestOutput
-from jaxpaged.output_stream import MOST_OUTPUTS, OutputStream
+from jaxpaged.frontend.output_stream import MOST_OUTPUTS, OutputStream
 from jaxpaged.outputs import CompletionOutput, Logprob
 
 pytestmark = pytest.mark.anyio

@@ -11,8 +11,8 @@ import pytest
 
 from jaxpaged.async_llm import AsyncLLM
 from jaxpaged.config import EngineConfig, ModelConfig
-from jaxpaged.engine_client import EngineProcess
-from jaxpaged.engine_supervisor import EngineState, EngineSupervisor, RestartBudget, RestartPolicy
+from jaxpaged.engine_process.process import EngineProcess
+from jaxpaged.engine_process.supervisor import EngineState, EngineSupervisor, RestartBudget, RestartPolicy
 from jaxpaged.errors import ConfigError, EngineDeadError, EngineRestartingError
 from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
 from tests.fake_engine import FakeEngine

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from jaxpaged import SamplingParams, StructuredOutputsParams
-from jaxpaged.messages import EngineOutput, EngineRequest
+from jaxpaged.engine.messages import EngineOutput, EngineRequest
 from tests.fake_engine import FakeEngine
 from tests.server.harness import async_llm, client, events
 from tests.structured.bad import BAD

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
 from jaxpaged.sampling.variant import Variant
 from tests.engine.tiny import only_variants
 from tests.structured import engines

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxpaged.engine import Engine
-from jaxpaged.messages import EngineRequest, Sibling
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.messages import EngineRequest, Sibling
+from jaxpaged.engine.structured_requests import StructuredRequests
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.structured.compiler import GrammarCompiler
-from jaxpaged.structured.requests import StructuredRequests
 from tests.engine import tiny
 from tests.engine.drive import rescheduled
 from tests.text.samples import EOS, byte_level_backend, hf_tokenizer, vocabulary

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
+from jaxpaged.params.structured import StructuredOutputsParams
 from jaxpaged.structured.compiler import CompiledGrammar, GrammarCompiler
 from jaxpaged.structured.constraint import Mask
-from jaxpaged.structured.params import StructuredOutputsParams
 from jaxpaged.structured.vocabulary import GrammarVocabulary
 from tests.text.samples import byte_level_backend
 

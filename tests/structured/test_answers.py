@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxpaged.engine import Engine
-from jaxpaged.messages import EngineRequest
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.messages import EngineRequest
 from tests.engine.drive import Answer, run
 from tests.structured import engines
 from tests.structured.engines import ask, text_of

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from jaxpaged.engine import Engine
+from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.messages import EngineRequest
 from jaxpaged.errors import QueueFullError, RequestError
-from jaxpaged.messages import EngineRequest
 from jaxpaged.sampling.variant import Variant
 from jaxpaged.scheduling.plan import StepPlan
 from jaxpaged.scheduling.plan_wire import decode_plan, encode_plan

@@ -12,9 +12,9 @@ from tokenizers import Tokenizer
 
 import jaxpaged
 from jaxpaged.errors import RequestError
+from jaxpaged.params.structured import StructuredOutputsParams
+from jaxpaged.params.thought import Thought
 from jaxpaged.structured.compiler import GrammarCompiler
-from jaxpaged.structured.params import StructuredOutputsParams
-from jaxpaged.structured.thought import Thought
 from jaxpaged.structured.vocabulary import GrammarVocabulary, byte_vocabulary
 from tests.structured.grammars import accepts, compiled, compiler, may_follow, vocabulary
 from tests.text.samples import END, THINK, byte_fallback_backend, byte_level_backend

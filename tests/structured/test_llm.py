@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from jaxpaged import LLM, BeamSearchParams, RequestError, SamplingParams, StructuredOutputsParams
-from jaxpaged.engine import Engine
-from jaxpaged.text.front_end import load_front_end
+from jaxpaged.engine.engine import Engine
+from jaxpaged.frontend.model_files import load_front_end
 from tests.engine import tiny
 
 SCHEMA = {

@@ -8,8 +8,8 @@ import pytest
 
 from jaxpaged.config import ModelConfig
 from jaxpaged.errors import ConfigError
-from jaxpaged.text.front_end import read_front_end
-from jaxpaged.text.generation_config import load_generation_config
+from jaxpaged.frontend.generation_config import load_generation_config
+from jaxpaged.frontend.model_files import read_front_end
 from jaxpaged.text.tokenizer import check_vocabulary, load_tokenizer
 from tests.text.samples import EOS, byte_level_backend, hf_tokenizer, model_directory
 

@@ -9,14 +9,14 @@ import pytest
 from jaxtyping import Array
 
 from jaxpaged.config import ModelConfig
+from jaxpaged.decoder.functional import build_decoder
 from jaxpaged.errors import ConfigError, WeightError
-from jaxpaged.models.functional import build_decoder
+from jaxpaged.hub.model_directory import resolve_model
 from jaxpaged.models.spec import Attention
 from jaxpaged.quant.schemes import SCHEMES
 from jaxpaged.sharding.mesh import make_mesh
 from jaxpaged.sharding.rules import sharding_of
 from jaxpaged.weights.convert import convert
-from jaxpaged.weights.hub import resolve_model
 from jaxpaged.weights.loader import load_weights
 from tests.weights import tiny_llama
 

@@ -9,8 +9,8 @@ import pytest
 
 from jaxpaged.config import ModelConfig
 from jaxpaged.errors import ConfigError
+from jaxpaged.hub.model_directory import resolve_model
 from jaxpaged.sharding.mesh import make_mesh
-from jaxpaged.weights.hub import resolve_model
 from jaxpaged.weights.loader import load_weights
 from tests.weights import tiny_llama
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
+from jaxpaged.decoder.functional import FunctionalDecoder, build_decoder
 from jaxpaged.errors import ConfigError
-from jaxpaged.models.functional import FunctionalDecoder, build_decoder
 from jaxpaged.quant.schemes import SCHEMES
 from jaxpaged.sharding.mesh import make_mesh
 from jaxpaged.sharding.rules import sharding_of

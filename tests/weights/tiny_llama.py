@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxpaged.decoder.functional import FunctionalDecoder, build_decoder
 from jaxpaged.models.architectures.llama import ARCHITECTURE
-from jaxpaged.models.functional import FunctionalDecoder, build_decoder
 from jaxpaged.models.heads import plan_heads
 
 LAYERS, HIDDEN, FFN, HEADS, KV_HEADS, DIM, VOCAB = 3, 32, 48, 8, 2, 4, 131

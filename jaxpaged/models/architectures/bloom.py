@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.hf_config import given, need_one, per_head
 from jaxpaged.models.spec import MLP, Alibi, Attention, DecoderSpec, Embedding, Head, LayerNorm, LayerSpec, PreNorm
-from jaxpaged.weights.rules import Rule, WeightRules
+from jaxpaged.models.weight_rules import Rule, WeightRules
 
 DEFAULT_LENGTH = 2048  # ALiBi has no end; this is what the models were trained at
 LAYER, TARGET = "transformer.h.{i}", "layers.{i}"

@@ -19,7 +19,7 @@ from jaxpaged.models.spec import (
     Rope,
     SandwichNorm,
 )
-from jaxpaged.weights.rules import Rule, WeightRules
+from jaxpaged.models.weight_rules import Rule, WeightRules
 
 WEIGHTS = WeightRules(
     (

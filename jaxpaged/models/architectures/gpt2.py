@@ -15,7 +15,7 @@ from jaxpaged.models.spec import (
     LearnedPositions,
     PreNorm,
 )
-from jaxpaged.weights.rules import Rule, WeightRules
+from jaxpaged.models.weight_rules import Rule, WeightRules
 
 LAYER, TARGET = "transformer.h.{i}", "layers.{i}"
 WEIGHTS = WeightRules(

@@ -15,7 +15,7 @@ from jaxpaged.models.spec import (
     Parallel,
     PreNorm,
 )
-from jaxpaged.weights.rules import Rule, WeightRules
+from jaxpaged.models.weight_rules import Rule, WeightRules
 
 LAYER, TARGET = "gpt_neox.layers.{i}", "layers.{i}"
 WEIGHTS = WeightRules(

@@ -6,7 +6,7 @@ from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures.gpt2 import SUMMARY_KEYS
 from jaxpaged.models.hf_config import activation_of, given, need, per_head
 from jaxpaged.models.spec import MLP, Attention, DecoderSpec, Embedding, Head, LayerNorm, LayerSpec, Parallel, Rope
-from jaxpaged.weights.rules import Rule, WeightRules
+from jaxpaged.models.weight_rules import Rule, WeightRules
 
 LAYER, TARGET = "transformer.h.{i}", "layers.{i}"
 WEIGHTS = WeightRules(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.hf_config import ROPE_KEYS, activation_of, given, head_dim_of, max_position_of, need, rope_of
 from jaxpaged.models.spec import Attention, DecoderSpec, Embedding, GatedMLP, Head, LayerSpec, PreNorm, RMSNorm
-from jaxpaged.weights.rules import Rule, WeightRules
+from jaxpaged.models.weight_rules import Rule, WeightRules
 
 # Mistral, Qwen and Gemma name their tensors alike; rules for what a model lacks do not apply.
 ATTENTION_RULES = tuple(

@@ -16,7 +16,7 @@ from jaxpaged.models.spec import (
     PostNorm,
     PreNorm,
 )
-from jaxpaged.weights.rules import Rule, WeightRules
+from jaxpaged.models.weight_rules import Rule, WeightRules
 
 SPARE_POSITIONS = 2
 NORM_EPS = 1e-5

@@ -7,7 +7,7 @@ import dataclasses
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import llama
 from jaxpaged.models.spec import DecoderSpec
-from jaxpaged.weights.rules import Rule, WeightRules
+from jaxpaged.models.weight_rules import Rule, WeightRules
 
 FUSED = {"layers.{i}.mixer.qkv", "layers.{i}.ffn.gate_up"}
 WEIGHTS = WeightRules(

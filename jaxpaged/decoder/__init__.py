@@ -1,0 +1,1 @@
+"""The one Decoder, its layer loops, and its pure functional form."""

@@ -1,0 +1,180 @@
+"""The process that holds the engine: `python -m jaxpaged.engine_process DIRECTORY ENGINE`.
+
+Its loop takes messages, makes one step and sends one batch. It sleeps in poll() when there is nothing to do, and it
+ends when its parent does: the parent holds the other end of its standard input.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any, Protocol
+
+import msgspec
+import zmq
+
+from jaxpaged.config import EngineConfig
+from jaxpaged.engine.garbage import settle
+from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats
+from jaxpaged.engine_process.protocol import (
+    Abort,
+    Add,
+    Batch,
+    Died,
+    FromEngine,
+    NotStarted,
+    Ready,
+    Refusal,
+    Start,
+    Stop,
+    ToEngine,
+    outputs_address,
+    requests_address,
+)
+from jaxpaged.errors import ConfigError, QueueFullError, RequestError
+
+STATS_INTERVAL = 0.1  # seconds between batches that hold nothing but statistics
+LINGER_MS = 2000
+
+
+class StepEngine(Protocol):
+    """What the loop needs of jaxpaged.engine.engine.Engine."""
+
+    info: EngineInfo
+
+    def add(self, message: EngineRequest) -> None: ...
+    def abort(self, request_ids: Iterable[str]) -> None: ...
+    def step(self) -> list[EngineOutput]: ...
+    def has_work(self) -> bool: ...
+    def stats(self) -> EngineStats: ...
+
+
+class Link:
+    """The engine's ends of the two pipes."""
+
+    def __init__(self, directory: Path) -> None:
+        self._context = zmq.Context()
+        self._incoming = self._context.socket(zmq.PULL)
+        self._outgoing = self._context.socket(zmq.PUSH)
+        for socket in (self._incoming, self._outgoing):
+            socket.set_hwm(0)
+        self._incoming.bind(requests_address(directory))
+        self._outgoing.connect(outputs_address(directory))
+        self._decoder = msgspec.msgpack.Decoder(ToEngine)
+        self._encoder = msgspec.msgpack.Encoder()
+
+    def receive(self) -> ToEngine:
+        """The next message, waiting for it."""
+        return self._decoder.decode(self._incoming.recv())
+
+    def messages(self, *, wait: bool) -> list[ToEngine]:
+        """Everything that has arrived; with `wait`, at least one message."""
+        received = [self.receive()] if wait else []
+        while self._incoming.poll(0):
+            received.append(self.receive())
+        return received
+
+    def send(self, message: FromEngine) -> None:
+        self._outgoing.send(self._encoder.encode(message))
+
+    def close(self) -> None:
+        self._context.destroy(linger=LINGER_MS)
+
+
+def serve(engine: StepEngine, link: Link) -> None:
+    """Step the engine until a Stop arrives. Whatever a step raises passes on: the engine's state is then unknown."""
+    last_sent = 0.0
+    while True:
+        messages = link.messages(wait=not engine.has_work())
+        refusals: list[Refusal] = []
+        for message in messages:
+            match message:
+                case Add(requests):
+                    refusals += [refusal for request in requests if (refusal := add(engine, request))]
+                case Abort(request_ids):
+                    engine.abort(request_ids)
+                case Stop():
+                    return
+        outputs = engine.step() if engine.has_work() else []
+        now = time.monotonic()
+        if outputs or refusals or not engine.has_work() or now - last_sent > STATS_INTERVAL:
+            link.send(Batch(outputs, refusals, engine.stats()))
+            last_sent = now
+
+
+def add(engine: StepEngine, request: EngineRequest) -> Refusal | None:
+    """Give one request to the engine. Whatever is wrong with it stays with it."""
+    try:
+        engine.add(request)
+    except RequestError as error:
+        return Refusal(request.request_id, str(error), error.param, busy=isinstance(error, QueueFullError))
+    except Exception:  # noqa: BLE001 - one request must not end the others
+        traceback.print_exc()
+        return Refusal(request.request_id, "The engine failed to take this request.", fault=True)
+    return None
+
+
+def build(engine_class: str, start: Start) -> StepEngine:
+    """Build the engine that `engine_class` ("module:Class") names. Raises ConfigError."""
+    engine_type: Any = resolve_name(engine_class)
+    config: EngineConfig = start.config
+    config.validate()
+    return engine_type.build(config, progress=start.progress)
+
+
+def run(link: Link, engine_class: str) -> int:
+    """Start up, serve, and tell the parent how it ended. Returns the exit code."""
+    start = link.receive()
+    if not isinstance(start, Start):
+        return 0
+    try:
+        engine = build(engine_class, start)
+    except ConfigError as error:
+        if start.debug:
+            traceback.print_exc()
+        link.send(NotStarted(str(error), mistake=True))
+        return 2
+    except Exception as error:  # noqa: BLE001 - the parent must hear of it, whatever it is
+        traceback.print_exc()
+        link.send(NotStarted(f"The engine could not be built: {type(error).__name__}.", mistake=False))
+        return 1
+    settle()
+    link.send(Ready(engine.info))
+    try:
+        serve(engine, link)
+    except Exception as error:  # noqa: BLE001 - the parent must hear of it, whatever it is
+        traceback.print_exc()
+        link.send(Died(f"The engine's step failed ({type(error).__name__})."))
+        return 1
+    return 0
+
+
+def end_with_parent(directory: Path) -> None:
+    """End this process as soon as its standard input, which only the parent holds, is closed."""
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        shutil.rmtree(directory, ignore_errors=True)
+        os._exit(1)  # the main thread may be inside a long compilation
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def main() -> int:
+    directory, engine_class = Path(sys.argv[1]), sys.argv[2]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    end_with_parent(directory)
+    link = Link(directory)
+    try:
+        return run(link, engine_class)
+    finally:
+        link.close()

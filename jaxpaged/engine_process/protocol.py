@@ -1,0 +1,87 @@
+"""What the two ends of an engine process say to each other, and how: msgpack messages over two ZMQ pipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from jaxpaged.config import EngineConfig
+from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats
+
+
+class Start(msgspec.Struct, tag=True):
+    """To the engine, first: build yourself from this."""
+
+    config: EngineConfig
+    progress: bool
+    debug: bool
+
+
+class Add(msgspec.Struct, tag=True):
+    """To the engine: sequences to generate."""
+
+    requests: list[EngineRequest]
+
+
+class Abort(msgspec.Struct, tag=True):
+    """To the engine: sequences that nobody waits for any more."""
+
+    request_ids: list[str]
+
+
+class Stop(msgspec.Struct, tag=True):
+    """To the engine: end."""
+
+
+ToEngine = Start | Add | Abort | Stop
+
+
+class Ready(msgspec.Struct, tag=True):
+    """From the engine, once: it is compiled and waits for requests."""
+
+    info: EngineInfo
+
+
+class NotStarted(msgspec.Struct, tag=True):
+    """From the engine instead of Ready: one sentence. `mistake` says that the user can mend it."""
+
+    message: str
+    mistake: bool
+
+
+class Refusal(msgspec.Struct):
+    """A sequence that the engine would not take. `busy` says that a retry may succeed."""
+
+    request_id: str
+    message: str
+    param: str | None = None
+    busy: bool = False
+    fault: bool = False
+
+
+class Batch(msgspec.Struct, tag=True):
+    """From the engine: what one turn of its loop brought."""
+
+    outputs: list[EngineOutput]
+    refusals: list[Refusal]
+    stats: EngineStats
+
+
+class Died(msgspec.Struct, tag=True):
+    """From the engine, last: its step is broken and nothing that was in flight will be answered."""
+
+    message: str
+
+
+FromEngine = Ready | NotStarted | Batch | Died
+
+
+def requests_address(directory: Path) -> str:
+    """Where the front end pushes ToEngine messages."""
+    return f"ipc://{directory}/requests"
+
+
+def outputs_address(directory: Path) -> str:
+    """Where the engine pushes FromEngine messages."""
+    return f"ipc://{directory}/outputs"

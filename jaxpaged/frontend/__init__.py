@@ -1,0 +1,1 @@
+"""Text in, text out: what stands between a caller and an engine of token ids."""

@@ -1,0 +1,47 @@
+"""What a front end reads from a model directory: its tokenizer and what it says about generation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxpaged.config import ModelConfig
+from jaxpaged.frontend.generation_config import GenerationConfig, load_generation_config
+from jaxpaged.hub.model_directory import resolve_model, resolve_tokenizer
+from jaxpaged.text.tokenizer import load_tokenizer
+from jaxpaged.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, slots=True)
+class FrontEnd:
+    """`tokenizer` and `vocabulary` are None with skip_tokenizer_init: token ids in, token ids out."""
+
+    tokenizer: PreTrainedTokenizerFast | None
+    vocabulary: Vocabulary | None
+    generation: GenerationConfig
+
+
+def load_front_end(config: ModelConfig, *, chat_template: str | None = None) -> FrontEnd:
+    """Find the model that `config` names (downloading what is not here) and read its directory. Raises ConfigError."""
+    return read_front_end(config, resolve_model(config), resolve_tokenizer(config), chat_template=chat_template)
+
+
+def read_front_end(
+    config: ModelConfig, model: Path, tokenizer: Path | None = None, *, chat_template: str | None = None
+) -> FrontEnd:
+    """Read the directory `model`, and the tokenizer from `tokenizer` where that is another one.
+
+    `chat_template` replaces the tokenizer's own. Raises ConfigError.
+    """
+    loaded = None
+    if not config.skip_tokenizer_init:
+        loaded = load_tokenizer(tokenizer or model, chat_template=chat_template)
+    eos = loaded.eos_token_id if loaded is not None else None
+    generation = load_generation_config(model, tokenizer_eos=eos if isinstance(eos, int) else None)
+    if config.generation_config == "vllm":
+        generation = GenerationConfig(generation.eos_token_ids)
+    return FrontEnd(loaded, Vocabulary(loaded.backend_tokenizer) if loaded is not None else None, generation)

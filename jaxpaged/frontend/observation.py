@@ -1,0 +1,23 @@
+"""Who wants to hear how requests went: access logs and traces of whatever stands in front of an AsyncLLM."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Protocol
+
+from jaxpaged.frontend.input_processor import PreparedRequest
+from jaxpaged.outputs import RequestOutput
+
+
+class RequestObserver(Protocol):
+    """Told once when a request goes to the engine and once when it has ended, however it did."""
+
+    def submitted(self, prepared: PreparedRequest) -> None: ...
+
+    def finished(self, prepared: PreparedRequest, output: RequestOutput | None) -> None:
+        """`output` is the last one; it says "abort" for a request that was given up."""
+        ...
+
+
+# Of the task that submits: what stands between it and AsyncLLM need not know of observers.
+current_observer: ContextVar[RequestObserver | None] = ContextVar("current_observer", default=None)

@@ -1,0 +1,1 @@
+"""Where a model's files are: a local directory, or one fetched from the Hugging Face hub."""

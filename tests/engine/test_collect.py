@@ -1,0 +1,133 @@
+"""The device's answer is matched with the plan: who was sampled, whose prompt was scored, what was dropped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from jaxpaged.engine.collect import LogprobCollector, step_result
+from jaxpaged.engine.messages import EngineOutput
+from jaxpaged.sampling.logprobs import TokenLogprobs
+from jaxpaged.sampling.sampler import Sampled
+from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.scheduling.plan import ShardPlan, StepPlan
+from jaxpaged.scheduling.request import Request
+from tests.execution.plans import Sequence, shard_plan
+
+NO_WRITES = (np.zeros((0, 3), np.int32),) * 2
+
+
+def plan_of(*shards: list[Sequence]) -> StepPlan:
+    return StepPlan(1, tuple(shard_plan(parts, NO_WRITES) if parts else ShardPlan.empty(2) for parts in shards))
+
+
+def sampled(shards: int, heads: int, *, top: int = 2) -> Sampled:
+    """Head row h of shard d has token 100 d + h, log probability -h and finite unless h is 3."""
+    token = 100 * np.arange(shards)[:, None] + np.arange(heads)
+    logprobs = TokenLogprobs(
+        token, -np.tile(np.arange(heads), (shards, 1)).astype(np.float32), token + 1,
+        token[..., None] + np.arange(top), -np.ones((shards, heads, top), np.float32),
+    )  # fmt: skip
+    finite = np.tile(np.arange(heads) != 3, (shards, 1))
+    return Sampled(token.astype(np.int32), finite, logprobs)  # type: ignore[arg-type]
+
+
+def test_sampled_tokens_go_to_the_sequences_that_were_sampled() -> None:
+    plan = plan_of(
+        [],
+        [Sequence(4, 9, 1, (), True, ()), Sequence(2, 0, 3, (1, 1, 1), False, ()), Sequence(1, 0, 5, (1,), True, ())],
+        [Sequence(i, 9, 1, (), True, ()) for i in range(1, 6)],
+    )
+    empty, mixed, decodes = step_result(plan, sampled(3, 8)).shards
+    assert empty.tokens.shape == (0, 1)
+    assert mixed.tokens.tolist() == [[100], [0], [101]]
+    assert mixed.num_tokens.tolist() == [1, 0, 1]
+    assert mixed.finite.tolist() == [True, True, True]
+    assert decodes.tokens[:, 0].tolist() == [200, 201, 202, 203, 204]
+    assert decodes.finite.tolist() == [True, True, True, False, True]
+
+
+def test_a_step_that_samples_nothing() -> None:
+    (shard,) = step_result(plan_of([Sequence(2, 0, 3, (1, 1, 1), False, ())]), None).shards
+    assert shard.num_tokens.tolist() == [0]
+    assert shard.finite.all()
+
+
+class Collecting:
+    """A collector with requests a (row 1) and b (row 2), both scored, as an engine and its scheduler feed it."""
+
+    def __init__(self) -> None:
+        self.collector = LogprobCollector()
+        params = SamplingParams(prompt_logprobs=1, logprobs=0)
+        self.requests = {name: Request(name, [1] * 9, params) for name in "ab"}
+        self.ids = np.array([None, "a", "b"], object)
+
+    def watch(self, plan: StepPlan) -> None:
+        rows: Any = SimpleNamespace(rows=SimpleNamespace(ids=self.ids))
+        self.collector.watch(plan, SimpleNamespace(shards=[rows]))  # type: ignore[arg-type]
+
+    def collect(self, plan: StepPlan, answer: Sampled | None, live: list[bool], names: list[str]) -> None:
+        (shard,) = plan.shards
+        index = shard.samples.nonzero()[0]
+        commit = SimpleNamespace(
+            live=np.array(live), request_ids=names, index=index, num_tokens=np.ones(len(index), np.int32), finished=()
+        )
+        self.collector.collect(plan, SimpleNamespace(shards=[commit]), answer, self.requests)  # type: ignore[arg-type]
+
+    def output(self, name: str) -> EngineOutput:
+        output = EngineOutput(name, [0])
+        self.collector.attach(output)
+        return output
+
+    def step(self, parts: list[Sequence], live: list[bool], names: list[str]) -> None:
+        plan = plan_of(parts)
+        self.watch(plan)
+        self.collect(plan, sampled(1, 8), live, names)
+
+
+def entries(output: EngineOutput) -> list[int]:
+    return [entry.token_id for entry in output.prompt_logprobs or []]
+
+
+def test_prompt_entries_follow_the_sampled_rows_and_are_gathered_over_chunks() -> None:
+    made = Collecting()
+    made.step([Sequence(1, 0, 3, (), False, (0, 1, 2)), Sequence(2, 0, 2, (), True, (0,))], [True, True], ["b"])
+    b = made.output("b")
+    assert entries(b) == [4]
+    assert [entry.token_id for entry in b.logprobs or []] == [0]
+    made.step([Sequence(1, 3, 3, (), True, (0, 1))], [True], ["a"])
+    a = made.output("a")
+    assert entries(a) == [1, 2, 3, 1, 2]
+    assert (a.prompt_logprobs or [])[0].top_ids == [1]
+    assert (a.logprobs or [])[0].top_ids == []
+    assert made.output("a").prompt_logprobs is None  # sent once
+
+
+def test_a_prompt_that_starts_again_is_gathered_again() -> None:
+    made = Collecting()
+    made.step([Sequence(1, 0, 3, (), False, (0, 1, 2))], [True], [])
+    made.step([Sequence(1, 0, 2, (), False, (0, 1))], [True], [])
+    assert entries(made.output("a")) == [0, 1]
+
+
+def test_results_of_a_request_that_left_are_dropped() -> None:
+    made = Collecting()
+    stale = plan_of([Sequence(1, 0, 3, (), False, (0, 1, 2))])
+    made.watch(stale)
+    made.collector.forget("a")  # aborted; then another request comes under the same name
+    made.requests["a"] = replace(made.requests["a"])
+    made.collect(stale, sampled(1, 8), [False], [])
+    made.step([Sequence(1, 0, 2, (), True, (0,))], [True], ["a"])
+    assert entries(made.output("a")) == [1]
+
+
+def test_owners_are_those_at_submit() -> None:
+    made = Collecting()
+    plan = plan_of([Sequence(1, 0, 3, (), True, (0, 1))])
+    made.watch(plan)
+    made.ids[1] = "somebody else"
+    made.collect(plan, sampled(1, 8), [True], ["a"])
+    assert entries(made.output("a")) == [1, 2]

@@ -1,0 +1,51 @@
+"""Log probabilities carry the text that each token adds."""
+
+from __future__ import annotations
+
+import pytest
+
+from jaxpaged.engine.messages import TokenLogprobs
+from jaxpaged.frontend.logprobs import position_logprobs, prompt_logprobs
+from jaxpaged.outputs import Logprob
+from jaxpaged.text.vocabulary import Vocabulary
+from tests.text.samples import EOS, byte_fallback_backend, byte_level_backend
+
+BACKENDS = pytest.mark.parametrize(
+    "backend", [byte_level_backend(), byte_fallback_backend()], ids=["level", "fallback"]
+)
+
+
+@BACKENDS
+def test_decoded_tokens_join_to_the_text(backend) -> None:
+    """Characters that span several tokens are spelled at the token that completes them."""
+    vocabulary = Vocabulary(backend)
+    text = "hello 你好 é🙂!"
+    ids = backend.encode(text, add_special_tokens=False).ids
+    spelled = [vocabulary.token_text_after(ids[max(0, i - 4) : i], token_id) for i, token_id in enumerate(ids)]
+    assert "".join(spelled).strip() == text
+    assert "" in spelled
+
+
+def test_special_tokens_are_spelled() -> None:
+    vocabulary = Vocabulary(byte_level_backend())
+    assert vocabulary.token_text(byte_level_backend().token_to_id(EOS)) == EOS
+    assert vocabulary.token_text(511) == ""
+
+
+def test_a_piece_keeps_its_space() -> None:
+    backend = byte_fallback_backend()
+    assert Vocabulary(backend).token_text(backend.token_to_id("▁world")) == " world"
+
+
+def test_the_token_comes_first_then_the_best() -> None:
+    entry = TokenLogprobs(token_id=9, logprob=-3.0, rank=5, top_ids=[4, 7], top_logprobs=[-0.1, -1.0])
+    position = position_logprobs(entry, None)
+    assert list(position) == [9, 4, 7]
+    assert position == {9: Logprob(-3.0, 5), 4: Logprob(-0.1, 1), 7: Logprob(-1.0, 2)}
+    within = TokenLogprobs(token_id=7, logprob=-1.0, rank=2, top_ids=[4, 7], top_logprobs=[-0.1, -1.0])
+    assert position_logprobs(within, None) == {7: Logprob(-1.0, 2), 4: Logprob(-0.1, 1)}
+
+
+def test_nothing_predicts_the_first_token_of_a_prompt() -> None:
+    entry = TokenLogprobs(token_id=2, logprob=-0.5, rank=1, top_ids=[], top_logprobs=[])
+    assert prompt_logprobs([entry], [1, 2], None) == [None, {2: Logprob(-0.5, 1)}]

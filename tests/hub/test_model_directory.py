@@ -1,0 +1,90 @@
+"""Finding a model: what is no model is refused in one sentence, and its code never runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jaxpaged.config import ModelConfig
+from jaxpaged.errors import ConfigError
+from jaxpaged.hub import model_directory as hub
+from tests.weights import tiny_llama
+
+
+def refuse(match: str, **config: object) -> None:
+    with pytest.raises(ConfigError, match=match) as caught:
+        hub.resolve_model(ModelConfig(**config))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_local_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tiny_llama.write(tmp_path / "model", tiny_llama.tensors())
+    assert hub.resolve_model(ModelConfig(model=str(directory))) == directory
+    monkeypatch.chdir(tmp_path)
+    assert hub.resolve_model(ModelConfig(model="model")) == Path("model")
+    assert hub.read_config(directory, {"vocab_size": 7})["vocab_size"] == 7
+
+
+def test_what_is_no_model(tmp_path: Path) -> None:
+    refuse("is not a model directory: it has no config.json", model=str(tmp_path))
+    refuse("does not exist; name a model directory or a hub id", model=str(tmp_path / "nothing"))
+    refuse("does not exist", model="./nothing")
+    refuse("neither a directory nor a hub id", model="two words")
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    refuse("is a file; name the directory", model=str(tmp_path / "model.gguf"))
+    (tmp_path / "config.json").write_text("{")
+    refuse(r"config\.json cannot be read as JSON", model=str(tmp_path))
+    (tmp_path / "config.json").write_text("[]")
+    refuse(r"config\.json holds a JSON list", model=str(tmp_path))
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    refuse(r"config\.json cannot be read as JSON", model=str(tmp_path))
+
+
+def test_own_code_is_refused_and_never_runs(tmp_path: Path) -> None:
+    directory = tiny_llama.write(tmp_path, tiny_llama.tensors())
+    marker = tmp_path / "ran"
+    (directory / "modeling_tiny.py").write_text(f"open({str(marker)!r}, 'w')")
+    refuse(r"modeling_tiny\.py is Python code beside the weights", model=str(directory))
+    (directory / "modeling_tiny.py").unlink()
+    config = tiny_llama.CONFIG | {"auto_map": {"AutoModelForCausalLM": "modeling_tiny.Tiny"}}
+    (directory / "config.json").write_text(json.dumps(config))
+    refuse(r"config\.json asks for Python code of its own \(auto_map\)", model=str(directory))
+    accepted = ModelConfig(model=str(directory), hf_overrides={"auto_map": None})
+    assert hub.resolve_model(accepted) == directory
+    assert not marker.exists()
+
+
+def test_hub_ids_are_downloaded_without_code_and_without_weights_for_dummies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tiny_llama.write(tmp_path, tiny_llama.tensors())
+    asked: list[dict[str, object]] = []
+
+    def download(model: str, **options: object) -> str:
+        asked.append({"model": model, **options})
+        return str(directory)
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    config = ModelConfig(model="org/name", revision="abc", download_dir="/cache")
+    assert hub.resolve_model(config) == directory
+    assert (asked[0]["model"], asked[0]["revision"], asked[0]["cache_dir"]) == ("org/name", "abc", "/cache")
+    hub.resolve_model(ModelConfig(model="org/name", load_format="dummy"))
+    assert hub.resolve_tokenizer(ModelConfig(model="org/name", tokenizer="org/other")) == directory
+    assert asked[2]["revision"] is None
+    hub.resolve_tokenizer(ModelConfig(model="org/name", revision="abc", tokenizer="org/other"))
+    assert asked.pop()["revision"] is None  # it is the model's
+    patterns = [options["allow_patterns"] for options in asked]
+    assert ["*.safetensors" in each for each in patterns] == [True, False, False]  # type: ignore[operator]
+    assert not any(pattern.endswith((".py", ".bin")) for each in patterns for pattern in each)  # type: ignore[attr-defined]
+    assert hub.resolve_tokenizer(ModelConfig(model="org/name")) is None
+
+
+def test_a_revision_is_for_the_hub(tmp_path: Path) -> None:
+    directory = tiny_llama.write(tmp_path / "model", tiny_llama.tensors())
+    refuse("revision is 'abc', but .* is no repository of the hub; leave it out", model=str(directory), revision="abc")
+    refuse("revision is 'abc'", revision="abc")
+
+
+def test_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    refuse("not in the download cache, and the hub cannot be reached", model="org/name", download_dir=str(tmp_path))
