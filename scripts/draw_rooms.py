@@ -53,7 +53,7 @@ def read_graph() -> Graph:
 
 
 def levels_of(graph: Graph) -> dict[str, int]:
-    """Floors, 0 the lowest: above all that a room imports, right below what imports it. Raises ValueError for a circle."""
+    """Floors, 0 the lowest: right below the rooms that import a room. Raises ValueError for a circle."""
     levels: dict[str, int] = {}
 
     def level(room: str, above: tuple[str, ...]) -> int:

@@ -6,13 +6,13 @@ from dataclasses import asdict
 
 import msgspec
 import pytest
-from tests.frontend.test_input_processor import processor
 
 from jaxpaged import BeamSearchParams, RequestError, SamplingParams
 from jaxpaged.engine.beams.search import BeamSearch, Candidates, Choice, normalised
 from jaxpaged.engine_process.protocol import Add, ToEngine
 from tests.api.test_llm import llm
 from tests.fake_engine import FakeEngine
+from tests.frontend.test_input_processor import processor
 from tests.text.samples import hf_tokenizer
 
 PARAMS = BeamSearchParams(beam_width=3, max_tokens=4, length_penalty=2.0)
