@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import server.__main__ as serving  # noqa: E402
-from server.uvicorn_server import HttpServer  # noqa: E402
+from server.http.uvicorn import HttpServer  # noqa: E402
 from tests.text.samples import hf_tokenizer  # noqa: E402
 
 ENGINES = "tests.server.engines"

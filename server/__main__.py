@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import ExitStack
+from functools import partial
 
 from jaxpaged import AsyncLLM, __version__
 from jaxpaged.cli import serve
@@ -15,16 +16,15 @@ from jaxpaged.engine.garbage import settle
 from jaxpaged.engine.report import written
 from jaxpaged.engine_process.supervisor import RestartPolicy
 from jaxpaged.text.chat_template import read_chat_template
-from server.answer_parsers import check_parser_names
+from server.answers.parsers import check_parser_names
 from server.app import build_app
-from server.logs import configure_logs, log_record, say
-from server.request_record import RecordSink
+from server.http.listen import check_tls, listening_socket, url_of
+from server.http.logs import configure_logs, log_record, say
+from server.http.record import RecordSink
+from server.http.tracing import Tracing
+from server.http.uvicorn import HttpServer, uvicorn_config
+from server.report import say_ready, server_choices
 from server.serving import ServerOptions
-from server.socket import listening_socket, url_of
-from server.start_report import server_choices
-from server.tls import check_tls
-from server.tracing import Tracing
-from server.uvicorn_server import HttpServer, uvicorn_config
 
 
 def main() -> int:
@@ -57,7 +57,14 @@ def run(args: argparse.Namespace) -> int:
         llm.step_timeout = args.engine_step_timeout
         say(args.log_format, f"{llm.info.report}\n{written(server_choices(llm, options, template))}")
         url = url_of(socket, args.host, tls=args.ssl_certfile is not None)
-        http = HttpServer(uvicorn_config(build_app(llm, options), args), llm, options, url)
+        uvicorn = uvicorn_config(
+            build_app(llm, options),
+            log_level=args.uvicorn_log_level,
+            keyfile=args.ssl_keyfile,
+            certfile=args.ssl_certfile,
+        )
+        on_start = partial(say_ready, options, url, llm.model_name)
+        http = HttpServer(uvicorn, llm, shutdown_timeout=options.shutdown_timeout, on_start=on_start)
         settle()
         http.run(sockets=[socket])
     return 0

@@ -7,20 +7,22 @@ from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
 from jaxpaged import AsyncLLM, __version__
-from server.admission import Admission
-from server.auth import Auth
 from server.batches.runner import BatchRunner
 from server.batches.schema import BatchRequest
 from server.batches.store import BatchStore
-from server.boundary import ErrorBoundary
-from server.deadline import Deadline
 from server.errors import install_error_handlers
 from server.files.store import FileStore
+from server.http.admission import Admission
+from server.http.auth import Auth
+from server.http.boundary import ErrorBoundary
+from server.http.deadline import Deadline
+from server.http.record import Recording
+from server.http.request_id import RequestId
 from server.messages.errors import AnthropicErrors
 from server.messages.schema import CountTokensRequest, MessagesRequest
+from server.openai.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
 from server.openapi import install_openapi
-from server.request_id import RequestId
-from server.request_record import Recording
+from server.pooling.schema import ClassifyRequest, EmbeddingRequest, PoolingRequest, RerankRequest, ScoreRequest
 from server.responses.schema import ResponsesRequest
 from server.routes.batches import batches_router
 from server.routes.chat import chat_router
@@ -33,8 +35,6 @@ from server.routes.page import page_router
 from server.routes.pooling import pooling_router
 from server.routes.responses import responses_router
 from server.routes.tokens import tokens_router
-from server.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
-from server.schema_pooling import ClassifyRequest, EmbeddingRequest, PoolingRequest, RerankRequest, ScoreRequest
 from server.serving import ServerOptions, Serving
 
 _ROUTERS = (

@@ -28,6 +28,7 @@ from jaxpaged.errors import (
     ShuttingDownError,
 )
 
+ERROR_EVENT = "jaxpaged.error_event"  # in an ASGI scope: how the answer under way shows an error in its middle
 RETRY_AFTER_SECONDS = 1
 RESTART_SECONDS = 5  # a guess at how long an engine takes to come back
 _TYPES = {
@@ -121,6 +122,11 @@ def as_api_error(error: Exception) -> ApiError:
 def json_response(status: int, body: object, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer."""
     return Response(msgspec.json.encode(body), status, headers, media_type="application/json")
+
+
+def error_event(error: Exception) -> bytes:
+    """An error in the middle of a stream. No end mark follows: the answer is not complete."""
+    return b"data: %b\n\n" % msgspec.json.encode(as_api_error(error).body())
 
 
 def error_response(error: Exception) -> Response:

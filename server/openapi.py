@@ -11,9 +11,9 @@ from pydantic.json_schema import models_json_schema
 
 from jaxpaged import AsyncLLM
 from jaxpaged.sampling_params import limits
-from server.auth import OPEN_PATHS
+from server.http.auth import OPEN_PATHS
 from server.messages.errors import PATH as ANTHROPIC
-from server.schema import UNSERVED
+from server.openai.schema import UNSERVED
 
 _REF = "#/components/schemas/{model}"
 _METHODS = ("get", "put", "post", "delete", "patch")

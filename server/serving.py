@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from jaxpaged import AsyncLLM, SamplingParams
-from jaxpaged.frontend.input_processor import PreparedRequest
-from server.answer_parsers import AUTO, NO_PARSERS, AnswerParsers, choose_parsers
-from server.assistant import AssistantParser, PlainText
-from server.body import MAX_BODY_BYTES
+from jaxpaged import AsyncLLM
+from server.answers.parsers import AUTO, NO_PARSERS, AnswerParsers, choose_parsers
 from server.errors import ApiError
-from server.logs import LogFormat
-from server.parse import ChatCall, begun_answer, parse_chat
-from server.request_record import RecordSink
-from server.schema import ChatRequest
+from server.http.body import MAX_BODY_BYTES
+from server.http.logs import LogFormat
+from server.http.record import RecordSink
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +70,3 @@ class Serving:
                 param="model",
                 code="model_not_found",
             )
-
-    def parse_chat(self, body: ChatRequest) -> ChatCall:
-        """A chat, for this model and this server. Raises ApiError and RequestError, naming the field."""
-        force_usage = self.options.force_include_usage
-        return parse_chat(body, self.llm.sampling_defaults, self.parsers, force_usage=force_usage)
-
-    def make_parser(self, call: ChatCall, prepared: PreparedRequest) -> Callable[[], AssistantParser] | None:
-        """Makes a parser for each answer to `call`, whose prompt is that of `prepared`; None: all is content."""
-        return self.parsers.parser(
-            call.tools, prepared.prompt or "", begun=begun_answer(call), show_special=call.reply.show_special
-        )
-
-    def thinking_first(self, call: ChatCall, prompt: str) -> SamplingParams:
-        """What the call asks of the engine; where its answer must have a form, a thought may come before that."""
-        form = call.params.structured_outputs
-        thought = None if form is None else self.parsers.thought(prompt, begun_answer(call))
-        if form is None or thought is None:
-            return call.params
-        return replace(call.params, structured_outputs=replace(form, thought=thought))
-
-    def assistant_parser(self, call: ChatCall, prepared: PreparedRequest) -> AssistantParser:
-        """For a call that has one answer."""
-        return (self.make_parser(call, prepared) or PlainText)()

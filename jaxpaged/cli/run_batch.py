@@ -28,4 +28,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, arguments: list[str]) -> int:
     """Become a program of the server's, a package that this one may not import: it reads the same arguments again."""
     engine_config(args)  # a mistake shows here, before anything is started
-    os.execv(sys.executable, [sys.executable, "-m", "server.run_batch", *arguments])
+    os.execv(sys.executable, [sys.executable, "-m", "server.batches", *arguments])

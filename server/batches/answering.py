@@ -18,11 +18,11 @@ from starlette.types import Message, Receive
 from jaxpaged.errors import QueueFullError
 from server.batches.lines import BadLine, Line
 from server.errors import as_api_error, bad_request, error_response
-from server.routes.chat import answer_chat
-from server.routes.completions import answer_completion
-from server.routes.pooling import answer_pooling
-from server.schema import ChatRequest, CompletionRequest
-from server.schema_pooling import EmbeddingRequest, RerankRequest, ScoreRequest
+from server.openai.chat import answer_chat
+from server.openai.completions import answer_completion
+from server.openai.schema import ChatRequest, CompletionRequest
+from server.pooling.answer import answer_pooling
+from server.pooling.schema import EmbeddingRequest, RerankRequest, ScoreRequest
 from server.serving import Serving
 
 RETRY_SECONDS = 0.25  # until a line that met a full queue tries again

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from server.openai.schema import Body
 from server.responses.schema import Metadata
-from server.schema import Body
 
 
 class ExpiresAfter(Body):

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from server.blocks import Block, Kind
+from server.answers.blocks import Block, Kind
 from server.errors import ApiError, bad_request
 from server.messages.schema import ContentBlock, MessageParam, TextBlock
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from jaxpaged import RequestOutput
-from server.assistant import AssistantDelta, AssistantParser
-from server.blocks import Block, Blocks, Change, Kind
-from server.dialect import Answer, encode
+from server.answers.answer import Answer
+from server.answers.assistant import AssistantDelta, AssistantParser
+from server.answers.blocks import Block, Blocks, Change, Kind
+from server.answers.dialect import encode
 from server.errors import as_api_error
 from server.messages.content import content_block
 from server.messages.errors import anthropic_error

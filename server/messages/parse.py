@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from server.chat_body import as_chat, check_names, errors_name
 from server.errors import bad_request
 from server.messages.content import Message, chat_messages
 from server.messages.schema import Conversation, MessagesRequest, Thinking, ToolChoice, ToolParam
-from server.parse import ChatCall
-from server.schema import ChatRequest, Sampling
+from server.openai.chat_body import as_chat, check_names, errors_name
+from server.openai.parse import ChatCall
+from server.openai.schema import ChatRequest, Sampling
 
 # chat's field -> where it came from
 NAMES = {

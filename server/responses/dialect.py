@@ -6,11 +6,12 @@ import time
 from typing import Any
 
 from jaxpaged import RequestOutput
-from server.assistant import AssistantDelta, AssistantParser
-from server.blocks import Block, Blocks, Change, Kind
-from server.dialect import Answer, encode
+from server.answers.answer import Answer
+from server.answers.assistant import AssistantDelta, AssistantParser
+from server.answers.blocks import Block, Blocks, Change, Kind
+from server.answers.dialect import encode
 from server.errors import as_api_error
-from server.logprobs import chat_logprobs
+from server.openai.logprobs import chat_logprobs
 from server.responses.echo import request_echo
 from server.responses.items import answer_messages, content_part, item_id, output_item
 from server.responses.parse import ResponsesCall

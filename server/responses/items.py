@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from server.blocks import Block, Kind
+from server.answers.blocks import Block, Kind
 from server.errors import ApiError, bad_request
 from server.responses.schema import InputItem
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from server.chat_body import as_chat, check_names, errors_name
 from server.errors import bad_request
-from server.parse import ChatCall
+from server.openai.chat_body import as_chat, check_names, errors_name
+from server.openai.parse import ChatCall
+from server.openai.schema import ChatRequest
 from server.responses.items import Message, input_messages, with_instructions
 from server.responses.schema import ResponsesRequest, ResponseTool, TextConfig
-from server.schema import ChatRequest
 
 # chat's field -> where it came from
 NAMES = {

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from server.schema import Body, Int64, Sampling
+from server.openai.schema import Body, Int64, Sampling
 
 Id = Annotated[str, Field(min_length=1, max_length=128)]
 Metadata = Annotated[

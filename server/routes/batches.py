@@ -8,11 +8,11 @@ from starlette.responses import Response
 from server.batches.runner import BatchRunner
 from server.batches.schema import BatchRequest
 from server.batches.store import BatchStore
-from server.body import read_body
 from server.errors import json_response
+from server.http.auth import owner_of
+from server.http.body import read_body
+from server.http.paging import page_of
 from server.openapi import takes
-from server.owner import owner_of
-from server.paging import page_of
 from server.serving import ServerOptions
 
 
@@ -23,23 +23,23 @@ def batches_router(options: ServerOptions, batches: BatchStore, runner: BatchRun
     async def create_batch(request: Request) -> Response:
         """Answer the requests of a file, one a line."""
         body = await read_body(request, BatchRequest, options.max_body_bytes)
-        return json_response(200, runner.create(owner_of(request, options), body).body())
+        return json_response(200, runner.create(owner_of(request, options.api_keys), body).body())
 
     @router.get("/v1/batches")
     async def list_batches(request: Request) -> Response:
         """The batches of one key, the newest first."""
-        found = batches.list(owner_of(request, options))
+        found = batches.list(owner_of(request, options.api_keys))
         return json_response(200, page_of(request, found, default=20, most=100))
 
     @router.get("/v1/batches/{batch_id}")
     async def retrieve_batch(batch_id: str, request: Request) -> Response:
         """How far a batch is."""
-        return json_response(200, batches.get(owner_of(request, options), batch_id).body())
+        return json_response(200, batches.get(owner_of(request, options.api_keys), batch_id).body())
 
     @router.post("/v1/batches/{batch_id}/cancel")
     async def cancel_batch(batch_id: str, request: Request) -> Response:
         """End a batch; what has been answered is kept."""
-        batch = batches.get(owner_of(request, options), batch_id)
+        batch = batches.get(owner_of(request, options.api_keys), batch_id)
         runner.cancel(batch)
         return json_response(200, batch.body())
 

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
-from starlette.types import Receive
 
-from jaxpaged import TextPrompt, TokensPrompt
-from jaxpaged.frontend.input_processor import PreparedRequest
-from server.body import read_body
-from server.completion_dialect import CompletionDialect
-from server.dialect import Answer
+from server.http.body import read_body
+from server.openai.completions import answer_completion
+from server.openai.schema import CompletionRequest
 from server.openapi import takes
-from server.parse import CompletionCall, Prompt, parse_completion
-from server.schema import CompletionRequest
 from server.serving import Serving
-from server.streaming import EventStream, answer_at_once
-from server.truncation import truncated
 
 
 def completions_router(serving: Serving) -> APIRouter:
@@ -31,47 +22,3 @@ def completions_router(serving: Serving) -> APIRouter:
         return await answer_completion(serving, body, request.receive)
 
     return router
-
-
-async def answer_completion(serving: Serving, body: CompletionRequest, receive: Receive) -> Response:
-    """Answer a body of /v1/completions."""
-    llm = serving.llm
-    serving.check_model(body.model)
-    call = parse_completion(body, llm.sampling_defaults, force_usage=serving.options.force_include_usage)
-    batch = [await _prepare(serving, call, prompt) for prompt in call.prompts]
-    answer = Answer(f"cmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, batch)
-    dialect = CompletionDialect(answer, _echoes(serving, call, batch))
-    stream = llm.submit(batch)
-    if call.reply.stream:
-        return EventStream(stream, dialect)
-    return await answer_at_once(stream, dialect, receive)
-
-
-async def _prepare(serving: Serving, call: CompletionCall, prompt: Prompt) -> PreparedRequest:
-    llm = serving.llm
-    given: TextPrompt | TokensPrompt
-    if isinstance(prompt, str) and call.truncate is None:
-        given = TextPrompt(prompt=prompt)
-    else:
-        ids = prompt
-        if isinstance(ids, str):
-            ids = await llm.encode_text(ids, add_special_tokens=call.add_special_tokens)
-        if call.truncate is not None:
-            ids = truncated(ids, call.truncate, llm.info.max_model_len, call.params)
-        given = TokensPrompt(prompt_token_ids=ids)
-    if call.cache_salt is not None:
-        given["cache_salt"] = call.cache_salt
-    tokenization = {} if call.add_special_tokens else {"add_special_tokens": False}
-    return await llm.prepare(
-        given, call.params, beam=call.beam, priority=call.priority, tokenization_kwargs=tokenization
-    )
-
-
-def _echoes(serving: Serving, call: CompletionCall, batch: list[PreparedRequest]) -> list[str]:
-    """The prompts as text, where they are to be echoed."""
-    if not call.reply.echo:
-        return []
-    return [
-        prepared.prompt if prepared.prompt is not None else serving.llm.decode(prepared.prompt_token_ids)
-        for prepared in batch
-    ]

@@ -10,8 +10,8 @@ from starlette.responses import FileResponse, Response
 from server.errors import ApiError, json_response
 from server.files.store import FileStore, StoredFile
 from server.files.upload import Upload, read_upload
-from server.owner import owner_of
-from server.paging import page_of
+from server.http.auth import owner_of
+from server.http.paging import page_of
 from server.serving import ServerOptions
 
 log = logging.getLogger("jaxpaged.server")
@@ -44,7 +44,9 @@ def files_router(options: ServerOptions, files: FileStore) -> APIRouter:
         upload = await read_upload(request, options.max_file_bytes)
         try:
             files.check_room(upload.file.size or 0)
-            stored = files.new(owner_of(request, options), upload.filename, upload.purpose, upload.expires_after)
+            stored = files.new(
+                owner_of(request, options.api_keys), upload.filename, upload.purpose, upload.expires_after
+            )
             await _write(files, stored, upload)
         finally:
             await upload.form.close()
@@ -53,7 +55,7 @@ def files_router(options: ServerOptions, files: FileStore) -> APIRouter:
     @router.get("/v1/files")
     async def list_files(request: Request) -> Response:
         """The files of one key, the newest first."""
-        found = files.list(owner_of(request, options))
+        found = files.list(owner_of(request, options.api_keys))
         purpose = request.query_params.get("purpose")
         wanted = [stored for stored in found if purpose in (None, stored.purpose)]
         return json_response(200, page_of(request, wanted, default=10_000, most=10_000))
@@ -61,18 +63,18 @@ def files_router(options: ServerOptions, files: FileStore) -> APIRouter:
     @router.get("/v1/files/{file_id}")
     async def retrieve_file(file_id: str, request: Request) -> Response:
         """What is known of a file."""
-        return json_response(200, files.get(owner_of(request, options), file_id).body())
+        return json_response(200, files.get(owner_of(request, options.api_keys), file_id).body())
 
     @router.get("/v1/files/{file_id}/content")
     async def file_content(file_id: str, request: Request) -> Response:
         """What is in a file."""
-        stored = files.get(owner_of(request, options), file_id)
+        stored = files.get(owner_of(request, options.api_keys), file_id)
         return FileResponse(files.path(stored), media_type="application/octet-stream", filename=stored.filename)
 
     @router.delete("/v1/files/{file_id}")
     async def delete_file(file_id: str, request: Request) -> Response:
         """Forget a file."""
-        stored = files.get(owner_of(request, options), file_id)
+        stored = files.get(owner_of(request, options.api_keys), file_id)
         files.remove(stored)
         return json_response(200, {"id": stored.id, "object": "file", "deleted": True})
 

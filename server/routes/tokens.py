@@ -8,13 +8,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from jaxpaged.text.chat_template import ChatOptions
-from server.body import read_body
+from server.answers.tools.choice import tool_use
 from server.errors import bad_request, json_response
+from server.http.body import read_body
+from server.openai.parse import chat_messages
+from server.openai.schema import DetokenizeRequest, TokenizeRequest
 from server.openapi import takes
-from server.parse import chat_messages
-from server.schema import DetokenizeRequest, TokenizeRequest
 from server.serving import Serving
-from server.tools.choice import tool_use
 
 
 def tokens_router(serving: Serving) -> APIRouter:

@@ -12,7 +12,7 @@ import pytest
 from jaxpaged.async_llm import AsyncLLM
 from jaxpaged.frontend.output_processor import _Request
 from server.app import build_app
-from server.completion_dialect import CompletionDialect
+from server.openai.completion_dialect import CompletionDialect
 from tests.fake_engine import FakeEngine
 from tests.server.asgi import Answer, call
 from tests.server.harness import async_llm, until

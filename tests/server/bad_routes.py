@@ -9,9 +9,9 @@ from typing import Any
 
 from server.batches.schema import BatchRequest
 from server.messages.schema import CountTokensRequest, MessagesRequest
+from server.openai.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
+from server.pooling.schema import ClassifyRequest, EmbeddingRequest, PoolingRequest, RerankRequest, ScoreRequest
 from server.responses.schema import ResponsesRequest
-from server.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
-from server.schema_pooling import ClassifyRequest, EmbeddingRequest, PoolingRequest, RerankRequest, ScoreRequest
 from tests.server.bad_rows import Target
 from tests.server.harness import MODEL
 

@@ -12,8 +12,8 @@ import openai
 from jaxpaged.async_llm import AsyncLLM
 from jaxpaged.config import EngineConfig, ModelConfig
 from jaxpaged.frontend.generation_config import GenerationConfig
+from server.answers.assistant import AssistantDelta, ToolCallDelta
 from server.app import build_app
-from server.assistant import AssistantDelta, ToolCallDelta
 from server.serving import ServerOptions
 from tests.fake_engine import FakeEngine
 from tests.server.harness import MODEL, LocalClient, front_end

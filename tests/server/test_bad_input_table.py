@@ -23,8 +23,8 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from prometheus_client.parser import text_string_to_metric_families
 
-import server.body
-import server.http_protocol
+import server.http.body
+import server.http.protocol
 from server.app import build_app
 from server.serving import ServerOptions
 from tests.fake_engine import FakeEngine
@@ -103,8 +103,8 @@ async def test_row(pair: tuple[Target, int]) -> None:
 async def test_raw_row(pair: tuple[Target, int], monkeypatch: pytest.MonkeyPatch) -> None:
     target, number = pair
     if number == 7:
-        monkeypatch.setattr(server.http_protocol, "HEAD_SECONDS", 0.1)
-        monkeypatch.setattr(server.body, "BODY_SECONDS", 0.1)
+        monkeypatch.setattr(server.http.protocol, "HEAD_SECONDS", 0.1)
+        monkeypatch.setattr(server.http.body, "BODY_SECONDS", 0.1)
     engine = new_engine()
     async with listening(engine, OPTIONS) as connect:
         for case in raw_cases(number, target):

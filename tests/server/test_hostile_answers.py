@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from server.answer_parsers import choose_parsers
-from server.assistant import AssistantMessage, parse_whole
-from server.tools.choice import tool_use
-from server.tools.families import FAMILIES
+from server.answers.assistant import AssistantMessage, parse_whole
+from server.answers.parsers import choose_parsers
+from server.answers.tools.choice import tool_use
+from server.answers.tools.families import FAMILIES
 
 SIZE = 100_000
 SECONDS = 4.0  # quadratic work takes minutes; this takes tenths of a second, on a busy machine too

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-import server.streaming
+import server.answers.streaming
 from server.app import build_app
 from tests.server.harness import Exchange, async_llm, events, until
 
@@ -15,7 +15,7 @@ BODY = {"prompt": "hello world", "max_tokens": 3, "stream": True}
 
 
 async def test_silence_is_filled_with_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.streaming, "KEEP_ALIVE_SECONDS", 0.04)
+    monkeypatch.setattr(server.answers.streaming, "KEEP_ALIVE_SECONDS", 0.04)
     llm = async_llm(delay=0.2)
     exchange = Exchange(build_app(llm), "/v1/completions", BODY)
     await exchange.run()
@@ -33,7 +33,7 @@ async def test_silence_is_filled_with_comments(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_a_busy_stream_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.streaming, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(server.answers.streaming, "KEEP_ALIVE_SECONDS", 0.1)
     llm = async_llm(delay=0.002)
     exchange = Exchange(build_app(llm), "/v1/completions", {**BODY, "max_tokens": 200})
     await exchange.run()

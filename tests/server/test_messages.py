@@ -14,12 +14,13 @@ import httpx2
 import pytest
 
 from server.app import build_app
+from server.errors import ERROR_EVENT
 from server.messages.content import chat_messages
 from server.messages.parse import _tool_choice, parse_messages
 from server.messages.schema import MessagesRequest, ToolChoice
-from server.parse import parse_chat
-from server.serving import ServerOptions, Serving
-from server.streaming import ERROR_EVENT
+from server.openai.chat import PreparedChat
+from server.openai.parse import parse_chat
+from server.serving import ServerOptions
 from tests.fake_engine import FakeEngine
 from tests.server.harness import Exchange, async_llm, client, until
 from tests.server.scripted import ToyParser, prompt_of, saying, stopping_llm
@@ -42,7 +43,7 @@ async def claude(engine: FakeEngine, options: ServerOptions | None = None) -> As
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Serving, "assistant_parser", lambda self, call, prepared: ToyParser())
+    monkeypatch.setattr(PreparedChat, "parser", lambda self: ToyParser())
 
 
 async def test_a_message_under_strict_validation() -> None:

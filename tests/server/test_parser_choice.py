@@ -10,11 +10,11 @@ from jaxpaged import ConfigError
 from jaxpaged.cli import serve
 from jaxpaged.cli.main import parse
 from server.__main__ import run, server_options
-from server.answer_parsers import choose_parsers
-from server.reasoning.families import reasoning_names
+from server.answers.parsers import choose_parsers
+from server.answers.reasoning.families import reasoning_names
+from server.answers.tools.choice import NO_TOOLS, tool_use
+from server.answers.tools.families import FAMILIES, family_names, find_family
 from server.serving import Serving
-from server.tools.choice import NO_TOOLS, tool_use
-from server.tools.families import FAMILIES, family_names, find_family
 from tests.server.harness import async_llm
 from tests.server.talker import HARMONY, HARMONY_TOKENS, HERMES, Talker
 

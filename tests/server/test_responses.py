@@ -8,13 +8,14 @@ import json
 import openai
 import pytest
 
+from server.answers.blocks import Block, Kind
 from server.app import build_app
-from server.blocks import Block, Kind
+from server.openai.chat import PreparedChat
 from server.responses.items import answer_messages, input_messages, with_instructions
 from server.responses.parse import _response_format, _tools
 from server.responses.schema import InputItem, ResponsesRequest
 from server.responses.store import ResponseStore
-from server.serving import ServerOptions, Serving
+from server.serving import ServerOptions
 from tests.fake_engine import FakeEngine
 from tests.server.harness import Exchange, async_llm, client, until
 from tests.server.scripted import ToyParser, openai_client, prompt_of, saying, stopping_llm
@@ -35,7 +36,7 @@ def events(text: str) -> list[dict]:
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Serving, "assistant_parser", lambda self, call, prepared: ToyParser())
+    monkeypatch.setattr(PreparedChat, "parser", lambda self: ToyParser())
 
 
 async def test_a_response_under_strict_validation() -> None:

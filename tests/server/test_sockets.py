@@ -5,26 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from argparse import Namespace
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-import server.body
-import server.http_protocol
+import server.http.body
+import server.http.protocol
 from server.app import build_app
+from server.http.listen import listening_socket
+from server.http.uvicorn import HttpServer, uvicorn_config
 from server.serving import ServerOptions
-from server.socket import listening_socket
-from server.uvicorn_server import HttpServer, uvicorn_config
 from tests.fake_engine import FakeEngine
 from tests.server.harness import async_llm, until
 
 pytestmark = pytest.mark.anyio
-SETTINGS = Namespace(
-    uvicorn_log_level="critical", disable_uvicorn_access_log=True, ssl_keyfile=None, ssl_certfile=None
-)  # fmt: skip
 HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 
 
@@ -60,7 +56,8 @@ async def listening(
     with listening_socket("127.0.0.1", 0) as bound:
         if send_buffer:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-        http = HttpServer(uvicorn_config(build_app(llm, options), SETTINGS), llm, options, "http://test")
+        config = uvicorn_config(build_app(llm, options), log_level="critical", keyfile=None, certfile=None)
+        http = HttpServer(config, llm, shutdown_timeout=options.shutdown_timeout, on_start=lambda: None)
         serving = asyncio.create_task(http._serve([bound]))
         await until(lambda: http.started)
         connections: list[Connection] = []
@@ -116,8 +113,8 @@ async def test_heads_are_bounded() -> None:
 
 
 async def test_slow_heads_and_bodies_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.http_protocol, "HEAD_SECONDS", 0.1)
-    monkeypatch.setattr(server.body, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(server.http.protocol, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(server.http.body, "BODY_SECONDS", 0.1)
     async with connected() as connection:
         connection.send(b"GET /health HTTP/1.1\r\nHos")
         assert (await connection.answer())[0] == 408
@@ -129,7 +126,7 @@ async def test_slow_heads_and_bodies_end(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_a_connection_serves_one_request_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.http_protocol, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(server.http.protocol, "HEAD_SECONDS", 0.2)
     body = json.dumps({"prompt": "hello", "max_tokens": 60}).encode()
     async with connected(delay=0.005) as connection:
         for _ in range(3):  # an answer takes longer than a head may
@@ -139,7 +136,7 @@ async def test_a_connection_serves_one_request_after_the_other(monkeypatch: pyte
 
 
 async def test_a_client_that_does_not_read_is_cut_off_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.http_protocol, "WRITE_SECONDS", 0.5)
+    monkeypatch.setattr(server.http.protocol, "WRITE_SECONDS", 0.5)
     engine = FakeEngine(max_model_len=1_000_000)
     body = json.dumps({"prompt": "hello", "max_tokens": 900_000, "stream": True}).encode()
     short = json.dumps({"prompt": "hello", "max_tokens": 20}).encode()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jaxpaged.errors import ConfigError
-from server.tls import check_tls
+from server.http.listen import check_tls
 
 
 def test_none_is_fine() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from server.answer_parsers import choose_parsers
-from server.assistant import AssistantMessage, parse_whole
+from server.answers.assistant import AssistantMessage, parse_whole
+from server.answers.parsers import choose_parsers
+from server.answers.tools.choice import MAX_TOOLS, ToolUse, forced_schema, tool_use
 from server.errors import ApiError
-from server.tools.choice import MAX_TOOLS, ToolUse, forced_schema, tool_use
 
 NODE = {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}
 ADD = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.answer_parsers import AnswerParsers, choose_parsers
-from server.assistant import AssistantMessage, AssistantParser, parse_whole
-from server.tools.choice import tool_use
-from server.tools.families import FAMILIES, find_family
+from server.answers.assistant import AssistantMessage, AssistantParser, parse_whole
+from server.answers.parsers import AnswerParsers, choose_parsers
+from server.answers.tools.choice import tool_use
+from server.answers.tools.families import FAMILIES, find_family
 
 FOLDER = Path(__file__).parent / "transcripts"
 TOOLS = json.loads((FOLDER / "tools.json").read_text())

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from server.turnstile import Turnstile
+from server.http.turnstile import Turnstile
 
 pytestmark = pytest.mark.anyio
 

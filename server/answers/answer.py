@@ -1,0 +1,72 @@
+"""One HTTP answer on its way: how its client wants it, whose prompts it answers, and what has been counted."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxpaged import RequestOutput
+from jaxpaged.frontend.input_processor import PreparedRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How the client wants its answer."""
+
+    stream: bool = False
+    include_usage: bool = False
+    continuous_usage: bool = False
+    echo: bool = False
+    return_token_ids: bool = False
+    tokens_as_ids: bool = False
+    prompt_logprobs: bool = False
+    reasoning: bool = True
+    show_special: bool = False
+
+
+@dataclass(slots=True)
+class Usage:
+    """Sums over the prompts and completions of one HTTP request. Each prompt counts once, whatever n is."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+    def note(self, output: RequestOutput) -> None:
+        """Add a delta, or a final output."""
+        for completion in output.outputs:
+            self.completion_tokens += len(completion.token_ids)
+        if output.finished:
+            self.cached_tokens += output.num_cached_tokens or 0
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+        }
+
+
+@dataclass(slots=True)
+class Answer:
+    """One HTTP request on its way: its prompts in order, and what has been counted."""
+
+    id: str
+    model: str
+    reply: Reply
+    batch: list[PreparedRequest]
+    created: int = field(default_factory=lambda: int(time.time()))
+    usage: Usage = field(default_factory=Usage)
+
+    def __post_init__(self) -> None:
+        self.usage.prompt_tokens = sum(len(prepared.prompt_token_ids) for prepared in self.batch)
+
+    def positions(self) -> dict[str, int]:
+        """Request id -> index of its prompt."""
+        return {prepared.request_id: index for index, prepared in enumerate(self.batch)}
+
+    def head(self, kind: str) -> dict[str, Any]:
+        """What every object of the answer begins with."""
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}

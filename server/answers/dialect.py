@@ -1,0 +1,20 @@
+"""How a protocol shows an answer."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from jaxpaged import RequestOutput
+
+encode = msgspec.json.Encoder().encode
+
+
+class Dialect(Protocol):
+    """Turns outputs into the events of a stream, or into one body."""
+
+    def begin(self) -> bytes: ...
+    def events(self, output: RequestOutput) -> bytes: ...
+    def end(self) -> bytes: ...
+    def body(self, outputs: list[RequestOutput]) -> dict[str, Any]: ...

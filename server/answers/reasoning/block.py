@@ -1,0 +1,61 @@
+"""The grammar of a block of reasoning at the beginning of an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from server.answers.tools.sink import Sink
+from server.answers.tools.source import Source, Steps, markers
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """What a block begins and ends with, in all its spellings. `implied`: answers begin within it, tag or no tag."""
+
+    begin: tuple[str, ...]
+    end: tuple[str, ...]
+    implied: bool = False
+
+    def is_open(self, prompt: str, begun: str = "") -> bool:
+        """Whether the answer to `prompt`, the first part of which may be given as `begun`, goes on within a block."""
+        if begun:
+            return max(map(begun.rfind, self.begin)) > max(map(begun.rfind, self.end))
+        prompt = prompt.rstrip()
+        return prompt.endswith(self.begin) or (self.implied and not prompt.endswith(self.end))
+
+    def may_begin(self, prompt: str, begun: str = "") -> bool:
+        """Whether the answer may begin with a block of its own: the prompt has not closed one for it."""
+        return not begun and not prompt.rstrip().endswith(self.end)
+
+
+THINK = Tags(("<think>",), ("</think>",))
+THINK_IMPLIED = Tags(("<think>",), ("</think>",), implied=True)
+MISTRAL_THINK = Tags(("[THINK]",), ("[/THINK]",))
+GRANITE_THOUGHT = Tags(
+    ("Here is my thought process:", "Here's my thought process:"), ("Here is my response:", "Here's my response:")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningBlock:
+    """Reads the block, where the answer has one. `opened`: the prompt has begun it.
+
+    `interrupts` begin a call, and with it end a block that was not closed.
+    """
+
+    tags: Tags
+    opened: bool
+    interrupts: tuple[str, ...] = ()
+
+    def __call__(self, source: Source, sink: Sink) -> Steps[None]:
+        begin = markers(*self.tags.begin)
+        source.hold()
+        yield from source.spaces()
+        if not (yield from source.follows(begin)) and not self.opened:
+            sink.content(source.release())
+            return
+        source.release()
+        found = yield from source.until(markers(*self.tags.end, *self.interrupts), sink.reasoning)
+        if found in self.interrupts:
+            source.put_back(found)
+        sink.end_reasoning()

@@ -1,0 +1,142 @@
+"""Sending an answer, as one body or as server-sent events, and noticing that nobody listens any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from jaxpaged import RequestOutput
+from jaxpaged.frontend.output_stream import OutputStream
+from server.answers.dialect import Dialect
+from server.errors import ERROR_EVENT, ApiError, as_api_error, error_event, error_response, json_response
+
+KEEP_ALIVE_SECONDS = 15.0
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+log = logging.getLogger("jaxpaged.server")
+
+
+async def answer_at_once(stream: OutputStream, dialect: Dialect, receive: Receive) -> Response:
+    """Wait for the end of all requests. A client that goes away ends them."""
+    outputs: list[RequestOutput] = []
+    async with closing_on_disconnect(stream, receive):
+        while bundle := await stream.take():
+            for output in bundle:
+                check(output)
+                if output.finished:
+                    outputs.append(output)
+    return json_response(200, dialect.body(outputs))
+
+
+class EventStream(Response):
+    """Events as they come: everything that has come since the last write goes out in one.
+
+    The status waits for the first output, so what is refused until then is an ordinary error. While nothing comes for
+    long, comments keep proxies from closing the connection. `show_error` makes the event of an error in the middle, for
+    dialects that do it in their own way; middleware finds it in the scope, as ERROR_EVENT.
+    """
+
+    def __init__(
+        self, stream: OutputStream, dialect: Dialect, show_error: Callable[[Exception], bytes] | None = None
+    ) -> None:
+        super().__init__()
+        self._show_error = show_error or error_event
+        self._stream = stream
+        self._dialect = dialect
+        self._started = False
+        self._quiet = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[ERROR_EVENT] = self._show_error
+        async with closing_on_disconnect(self._stream, receive):
+            try:
+                await self._send_events(send)
+            except Exception as error:
+                if as_api_error(error).status == 500:
+                    log.exception("a stream failed")
+                if not self._started:
+                    await error_response(error)(scope, receive, send)
+                    return
+                await send(_chunk(self._show_error(error)))
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_events(self, send: Send) -> None:
+        outputs = await self._first_bundle(send)
+        await self._start(send)
+        await send(_chunk(self._dialect.begin()))
+        events, take = self._dialect.events, self._stream.take
+        keeper = asyncio.create_task(self._keep_alive(send))
+        try:
+            while outputs:
+                for output in outputs:
+                    if output.finished:
+                        check(output)
+                await send(_chunk(b"".join(map(events, outputs))))
+                self._quiet = False
+                outputs = await take()
+        finally:
+            keeper.cancel()
+        await send(_chunk(self._dialect.end()))
+
+    async def _keep_alive(self, send: Send) -> None:
+        """Comments between events, after a pause of one to two intervals."""
+        while True:
+            self._quiet = True
+            await asyncio.sleep(KEEP_ALIVE_SECONDS)
+            if self._quiet:
+                await send(_chunk(b": keep-alive\n\n"))
+
+    async def _first_bundle(self, send: Send) -> list[RequestOutput]:
+        first = asyncio.ensure_future(self._stream.take())
+        try:
+            while not (await asyncio.wait([first], timeout=KEEP_ALIVE_SECONDS))[0]:
+                await self._start(send)
+                await send(_chunk(b": keep-alive\n\n"))
+        finally:
+            if not first.done():
+                first.cancel()
+        for output in first.result():
+            check(output)
+        return first.result()
+
+    async def _start(self, send: Send) -> None:
+        if not self._started:
+            self._started = True
+            await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+
+
+@asynccontextmanager
+async def closing_on_disconnect(stream: OutputStream, receive: Receive) -> AsyncIterator[None]:
+    """Close `stream` when the client goes away, and in any case at the end."""
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        stream.close()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watcher.cancel()
+        stream.close()
+
+
+def check(output: RequestOutput) -> None:
+    """Raise ApiError for a request that the engine has failed or that a shutdown has ended."""
+    if output.error is not None:
+        raise ApiError(500, f"The request failed: {output.error}.", headers={"x-should-retry": "false"})
+    if any(completion.finish_reason == "abort" for completion in output.outputs):
+        raise ApiError(503, "The server is shutting down.", code="shutting_down")
+
+
+def _chunk(body: bytes) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": True}

@@ -1,0 +1,1 @@
+"""OpenAI's Completions and Chat Completions protocols: bodies, their parser, and how answers look."""

@@ -1,0 +1,125 @@
+"""Outputs as /v1/chat/completions shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxpaged import CompletionOutput, RequestOutput
+from server.answers.answer import Answer
+from server.answers.assistant import AssistantParser, parse_whole
+from server.answers.dialect import encode
+from server.openai.frame import Frame
+from server.openai.logprobs import chat_logprobs, prompt_logprobs
+from server.openai.message import DEFAULT_STYLE, MessageStyle
+
+
+class ChatDialect:
+    """One conversation with n answers."""
+
+    def __init__(
+        self,
+        answer: Answer,
+        make_parser: Callable[[], AssistantParser] | None = None,
+        style: MessageStyle = DEFAULT_STYLE,
+    ) -> None:
+        params = answer.batch[0].params
+        self._answer = answer
+        self._n = len(answer.batch[0].children)
+        self._make_parser = make_parser
+        self._style = style
+        self._parsers = [make_parser() for _ in range(self._n)] if make_parser is not None else []
+        self._called: set[int] = set()  # the answers that have called a tool
+        self._top = params.logprobs
+        self._plain = self._top is None and not answer.reply.return_token_ids and make_parser is None
+        self._frame = Frame(answer, "chat.completion.chunk")
+        self._prompt_shown = False
+
+    def begin(self) -> bytes:
+        """The role, once for each answer."""
+        role = b'{"index":%d,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}'
+        return b"".join(self._frame.event(role % index) for index in range(self._n))
+
+    def events(self, output: RequestOutput) -> bytes:
+        """One event for each answer that this step brought something to."""
+        self._answer.usage.note(output)
+        event = self._event if self._plain else self._long_event
+        return b"".join([event(completion) for completion in output.outputs])
+
+    def end(self) -> bytes:
+        return self._frame.last()
+
+    def body(self, outputs: list[RequestOutput]) -> dict[str, Any]:
+        (output,) = outputs
+        self._answer.usage.note(output)
+        reply = self._answer.reply
+        body = self._answer.head("chat.completion")
+        body["choices"] = [self._choice(completion) for completion in output.outputs]
+        body["usage"] = self._answer.usage.body()
+        if reply.prompt_logprobs:
+            body["prompt_logprobs"] = prompt_logprobs(output.prompt_logprobs or [])
+        if reply.return_token_ids:
+            body["prompt_token_ids"] = self._answer.batch[0].prompt_token_ids
+        return body
+
+    def _event(self, completion: CompletionOutput) -> bytes:
+        ended = completion.finish_reason
+        if ended is None:
+            return self._frame.event(
+                b'{"index":%d,"delta":{"content":%b},"logprobs":null,"finish_reason":null}'
+                % (completion.index, encode(completion.text))
+            )
+        delta = b'{"content":%b}' % encode(completion.text) if completion.text else b"{}"
+        return self._frame.event(
+            b'{"index":%d,"delta":%b,"logprobs":null,"finish_reason":%b,"stop_reason":%b}'
+            % (completion.index, delta, encode(ended), encode(completion.stop_reason))
+        )
+
+    def _long_event(self, completion: CompletionOutput) -> bytes:
+        delta = {"content": completion.text} if self._make_parser is None else self._parsed_delta(completion)
+        called = completion.index in self._called
+        choice: dict[str, Any] = {
+            "index": completion.index,
+            "delta": delta,
+            "logprobs": self._logprobs(completion),
+            "finish_reason": self._style.finish_reason(completion.finish_reason, called=called),
+        }
+        if completion.finish_reason is not None:
+            choice["stop_reason"] = completion.stop_reason
+        if self._answer.reply.return_token_ids:
+            choice["token_ids"] = completion.token_ids
+        elif not (delta or choice["logprobs"] or completion.finish_reason):
+            return b""  # what came is held back, or is a marker
+        return self._frame.event(encode(choice))
+
+    def _parsed_delta(self, completion: CompletionOutput) -> dict[str, Any]:
+        parser = self._parsers[completion.index]
+        delta = parser.feed(completion.text)
+        if completion.finish_reason is not None:
+            delta = delta + parser.end()
+        if delta.tool_calls:
+            self._called.add(completion.index)
+        return self._style.delta(delta)
+
+    def _choice(self, completion: CompletionOutput) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": completion.text, "refusal": None}
+        called = False
+        if self._make_parser is not None:
+            parsed = parse_whole(self._make_parser(), completion.text)
+            message, called = self._style.message(parsed), bool(parsed.tool_calls)
+        choice = {
+            "index": completion.index,
+            "message": message,
+            "logprobs": self._logprobs(completion),
+            "finish_reason": self._style.finish_reason(completion.finish_reason, called=called),
+            "stop_reason": completion.stop_reason,
+        }
+        if self._answer.reply.return_token_ids:
+            choice["token_ids"] = completion.token_ids
+        return choice
+
+    def _logprobs(self, completion: CompletionOutput) -> dict[str, list[Any]] | None:
+        if self._top is None:
+            return None
+        top = len(completion.logprobs[0]) if self._top < 0 and completion.logprobs else max(self._top, 0)
+        return chat_logprobs(completion.logprobs or (), as_ids=self._answer.reply.tokens_as_ids, top=top)

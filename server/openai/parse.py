@@ -1,0 +1,216 @@
+"""Request bodies to what the engine takes. One parser per dialect; routes never look into a body themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jaxpaged import BeamSearchParams, RequestOutputKind, SamplingParams
+from jaxpaged.text.chat_template import ChatOptions
+from server.answers.answer import Reply
+from server.answers.parsers import NO_PARSERS, AnswerParsers
+from server.answers.tools.choice import ToolUse
+from server.errors import bad_request
+from server.openai.beams import sampling_or_beams
+from server.openai.chat_tools import chat_tool_use, template_message
+from server.openai.schema import UNSERVED, ChatMessage, ChatRequest, CompletionRequest, Sampling
+from server.openai.structured import force_call, structured_outputs
+
+MAX_PROMPTS = 1024
+MAX_SEQUENCES = 2048
+MAX_STOP_STRINGS = 4
+
+# wire fields that are SamplingParams fields of the same name
+_SAMPLING_FIELDS = (
+    "n max_tokens temperature top_p presence_penalty frequency_penalty seed stop logit_bias top_k min_p "
+    "repetition_penalty stop_token_ids min_tokens ignore_eos bad_words allowed_token_ids prompt_logprobs "
+    "logprob_token_ids include_stop_str_in_output skip_special_tokens spaces_between_special_tokens"
+).split()
+
+Prompt = str | list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionCall:
+    """A parsed body of /v1/completions."""
+
+    prompts: list[Prompt]
+    params: SamplingParams
+    beam: BeamSearchParams | None
+    reply: Reply
+    priority: int
+    cache_salt: str | None
+    truncate: int | None
+    add_special_tokens: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """A parsed body of /v1/chat/completions."""
+
+    messages: list[dict[str, Any]]
+    options: ChatOptions
+    tools: ToolUse
+    params: SamplingParams
+    beam: BeamSearchParams | None
+    reply: Reply
+    priority: int
+    cache_salt: str | None
+    truncate: int | None
+
+
+def parse_completion(body: CompletionRequest, defaults: Mapping[str, Any], *, force_usage: bool) -> CompletionCall:
+    """`defaults` are the model's own sampling settings. Raises ApiError and RequestError, naming the field."""
+    _refuse_unserved(body)
+    prompts = _prompts(body.prompt)
+    echo = bool(body.echo)
+    sampling = _sampling(body, defaults)
+    if body.logprobs is not None:
+        sampling["logprobs"] = body.logprobs
+        if echo and body.prompt_logprobs is None:
+            sampling["prompt_logprobs"] = body.logprobs
+    params, beam = sampling_or_beams(body, sampling)
+    _check_sequences(len(prompts), params.n if beam is None else beam.beam_width)
+    return CompletionCall(
+        prompts=prompts,
+        params=params,
+        beam=beam,
+        reply=_reply(body, force_usage, echo=echo),
+        priority=body.priority or 0,
+        cache_salt=body.cache_salt,
+        truncate=_truncation(body),
+        add_special_tokens=body.add_special_tokens is not False,
+    )
+
+
+def parse_chat(
+    body: ChatRequest, defaults: Mapping[str, Any], parsers: AnswerParsers = NO_PARSERS, *, force_usage: bool
+) -> ChatCall:
+    """`defaults` are the model's own sampling settings. Raises ApiError and RequestError, naming the field."""
+    _refuse_unserved(body)
+    if body.echo:
+        raise bad_request("echo is not served for chats; leave it out.", "echo")
+    sampling = {"max_tokens": None, **_sampling(body, defaults)}
+    if body.max_completion_tokens is not None:
+        sampling["max_tokens"] = body.max_completion_tokens
+    if body.logprobs:
+        sampling["logprobs"] = body.top_logprobs or 0
+    elif body.top_logprobs is not None:
+        raise bad_request("top_logprobs needs logprobs: true.", "top_logprobs")
+    tools = chat_tool_use(body, parsers)
+    force_call(sampling, tools)
+    if parsers.keep_special(tools):
+        sampling["skip_special_tokens"] = False
+    params, beam = sampling_or_beams(body, sampling)
+    return ChatCall(
+        messages=chat_messages(body.messages),
+        options=_chat_options(body, tools),
+        tools=tools,
+        params=params,
+        beam=beam,
+        reply=replace(
+            _reply(body, force_usage),
+            reasoning=body.include_reasoning is not False,
+            show_special=body.skip_special_tokens is False,
+        ),
+        priority=body.priority or 0,
+        cache_salt=body.cache_salt,
+        truncate=_truncation(body),
+    )
+
+
+def chat_messages(messages: list[ChatMessage]) -> list[dict[str, Any]]:
+    """Messages as templates take them: fields that were not sent stay absent."""
+    return [template_message(message.model_dump(exclude_unset=True)) for message in messages]
+
+
+def begun_answer(call: ChatCall) -> str:
+    """The part of the answer that the conversation itself gives (continue_final_message)."""
+    content = call.messages[-1].get("content") if call.options.continue_final_message else None
+    return content if isinstance(content, str) else ""
+
+
+def truncated(token_ids: list[int], truncate: int, max_model_len: int, params: SamplingParams) -> list[int]:
+    """The last `truncate` tokens; -1 keeps what the context holds beside max_tokens (or beside one token)."""
+    if truncate == -1:
+        truncate = max(1, max_model_len - (params.max_tokens or 1))
+    return token_ids[-truncate:]
+
+
+def _chat_options(body: ChatRequest, tools: ToolUse) -> ChatOptions:
+    kwargs = dict(body.chat_template_kwargs or {})
+    if body.reasoning_effort is not None:
+        kwargs.setdefault("reasoning_effort", body.reasoning_effort)
+        kwargs.setdefault("enable_thinking", body.reasoning_effort != "none")
+    options = ChatOptions(
+        add_generation_prompt=body.add_generation_prompt is not False and not body.continue_final_message,
+        continue_final_message=bool(body.continue_final_message),
+        tools=tools.tools if tools.active else None,
+        template_kwargs=kwargs or None,
+    )
+    if body.add_generation_prompt and body.continue_final_message:
+        raise bad_request(
+            "add_generation_prompt and continue_final_message exclude each other.", "continue_final_message"
+        )
+    options.validate()
+    return options
+
+
+def _sampling(body: Sampling, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(body.stop, list) and len(body.stop) > MAX_STOP_STRINGS:
+        raise bad_request(f"stop holds {len(body.stop)} strings; at most {MAX_STOP_STRINGS} are taken.", "stop")
+    if body.best_of is not None and body.best_of != (body.n or 1):
+        raise bad_request("best_of is not served; leave it out, or make it equal to n.", "best_of")
+    if body.stream and body.prompt_logprobs is not None:
+        raise bad_request("prompt_logprobs cannot be streamed; set stream to false.", "prompt_logprobs")
+    given = {name: getattr(body, name) for name in _SAMPLING_FIELDS}
+    kind = RequestOutputKind.DELTA if body.stream else RequestOutputKind.FINAL_ONLY
+    explicit = {name: value for name, value in given.items() if value is not None}
+    return {**defaults, **explicit, "structured_outputs": structured_outputs(body), "output_kind": kind}
+
+
+def _reply(body: Sampling, force_usage: bool, *, echo: bool = False) -> Reply:
+    options = body.stream_options
+    if options is not None and not body.stream:
+        raise bad_request("stream_options needs stream: true.", "stream_options")
+    include_usage = force_usage or bool(options and options.include_usage)
+    return Reply(
+        stream=bool(body.stream),
+        include_usage=include_usage,
+        continuous_usage=include_usage and bool(options and options.continuous_usage_stats),
+        echo=echo,
+        return_token_ids=bool(body.return_token_ids),
+        tokens_as_ids=bool(body.return_tokens_as_token_ids),
+        prompt_logprobs=body.prompt_logprobs is not None,
+    )
+
+
+def _prompts(prompt: str | list[int] | list[str] | list[list[int]]) -> list[Prompt]:
+    if isinstance(prompt, str):
+        return [prompt]
+    if not prompt:
+        raise bad_request("prompt is an empty list; give a text or token ids.", "prompt")
+    if isinstance(prompt[0], int):
+        return [prompt]
+    if len(prompt) > MAX_PROMPTS:
+        raise bad_request(f"prompt holds {len(prompt)} prompts; at most {MAX_PROMPTS} are taken.", "prompt")
+    return prompt  # type: ignore[return-value]
+
+
+def _check_sequences(prompts: int, n: int) -> None:
+    if prompts * n > MAX_SEQUENCES:
+        raise bad_request(f"{prompts} prompts with n={n} are too many; at most {MAX_SEQUENCES} completions.", "n")
+
+
+def _truncation(body: Sampling) -> int | None:
+    truncate = body.truncate_prompt_tokens
+    if truncate is not None and truncate != -1 and truncate < 1:
+        raise bad_request("truncate_prompt_tokens must be positive, or -1 for the context.", "truncate_prompt_tokens")
+    return truncate
+
+
+def _refuse_unserved(body: Sampling) -> None:
+    for name in sorted(body.model_fields_set & UNSERVED.keys()):
+        if getattr(body, name) not in UNSERVED[name]:
+            raise bad_request(f"{name} is not served by this version; leave it out.", name)

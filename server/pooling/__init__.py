@@ -1,0 +1,1 @@
+"""Embeddings, scores and classes: /v1/embeddings and its neighbours."""

@@ -1,0 +1,59 @@
+"""What a user reads at start-up: what the server chose and why (EngineInfo.report has the rest), and where it is."""
+
+from __future__ import annotations
+
+from jaxpaged import AsyncLLM, RequestError
+from jaxpaged.engine.report import Choice
+from server.http.logs import say
+from server.serving import ServerOptions, Serving
+
+
+def server_choices(llm: AsyncLLM, options: ServerOptions, template: str | None) -> list[Choice]:
+    """`template` is the one that was given instead of the tokenizer's own."""
+    queue = llm.config.scheduler.max_queued_requests
+    limit = options.request_timeout
+    timeout = "no time limit" if limit is None else f"{limit:g} s for each"
+    return [
+        _chat_choice(llm, template),
+        Choice("parsers", Serving.of(llm, options).parsers.report(), "of the chat template, unless a flag names them"),
+        Choice("requests", f"{queue:,} may wait, {timeout}", "more are refused with 503"),
+        _access_choice(len(options.api_keys)),
+    ]
+
+
+def _access_choice(keys: int) -> Choice:
+    if not keys:
+        return Choice("access", "everybody who reaches the port", "no --api-key is set")
+    return Choice("access", "one API key" if keys == 1 else f"{keys} API keys")
+
+
+def _chat_choice(llm: AsyncLLM, template: str | None) -> Choice:
+    if template is not None:
+        return Choice("chat", "the template given", "as --chat-template says")
+    try:
+        own = llm.get_tokenizer().chat_template
+    except RequestError:
+        return Choice("chat", "off", "--skip-tokenizer-init is set")
+    if own is None:
+        return Choice("chat", "off", "the tokenizer has no template; give one by --chat-template")
+    return Choice("chat", "the tokenizer's template")
+
+
+def say_ready(options: ServerOptions, url: str, model: str) -> None:
+    """Tell that requests are taken now, and where."""
+    text = greeting(url, model, key=bool(options.api_keys))
+    if options.log_format == "json":
+        text = f"serving {model} at {url}"
+    say(options.log_format, text, url=url, model=model)
+
+
+def greeting(url: str, model: str, *, key: bool) -> str:
+    """What a user needs next."""
+    header = " -H 'Authorization: Bearer YOUR_KEY'" if key else ""
+    body = '{"messages": [{"role": "user", "content": "Hello!"}]}'
+    return (
+        f"\njaxpaged serves {model} at {url}/v1   (docs: {url}/docs, metrics: {url}/metrics)\n"
+        f"Chat in a browser: {url}/\nTry:\n"
+        f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json'{header} \\\n    -d '{body}'\n"
+        "Ctrl-C stops it.\n"
+    )

@@ -1,0 +1,63 @@
+"""Answering a body of /v1/responses."""
+
+from __future__ import annotations
+
+import uuid
+from functools import partial
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive
+
+from server.answers.answer import Answer
+from server.answers.delta_answer import answer_from_deltas
+from server.answers.streaming import EventStream
+from server.errors import ApiError
+from server.openai.chat import chat_call, prepare_chat
+from server.openai.chat_body import errors_name
+from server.responses.dialect import ResponsesDialect
+from server.responses.items import Message
+from server.responses.parse import NAMES, parse_responses
+from server.responses.schema import ResponsesRequest
+from server.responses.store import ResponseStore
+from server.serving import Serving
+
+
+async def answer_response(
+    serving: Serving, body: ResponsesRequest, receive: Receive, store: ResponseStore, owner: str
+) -> Response:
+    """Answer a body of /v1/responses."""
+    llm, info = serving.llm, serving.llm.info
+    serving.check_model(body.model)
+    call = parse_responses(body, _before(store, owner, body.previous_response_id), partial(chat_call, serving))
+    with errors_name(NAMES):
+        chat = await prepare_chat(serving, call.chat)
+    answer = Answer(f"resp_{uuid.uuid4().hex}", llm.model_name, call.chat.reply, [chat.request])
+    dialect = ResponsesDialect(
+        answer,
+        body,
+        call,
+        chat.parser(),
+        store=None if body.store is False else store,
+        owner=owner,
+        page_size=info.page_size if llm.config.cache.enable_prefix_caching else 0,
+    )
+    stream = llm.submit([chat.request])
+    if body.stream:
+        return EventStream(stream, dialect, dialect.error_event)
+    return await answer_from_deltas(stream, dialect, receive)
+
+
+def _before(store: ResponseStore, owner: str, response_id: str | None) -> list[Message]:
+    if response_id is None:
+        return []
+    entry = store.get(owner, response_id)
+    if entry is None:
+        raise ApiError(
+            400,
+            "There is no such previous response: it was not stored, or has made room for others. Send the whole input.",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        )
+    messages: list[Message] = msgspec.json.decode(entry.messages)
+    return messages
