@@ -29,7 +29,8 @@ from jax import lax
 from gpu.attention import bench_attention
 from gpu.report import Report
 from pallas_kernels.paged_attention import paged_attention, pool_layout
-from pallas_kernels.paged_attention.specs import BY_NAME, Arrays, Batch, Spec, make
+from pallas_kernels.paged_attention.example_batches import Arrays, Batch, make
+from pallas_kernels.paged_attention.example_specs import BY_NAME, Spec
 
 CASES = MappingProxyType(
     {

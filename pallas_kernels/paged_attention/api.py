@@ -10,9 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from pallas_kernels.dispatch import dispatch
-from pallas_kernels.paged_attention import mosaic_gpu, mosaic_tpu, reference, xla
+from pallas_kernels.paged_attention import reference
 from pallas_kernels.paged_attention.layout import PoolLayout, device_layout
+from pallas_kernels.paged_attention.mosaic_gpu import attention as mosaic_gpu
+from pallas_kernels.paged_attention.mosaic_tpu import attention as mosaic_tpu
 from pallas_kernels.paged_attention.score import ScoreMod
+from pallas_kernels.paged_attention.xla import attention as xla
 
 IMPLEMENTATIONS = MappingProxyType(
     {

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from pallas_kernels.paged_attention.layout import PoolLayout
 from pallas_kernels.paged_attention.score import ScoreMod
-from pallas_kernels.paged_attention.step import token_places, write_tokens
+from pallas_kernels.paged_attention.tokens import token_places, write_tokens
 
 
 def paged_attention(

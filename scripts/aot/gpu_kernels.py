@@ -33,9 +33,10 @@ import numpy as np  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 from jax.sharding import Mesh, NamedSharding, PartitionSpec  # noqa: E402
 
-from pallas_kernels.paged_attention import mosaic_gpu, pool_layout  # noqa: E402
+from pallas_kernels.paged_attention import pool_layout  # noqa: E402
 from pallas_kernels.paged_attention.config import ChunkConfig  # noqa: E402
-from pallas_kernels.paged_attention.specs import MODEL_SPECS, Spec  # noqa: E402
+from pallas_kernels.paged_attention.example_specs import MODEL_SPECS, Spec  # noqa: E402
+from pallas_kernels.paged_attention.mosaic_gpu import attention as mosaic_gpu  # noqa: E402
 
 LAYOUT = pool_layout("hopper")
 KERNELS = 3  # decode, merge, chunk

@@ -28,7 +28,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pallas_kernels.paged_attention import paged_attention, pool_layout
-from pallas_kernels.paged_attention.specs import MODEL_SPECS, Spec
+from pallas_kernels.paged_attention.example_specs import MODEL_SPECS, Spec
 
 TARGETS = {"v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2", "tpu7x": "tpu7x:2x2x1"}
 KERNELS = ("paged_attention_decode", "paged_attention_write", "paged_attention_chunk")

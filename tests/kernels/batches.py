@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 from hypothesis import strategies as st
 
-from pallas_kernels.paged_attention.specs import Arrays, Batch, Spec
+from pallas_kernels.paged_attention.example_batches import Arrays, Batch
+from pallas_kernels.paged_attention.example_specs import Spec
 
 
 def error(got: np.ndarray, want: np.ndarray) -> float:

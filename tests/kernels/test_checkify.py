@@ -13,7 +13,8 @@ from jax.experimental import checkify
 from jax.lax import GatherScatterMode
 
 from pallas_kernels.paged_attention import PagedAttentionResult, paged_attention, pool_layout
-from pallas_kernels.paged_attention.specs import BY_NAME, Arrays, Batch, Spec, make
+from pallas_kernels.paged_attention.example_batches import Arrays, Batch, make
+from pallas_kernels.paged_attention.example_specs import BY_NAME, Spec
 
 CPU = pool_layout("cpu")
 # Page and block edges, padded sequences and tokens, a table wider than any sequence.

@@ -12,21 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from pallas_kernels.paged_attention import PagedAttentionResult, mosaic_gpu, paged_attention, pool_layout
+from pallas_kernels.paged_attention import PagedAttentionResult, paged_attention, pool_layout
 from pallas_kernels.paged_attention.api import ORDER
 from pallas_kernels.paged_attention.config import ChunkConfig, DecodeConfig
-from pallas_kernels.paged_attention.specs import (
-    BY_NAME,
-    MODEL_SPECS,
-    REFUSED,
-    SPECS,
-    Arrays,
-    Batch,
-    Spec,
-    assemble,
-    make,
-)
-from pallas_kernels.paged_attention.specs import sequence_contents as contents
+from pallas_kernels.paged_attention.example_batches import Arrays, Batch, assemble, make
+from pallas_kernels.paged_attention.example_batches import sequence_contents as contents
+from pallas_kernels.paged_attention.example_specs import BY_NAME, MODEL_SPECS, REFUSED, SPECS, Spec
+from pallas_kernels.paged_attention.mosaic_gpu import attention as mosaic_gpu
 from tests.kernels.batches import error, lengths, with_a_broken_sequence, with_stale_entries
 
 

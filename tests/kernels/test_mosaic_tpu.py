@@ -14,8 +14,9 @@ from jax.experimental.pallas import tpu as pltpu
 
 from pallas_kernels.paged_attention import PagedAttentionResult, paged_attention, pool_layout
 from pallas_kernels.paged_attention.api import ORDER
-from pallas_kernels.paged_attention.specs import BY_NAME, REFUSED, SPECS, Arrays, Batch, Spec, assemble, make
-from pallas_kernels.paged_attention.specs import sequence_contents as contents
+from pallas_kernels.paged_attention.example_batches import Arrays, Batch, assemble, make
+from pallas_kernels.paged_attention.example_batches import sequence_contents as contents
+from pallas_kernels.paged_attention.example_specs import BY_NAME, REFUSED, SPECS, Spec
 from tests.kernels.batches import error, lengths, with_a_broken_sequence, with_stale_entries
 
 TPU = pool_layout("tpu")

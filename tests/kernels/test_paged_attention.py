@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pallas_kernels.paged_attention import PagedAttentionResult, PoolLayout, ScoreMod, paged_attention, pool_layout
-from pallas_kernels.paged_attention.specs import BY_NAME, SPECS, Arrays, Batch, Spec, make, sequence_contents
+from pallas_kernels.paged_attention.example_batches import Arrays, Batch, make, sequence_contents
+from pallas_kernels.paged_attention.example_specs import BY_NAME, SPECS, Spec
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 3e-3}
 FAST = ["xla"]  # the kernels have tests of their own: their layouts and interpreters differ

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pallas_kernels.paged_attention import paged_attention, pool_layout
-from pallas_kernels.paged_attention.specs import BY_NAME, Batch, Spec, assemble, sequence_contents
+from pallas_kernels.paged_attention.example_batches import Batch, assemble, sequence_contents
+from pallas_kernels.paged_attention.example_specs import BY_NAME, Spec
 
 CPU = pool_layout("cpu")
 LENGTH = 260  # three blocks of keys, the last nearly empty

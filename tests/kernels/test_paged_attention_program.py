@@ -8,7 +8,8 @@ import pytest
 from jax import lax
 
 from pallas_kernels.paged_attention import paged_attention, pool_layout
-from pallas_kernels.paged_attention.specs import BY_NAME, Batch, Spec, make
+from pallas_kernels.paged_attention.example_batches import Batch, make
+from pallas_kernels.paged_attention.example_specs import BY_NAME, Spec
 
 LAYERS = 4
 BATCH = Batch(((40, 1),) * 6 + ((0, 20), (33, 9)), sequences=32, tokens=64, pages=600, table_width=16, layers=LAYERS)

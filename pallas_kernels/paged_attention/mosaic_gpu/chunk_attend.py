@@ -11,8 +11,8 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from pallas_kernels.paged_attention.mosaic_gpu_chunk_refs import ALIGNED_ROWS, ROWS, Buffers, Context, Item, Rows
-from pallas_kernels.paged_attention.mosaic_gpu_tiles import (
+from pallas_kernels.paged_attention.mosaic_gpu.chunk_refs import ALIGNED_ROWS, ROWS, Buffers, Context, Item, Rows
+from pallas_kernels.paged_attention.mosaic_gpu.tiles import (
     LOG2E,
     LOWEST,
     WGMMA,

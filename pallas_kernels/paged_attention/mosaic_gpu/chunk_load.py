@@ -10,8 +10,8 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from pallas_kernels.paged_attention.mosaic_gpu_chunk_refs import CONSUMERS, ROWS, Buffers, Context, Item
-from pallas_kernels.paged_attention.mosaic_gpu_tiles import widen
+from pallas_kernels.paged_attention.mosaic_gpu.chunk_refs import CONSUMERS, ROWS, Buffers, Context, Item
+from pallas_kernels.paged_attention.mosaic_gpu.tiles import widen
 
 KEYS, VALUES = 0, 1
 

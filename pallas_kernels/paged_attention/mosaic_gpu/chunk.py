@@ -17,9 +17,9 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from pallas_kernels.paged_attention.mosaic_gpu_chunk_attend import attend
-from pallas_kernels.paged_attention.mosaic_gpu_chunk_load import Pool, load_item
-from pallas_kernels.paged_attention.mosaic_gpu_chunk_refs import (
+from pallas_kernels.paged_attention.mosaic_gpu.chunk_attend import attend
+from pallas_kernels.paged_attention.mosaic_gpu.chunk_load import Pool, load_item
+from pallas_kernels.paged_attention.mosaic_gpu.chunk_refs import (
     CONSUMERS,
     Buffers,
     ChunkShape,
@@ -29,7 +29,7 @@ from pallas_kernels.paged_attention.mosaic_gpu_chunk_refs import (
     item_of,
     scratch,
 )
-from pallas_kernels.paged_attention.mosaic_gpu_tiles import drain
+from pallas_kernels.paged_attention.mosaic_gpu.tiles import drain
 from pallas_kernels.paged_attention.score import ScoreMod
 
 

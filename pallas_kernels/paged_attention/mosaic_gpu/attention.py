@@ -12,13 +12,13 @@ import jax.numpy as jnp
 
 from pallas_kernels.paged_attention.config import ChunkConfig, DecodeConfig
 from pallas_kernels.paged_attention.layout import AXES, PoolLayout, pad_heads
-from pallas_kernels.paged_attention.mosaic_gpu_chunk import chunk_tiles
-from pallas_kernels.paged_attention.mosaic_gpu_chunk_refs import ALIGNED_ROWS, TILE_ROWS, ChunkShape, Rows, Tiles
-from pallas_kernels.paged_attention.mosaic_gpu_decode import DecodeShape, decode_splits, split_range, work_list
-from pallas_kernels.paged_attention.mosaic_gpu_merge import merge_splits
-from pallas_kernels.paged_attention.mosaic_gpu_tiles import WIDENED, Pages
+from pallas_kernels.paged_attention.mosaic_gpu.chunk import chunk_tiles
+from pallas_kernels.paged_attention.mosaic_gpu.chunk_refs import ALIGNED_ROWS, TILE_ROWS, ChunkShape, Rows, Tiles
+from pallas_kernels.paged_attention.mosaic_gpu.decode import DecodeShape, decode_splits, split_range, work_list
+from pallas_kernels.paged_attention.mosaic_gpu.merge import merge_splits
+from pallas_kernels.paged_attention.mosaic_gpu.tiles import WIDENED, Pages
 from pallas_kernels.paged_attention.score import ScoreMod
-from pallas_kernels.paged_attention.step import TokenPlaces, token_places, write_tokens
+from pallas_kernels.paged_attention.tokens import TokenPlaces, token_places, write_tokens
 
 DECODE, CHUNK = DecodeConfig(), ChunkConfig()
 COLUMNS = 8  # of a product come in eights

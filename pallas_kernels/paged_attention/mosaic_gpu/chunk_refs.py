@@ -13,7 +13,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from pallas_kernels.paged_attention.mosaic_gpu_tiles import Pages, swizzled
+from pallas_kernels.paged_attention.mosaic_gpu.tiles import Pages, swizzled
 from pallas_kernels.paged_attention.score import ScoreMod
 
 CONSUMERS, ROWS = 2, 64  # warpgroups, rows of each

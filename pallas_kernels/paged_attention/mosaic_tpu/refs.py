@@ -12,7 +12,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from pallas_kernels.paged_attention.layout import LANES
-from pallas_kernels.paged_attention.mosaic_tpu_fetch import Fetch, Plan, Scalars
+from pallas_kernels.paged_attention.mosaic_tpu.fetch import Fetch, Plan, Scalars
 from pallas_kernels.paged_attention.score import ScoreMod
 
 STAGES = 4  # registers of rows on their way back to the pool

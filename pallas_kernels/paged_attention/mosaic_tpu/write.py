@@ -15,7 +15,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from pallas_kernels.paged_attention.mosaic_tpu_fetch import (
+from pallas_kernels.paged_attention.mosaic_tpu.fetch import (
     Fetch,
     Item,
     Plan,
@@ -29,7 +29,7 @@ from pallas_kernels.paged_attention.mosaic_tpu_fetch import (
     start,
     wait_next,
 )
-from pallas_kernels.paged_attention.mosaic_tpu_refs import for_heads, sublanes
+from pallas_kernels.paged_attention.mosaic_tpu.refs import for_heads, sublanes
 
 STAGES = 2  # blocks on their way back to the pool
 HEADS = 4  # that the compiler may interleave

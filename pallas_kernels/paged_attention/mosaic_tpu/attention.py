@@ -14,10 +14,10 @@ from jax.experimental import pallas as pl
 
 from pallas_kernels.paged_attention.config import TpuConfig
 from pallas_kernels.paged_attention.layout import LANES, PoolLayout, fuse, row_half
-from pallas_kernels.paged_attention.mosaic_tpu_attend import attend
-from pallas_kernels.paged_attention.mosaic_tpu_fetch import Plan
-from pallas_kernels.paged_attention.mosaic_tpu_refs import Geometry, sublanes
-from pallas_kernels.paged_attention.mosaic_tpu_write import write_chunks, write_plan
+from pallas_kernels.paged_attention.mosaic_tpu.attend import attend
+from pallas_kernels.paged_attention.mosaic_tpu.fetch import Plan
+from pallas_kernels.paged_attention.mosaic_tpu.refs import Geometry, sublanes
+from pallas_kernels.paged_attention.mosaic_tpu.write import write_chunks, write_plan
 from pallas_kernels.paged_attention.score import ScoreMod
 
 CONFIG = TpuConfig()

@@ -11,8 +11,8 @@ from jax import lax
 from jax.experimental import pallas as pl
 
 from pallas_kernels.paged_attention.layout import LANES
-from pallas_kernels.paged_attention.mosaic_tpu_fetch import Item
-from pallas_kernels.paged_attention.mosaic_tpu_refs import Geometry, Refs, for_heads
+from pallas_kernels.paged_attention.mosaic_tpu.fetch import Item
+from pallas_kernels.paged_attention.mosaic_tpu.refs import Geometry, Refs, for_heads
 
 LOG2E = math.log2(math.e)
 # A masked score is so far below an empty maximum that its weight is 0, before any key was seen too.

@@ -14,7 +14,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from pallas_kernels.paged_attention.mosaic_tpu_fetch import (
+from pallas_kernels.paged_attention.mosaic_tpu.fetch import (
     Fetch,
     Item,
     Scalars,
@@ -26,7 +26,7 @@ from pallas_kernels.paged_attention.mosaic_tpu_fetch import (
     start,
     wait_next,
 )
-from pallas_kernels.paged_attention.mosaic_tpu_refs import (
+from pallas_kernels.paged_attention.mosaic_tpu.refs import (
     SEQUENCE,
     STAGES,
     WRITES,
@@ -35,7 +35,7 @@ from pallas_kernels.paged_attention.mosaic_tpu_refs import (
     softmax_scratch,
     write_scratch,
 )
-from pallas_kernels.paged_attention.mosaic_tpu_softmax import clean, init_softmax, merge_block, store_out
+from pallas_kernels.paged_attention.mosaic_tpu.softmax import clean, init_softmax, merge_block, store_out
 
 
 def attend(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from pallas_kernels.paged_attention.mosaic_gpu_tiles import LOG2E, LOWEST, WGMMA, filled
+from pallas_kernels.paged_attention.mosaic_gpu.tiles import LOG2E, LOWEST, WGMMA, filled
 
 AT_ONCE = 4  # splits whose reads overlap
 PER_COLUMN = WGMMA.reduce(0)

@@ -1,0 +1,35 @@
+"""What the parts of the portable path share: the arguments of the call, and tiles of queries."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+
+from pallas_kernels.paged_attention.config import XlaConfig
+from pallas_kernels.paged_attention.layout import PoolLayout
+from pallas_kernels.paged_attention.score import ScoreMod
+
+
+class Call(NamedTuple):
+    """What every tile of a call shares: arrays, then static values."""
+
+    q: jax.Array  # [t, hq, d]
+    pool: jax.Array
+    layer: jax.Array
+    page_table: jax.Array
+    kv_lens: jax.Array
+    cu_q_lens: jax.Array
+    alibi_slopes: jax.Array | None
+    sinks: jax.Array | None
+    score: ScoreMod
+    layout: PoolLayout
+    config: XlaConfig
+
+
+class Tiles(NamedTuple):
+    """n tiles of queries: sequence, first token of the step, number of tokens (0: nothing to do), Int32[n]."""
+
+    sequence: jax.Array
+    start: jax.Array
+    length: jax.Array
