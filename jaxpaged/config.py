@@ -1,7 +1,8 @@
 """What an engine is told before it starts: one frozen EngineConfig made of small frozen parts.
 
 Field names are vLLM's flag names. Nothing here reads the environment and nothing is changed afterwards: what start-up
-works out (the page count, the context that fits) is returned by the part that works it out.
+works out (the page count, the context that fits) is returned by the part that works it out. A size that is None is
+chosen when the device is known: execution/device_defaults.py says what suits which.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ DType = Literal["auto", "bfloat16", "float16", "float32"]
 Policy = Literal["fcfs", "priority"]
 LoadFormat = Literal["auto", "safetensors", "orbax", "dummy"]
 LogprobsMode = Literal["raw_logprobs", "processed_logprobs", "raw_logits", "processed_logits"]
+LayerLoop = Literal["auto", "scan", "unroll", "switch"]
+SamplerVariant = Literal["greedy", "plain", "full", "logprobs"]
 MAX_LOGPROBS_DEFAULT = 20
 
 
@@ -59,15 +62,16 @@ class ModelConfig:
 class CacheConfig:
     """The KV page pool. Sizes are in tokens (block_size) and bytes."""
 
-    block_size: int = 32
+    block_size: int | None = None
     gpu_memory_utilization: float = 0.92
     kv_cache_memory_bytes: int | None = None
     num_gpu_blocks_override: int | None = None
     enable_prefix_caching: bool = True
 
     def validate(self) -> None:
-        if self.block_size < 1 or self.block_size & (self.block_size - 1):
-            raise ConfigError(f"block_size is {self.block_size}; give a power of two of tokens (16, 32, 64, ...).")
+        size = self.block_size
+        if size is not None and (size < 1 or size & (size - 1)):
+            raise ConfigError(f"block_size is {size}; give a power of two of tokens (16, 32, 64, ...).")
         if not 0.0 < self.gpu_memory_utilization <= 1.0:
             raise ConfigError(f"gpu_memory_utilization is {self.gpu_memory_utilization}; give a share in (0, 1].")
         if self.num_gpu_blocks_override is not None and self.num_gpu_blocks_override < 2:
@@ -78,24 +82,37 @@ class CacheConfig:
 
 @dataclass(frozen=True, slots=True)
 class SchedulerConfig:
-    """How many sequences and tokens one step may hold, and who comes first."""
+    """How many sequences and tokens one step may hold (None: what suits the device), and who comes first."""
 
-    max_num_seqs: int = 256
-    max_num_batched_tokens: int = 512
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
     policy: Policy = "fcfs"
     max_queued_requests: int = 16384
     plans_in_flight: int = 2
 
     def validate(self) -> None:
-        if self.max_num_seqs < 1:
-            raise ConfigError(f"max_num_seqs is {self.max_num_seqs}; at least one sequence must run.")
-        if self.max_num_batched_tokens < self.max_num_seqs:
+        tokens, seqs = self.max_num_batched_tokens, self.max_num_seqs
+        if tokens is not None and tokens < 1:
+            raise ConfigError(f"max_num_batched_tokens is {tokens}; a step must hold at least one token.")
+        if seqs is not None and seqs < 1:
+            raise ConfigError(f"max_num_seqs is {seqs}; at least one sequence must run.")
+        if tokens is not None and seqs is not None and tokens < seqs:
             raise ConfigError(
-                f"max_num_batched_tokens ({self.max_num_batched_tokens}) is smaller than max_num_seqs "
-                f"({self.max_num_seqs}): every running sequence needs a token a step. Raise it or lower max_num_seqs."
+                f"max_num_batched_tokens ({tokens}) is smaller than max_num_seqs ({seqs}): "
+                "every running sequence needs a token a step. Raise it or lower max_num_seqs."
             )
         if self.max_queued_requests < 1 or self.plans_in_flight < 1:
             raise ConfigError("max_queued_requests and plans_in_flight must be at least 1.")
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerLimits:
+    """What a scheduler runs with: SchedulerConfig when the device is known."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    policy: Policy = "fcfs"
+    max_queued_requests: int = 16384
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +129,22 @@ class ParallelConfig:
 
 @dataclass(frozen=True, slots=True)
 class CompileConfig:
-    """Compilation before ready. `cache_dir` None keeps the persistent compile cache in the user's cache folder."""
+    """Compilation before ready. `cache_dir` None keeps the persistent compile cache in the user's cache folder.
+
+    `variants` of the sampler are compiled; a request that needs another one is refused. Fewer make a start faster.
+    """
 
     cache_dir: str | None = None
     persistent_cache: bool = True
-    layer_loop: Literal["auto", "scan", "unroll", "switch"] = "auto"
+    layer_loop: LayerLoop = "auto"
     threads: int | None = None
+    variants: tuple[SamplerVariant, ...] = get_args(SamplerVariant)
 
     def validate(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads is {self.threads}; give 1 or more, or leave it out.")
+        if not self.variants:
+            raise ConfigError("variants is empty; name at least one of " + ", ".join(get_args(SamplerVariant)) + ".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +184,8 @@ def _is_of(kind: Any, value: object) -> bool:
         return any(_is_of(branch, value) for branch in get_args(kind))
     if get_origin(kind) is Literal:
         return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_is_of(get_args(kind)[0], item) for item in value)
     if kind in (int, float):
         return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
     return isinstance(value, get_origin(kind) or kind)
@@ -171,5 +196,7 @@ def _described(kind: Any) -> str:
         return " or ".join(map(_described, get_args(kind)))
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(get_args(kind))
+    if get_origin(kind) is tuple:
+        return f"a tuple of {_described(get_args(kind)[0])}"
     names = {int: "an integer", float: "a number", str: "a text", bool: "True or False", types.NoneType: "None"}
     return names.get(kind, "a mapping")

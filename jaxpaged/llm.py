@@ -397,14 +397,8 @@ def _start(
 def _scheduler_config(
     max_num_seqs: int | None, max_num_batched_tokens: int | None, max_num_queued_reqs: int | None, policy: Policy
 ) -> SchedulerConfig:
-    """Defaults where nothing is given; a step always has room for a token of every sequence."""
-    scheduler = SchedulerConfig(policy=policy)
-    scheduler = _with(scheduler, max_num_seqs=max_num_seqs, max_queued_requests=max_num_queued_reqs)
-    if max_num_batched_tokens is not None:
-        return replace(scheduler, max_num_batched_tokens=max_num_batched_tokens)
-    if isinstance(max_num_seqs, int) and max_num_seqs > scheduler.max_num_batched_tokens:
-        return replace(scheduler, max_num_batched_tokens=max_num_seqs)
-    return scheduler
+    scheduler = SchedulerConfig(max_num_seqs, max_num_batched_tokens, policy)
+    return _with(scheduler, max_queued_requests=max_num_queued_reqs)
 
 
 def _with[Config: CacheConfig | SchedulerConfig](config: Config, **fields: Any) -> Config:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxpaged.config import SchedulerConfig
+from jaxpaged.config import SchedulerLimits
 from jaxpaged.execution.batch import BatchLayout, BatchLimits, pack
 from jaxpaged.execution.buckets import choose, ladder
 from jaxpaged.kv.spec import FullAttentionSpec, cache_groups
@@ -56,9 +56,7 @@ class Workload:
     def __init__(self, running: int, seed: int = 0) -> None:
         self.random = np.random.default_rng(seed)
         pages = int(running * (PROMPT + ANSWER / 2) / PAGE * 1.25)
-        config = SchedulerConfig(
-            max_num_seqs=running, max_num_batched_tokens=running + 512 * 512, plans_in_flight=DEPTH
-        )
+        config = SchedulerLimits(max_num_seqs=running, max_num_batched_tokens=running + 512 * 512)
         groups = cache_groups([FullAttentionSpec(8, 128)])
         self.scheduler = Scheduler(config, groups, [pages], PAGE, 2048)
         self.running = running

@@ -81,7 +81,7 @@ class FakeEngine:
 
     @classmethod
     def build(cls, config: EngineConfig, *, devices: Any = None, mesh: Any = None, progress: bool = True) -> Self:
-        return cls(max_model_len=config.model.max_model_len or 256, max_num_seqs=config.scheduler.max_num_seqs)
+        return cls(max_model_len=config.model.max_model_len or 256, max_num_seqs=config.scheduler.max_num_seqs or 256)
 
     def add(self, request: EngineRequest) -> None:
         for sample in (request, *request.siblings):

@@ -65,13 +65,14 @@ HELP = {
     "logprobs_mode": "what logprobs show: before (raw) or after (processed) penalties, temperature and the like",
     "skip_tokenizer_init": "token ids in, token ids out, no tokenizer",
     "enable_prompt_embeds": "accept prompts as embeddings",
-    "block_size": "tokens per KV page, a power of two",
+    "block_size": "tokens per KV page, a power of two (default: what suits the device)",
     "gpu_memory_utilization": "share of the device memory to use",
     "kv_cache_memory_bytes": "bytes for the KV pages, instead of what is left (4G = 4 GiB)",
     "num_gpu_blocks_override": "number of KV pages, instead of what fits",
     "enable_prefix_caching": "share the pages of prompts that begin alike",
-    "max_num_seqs": "most sequences that run at once",
-    "max_num_batched_tokens": "most tokens in one step; longer prompts are cut into chunks",
+    "max_num_seqs": "most sequences that run at once (default: what suits the device)",
+    "max_num_batched_tokens": "most tokens in one step; longer prompts are cut into chunks "
+    "(default: what suits the device)",
     "policy": "who comes first: fcfs (first come, first served) or priority (the request's)",
     "max_queued_requests": "most sequences that wait; more are refused with 503",
     "plans_in_flight": "steps planned ahead of the device",
@@ -82,7 +83,7 @@ HELP = {
     "layer_loop": "how the layers of a program are written; auto suits the device",
     "threads": "threads that compile; as many as there are cores by default",
 }
-_FLAGLESS = frozenset(("logits_processors",))  # objects cannot be written on a command line
+FLAGLESS = frozenset(("variants",))  # of use to programs and tests only
 
 
 def add_engine_flags(parser: argparse.ArgumentParser, *, model_positional: bool = True) -> None:
@@ -92,7 +93,7 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, model_positional: bool 
     for part in PARTS:
         group = parser.add_argument_group(part.title)
         types_of = get_type_hints(part.config)
-        for item in fields(part.config):
+        for item in _flagged(part):
             _add_field(group, item, types_of[item.name])
 
 
@@ -100,14 +101,11 @@ def engine_config(args: argparse.Namespace) -> EngineConfig:
     """The EngineConfig that parsed flags describe. Raises ConfigError."""
     parts = {}
     for part in PARTS:
-        given = {item.name: getattr(args, item.name) for item in fields(part.config)}
+        given = {item.name: getattr(args, item.name) for item in _flagged(part)}
         parts[part.name] = replace(part.config(), **{name: v for name, v in given.items() if v is not None})
     config = EngineConfig(**parts)
     if getattr(args, "model_tag", None) is not None:
         config = replace(config, model=replace(config.model, model=args.model_tag))
-    scheduler = config.scheduler
-    if args.max_num_batched_tokens is None and scheduler.max_num_seqs > scheduler.max_num_batched_tokens:
-        config = replace(config, scheduler=replace(scheduler, max_num_batched_tokens=scheduler.max_num_seqs))
     config.validate()
     return config
 
@@ -117,11 +115,15 @@ def changed_settings(config: EngineConfig) -> dict[str, Any]:
     changed = {}
     for part in PARTS:
         mine, default = getattr(config, part.name), part.config()
-        for item in fields(part.config):
+        for item in _flagged(part):
             value = getattr(mine, item.name)
             if value != getattr(default, item.name):
                 changed[flag_name(item.name)] = value
     return changed
+
+
+def _flagged(part: Part) -> list[Field[Any]]:
+    return [item for item in fields(part.config) if item.name not in FLAGLESS]
 
 
 def flag_name(field_name: str) -> str:

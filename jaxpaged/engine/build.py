@@ -19,18 +19,18 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jaxpaged.config import CacheConfig, EngineConfig, ModelConfig
-from jaxpaged.decoder.decoder import LayerLoop
+from jaxpaged.config import EngineConfig, ModelConfig
 from jaxpaged.decoder.functional import FunctionalDecoder, build_decoder
 from jaxpaged.engine.garbage import collector_paused
 from jaxpaged.engine.messages import EngineInfo
-from jaxpaged.engine.report import Choice, ContextChoice, page_choice, pool_choice, step_choice, written
+from jaxpaged.engine.report import Choice, ContextChoice, layers_choice, page_choice, pool_choice, step_choice, written
 from jaxpaged.engine.request_factory import RequestFactory
 from jaxpaged.errors import ConfigError, MemoryPlanError
 from jaxpaged.execution.batch import BatchLimits
 from jaxpaged.execution.buckets import Buckets
 from jaxpaged.execution.compiler import CompileCounter, ProgramTable, enable_persistent_cache
 from jaxpaged.execution.context_fit import longest_that_fits
+from jaxpaged.execution.device_defaults import DeviceSettings, device_defaults, settings_on
 from jaxpaged.execution.memory import GroupDemand, MemoryPlan, device_capacity, plan_memory
 from jaxpaged.execution.programs import ProgramSet
 from jaxpaged.execution.runner import Runner
@@ -55,8 +55,6 @@ from pallas_kernels.paged_attention import device_layout, implementations
 
 log = logging.getLogger("jaxpaged")
 
-SAMPLE_GROUP: Mapping[str, int] = {"cpu": 16}  # elsewhere a loop of unknown length would wait for the host
-LAYER_LOOP: Mapping[str, LayerLoop] = {"cpu": "switch", "gpu": "unroll", "tpu": "scan"}
 CONTEXT_HEADROOM = 8 / 7  # of a context that was shortened to fit
 DEFAULT_CONTEXT = 2048  # for a config.json that does not say
 
@@ -171,17 +169,20 @@ def _dtype(config: ModelConfig, settings: Any) -> jnp.dtype:
 
 def _decoder(config: EngineConfig, model: _Model, mesh: Mesh) -> FunctionalDecoder:
     tensor_parallel = mesh.shape["model"]
-    loop = config.compile.layer_loop
-    platform = mesh.devices.flat[0].platform
     spec = model.spec.served_at(model.limit)
     quantization = config.model.quantization
     return build_decoder(
         spec,
         dtype=model.dtype,
         tensor_parallel=tensor_parallel,
-        layer_loop=LAYER_LOOP[platform] if loop == "auto" else loop,
+        layer_loop=_settings(config, mesh).layer_loop,
         scheme=SCHEMES[quantization] if quantization else None,
     )
+
+
+def _settings(config: EngineConfig, mesh: Mesh) -> DeviceSettings:
+    device = mesh.devices.flat[0]
+    return settings_on(config, device_defaults(device.platform, device.device_kind))
 
 
 class _DeviceState(NamedTuple):
@@ -216,13 +217,17 @@ class _Builder:
         return self.mesh.devices.flat[0].platform
 
     @cached_property
+    def settings(self) -> DeviceSettings:
+        return _settings(self.config, self.mesh)
+
+    @cached_property
     def groups(self) -> tuple[CacheGroup, ...]:
         return cache_groups(self.decoder.layer_caches())
 
     @cached_property
     def pool(self) -> PoolGeometry:
         layout = device_layout(self.mesh.devices.flat[0])
-        return PoolGeometry(self.groups, layout, self.config.cache.block_size, self.model.dtype, self.mesh)
+        return PoolGeometry(self.groups, layout, self.settings.page_size, self.model.dtype, self.mesh)
 
     @cached_property
     def sampler(self) -> Sampler:
@@ -232,10 +237,8 @@ class _Builder:
 
     @cached_property
     def buckets(self) -> Buckets:
-        scheduler = self.config.scheduler
-        return Buckets.for_limits(
-            scheduler.max_num_batched_tokens, scheduler.max_num_seqs, SAMPLE_GROUP.get(self.platform)
-        )
+        limits = self.settings.limits
+        return Buckets.for_limits(limits.max_num_batched_tokens, limits.max_num_seqs, self.settings.sample_group)
 
     def fitted(self, state: int = 0, temporaries: int = 0) -> _Builder:
         """This builder, or, when the model's own context is too long for the memory, one for a shorter context.
@@ -252,7 +255,7 @@ class _Builder:
             limit = longest_that_fits(
                 lambda tokens: self.shortened(int(tokens * CONTEXT_HEADROOM)).has_room(state, temporaries),
                 self.model.limit,
-                self.config.cache.block_size,
+                self.settings.page_size,
             )
             if limit is None:
                 raise
@@ -323,7 +326,7 @@ class _Builder:
         )
 
     def demands(self) -> tuple[GroupDemand, ...]:
-        scheduler = self.config.scheduler
+        scheduler = self.settings.limits
         made = []
         for index, geometry in enumerate(geometries(self.groups, self.pool.page_size)):
             needed = geometry.most_pages(self.model.limit, scheduler.max_num_batched_tokens)
@@ -331,7 +334,7 @@ class _Builder:
         return tuple(made)
 
     def programs(self, plan: MemoryPlan) -> ProgramSet:
-        scheduler, page = self.config.scheduler, self.pool.page_size
+        scheduler, page = self.settings.limits, self.pool.page_size
         width = -(-self.model.limit // page)
         limits = BatchLimits(
             max_num_seqs=scheduler.max_num_seqs,
@@ -373,7 +376,7 @@ class _Builder:
         )
         runner.warm_up()
         scheduler = Scheduler(
-            config.scheduler,
+            self.settings.limits,
             self.groups,
             plan.num_pages,
             self.pool.page_size,
@@ -398,8 +401,8 @@ class _Builder:
             vocab_size=self.decoder.spec.vocab_size,
             num_pages=plan.num_pages[0],
             page_size=self.pool.page_size,
-            max_num_seqs=config.scheduler.max_num_seqs,
-            max_num_batched_tokens=config.scheduler.max_num_batched_tokens,
+            max_num_seqs=self.settings.limits.max_num_seqs,
+            max_num_batched_tokens=self.settings.limits.max_num_batched_tokens,
             backend=self.platform,
             start_up_seconds=time.monotonic() - began,
             report=f"{written(self.choices(plan))}\n{plan.table(self.pool.page_size, needed)}",
@@ -413,13 +416,15 @@ class _Builder:
         pool = "--num-gpu-blocks-override" if cache.num_gpu_blocks_override else None
         pool = pool or ("--kv-cache-memory-bytes" if cache.kv_cache_memory_bytes else None)
         kernels = f"attention by {implementations(self.pool.layout)}"
+        suits = f"what suits {self.mesh.devices.flat[0].device_kind}"
         return [
             Choice("weights", str(model.dtype), dtype),
             ContextChoice(model.limit, model.longest, config.model.max_model_len).choice(),
-            page_choice(self.pool.page_size, CacheConfig().block_size),
+            page_choice(self.pool.page_size, "as --block-size says" if cache.block_size else suits),
             pool_choice(plan.num_pages[0], self.pool.page_size, pool),
-            step_choice(config.scheduler.max_num_seqs, config.scheduler.max_num_batched_tokens),
-            Choice("kernels", kernels, f"what suits {self.mesh.devices.flat[0].device_kind}"),
+            step_choice(self.settings.limits, config.scheduler, suits),
+            layers_choice(self.settings.layer_loop, config.compile.layer_loop, suits),
+            Choice("kernels", kernels, suits),
         ]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from jaxpaged.config import SchedulerConfig, SchedulerLimits
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -36,10 +38,9 @@ class ContextChoice:
         return Choice("context", f"{self.served:,} tokens", reason)
 
 
-def page_choice(page_size: int, default: int) -> Choice:
+def page_choice(page_size: int, reason: str) -> Choice:
     """A request leaves about half of its last page empty: the mean waste, in tokens."""
-    why = "the default" if page_size == default else "as --block-size says"
-    return Choice("page", f"{page_size} tokens", f"{why}; a request leaves about {page_size // 2} slots empty")
+    return Choice("page", f"{page_size} tokens", f"{reason}; a request leaves about {page_size // 2} slots empty")
 
 
 def pool_choice(pages: int, page_size: int, asked: str | None) -> Choice:
@@ -48,8 +49,18 @@ def pool_choice(pages: int, page_size: int, asked: str | None) -> Choice:
     return Choice("pool", f"{pages:,} pages, {(pages - 1) * page_size:,} tokens", why)
 
 
-def step_choice(sequences: int, tokens: int) -> Choice:
-    return Choice("step", f"up to {sequences:,} sequences and {tokens:,} tokens", "longer prompts are cut into chunks")
+def step_choice(limits: SchedulerLimits, asked: SchedulerConfig, suits: str) -> Choice:
+    """`suits` is the reason for what was not asked for."""
+    flags = {"--max-num-seqs": asked.max_num_seqs, "--max-num-batched-tokens": asked.max_num_batched_tokens}
+    given = " and ".join(flag for flag, value in flags.items() if value is not None)
+    reason = f"as {given} says" if given else suits
+    value = f"up to {limits.max_num_seqs:,} sequences and {limits.max_num_batched_tokens:,} tokens"
+    return Choice("step", value, f"{reason}; longer prompts are cut into chunks")
+
+
+def layers_choice(loop: str, asked: str, suits: str) -> Choice:
+    """How a program runs the layers."""
+    return Choice("layers", loop, suits if asked == "auto" else "as --layer-loop says")
 
 
 def written(choices: Iterable[Choice]) -> str:

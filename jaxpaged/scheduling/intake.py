@@ -7,7 +7,7 @@ from itertools import count
 
 import numpy as np
 
-from jaxpaged.config import SchedulerConfig
+from jaxpaged.config import SchedulerLimits
 from jaxpaged.errors import RequestError
 from jaxpaged.scheduling.arrays import IntArray
 from jaxpaged.scheduling.cache_groups import PageGeometry
@@ -21,7 +21,7 @@ class Intake:
 
     def __init__(
         self,
-        config: SchedulerConfig,
+        config: SchedulerLimits,
         geometry: Sequence[PageGeometry],
         num_pages: Sequence[int],
         max_model_len: int,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxpaged.config import SchedulerConfig
+from jaxpaged.config import SchedulerLimits
 from jaxpaged.errors import InvariantError, RequestError
 from jaxpaged.kv.spec import CacheGroup
 from jaxpaged.scheduling import beams
@@ -53,7 +53,7 @@ class Scheduler:
 
     def __init__(
         self,
-        config: SchedulerConfig,
+        config: SchedulerLimits,
         groups: Sequence[CacheGroup],
         num_pages: Sequence[int],
         page_size: int,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxpaged.config import SchedulerConfig
+from jaxpaged.config import SchedulerLimits
 from jaxpaged.kv.spec import FullAttentionSpec, cache_groups
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.plan import ShardResult, StepPlan, StepResult
@@ -31,7 +31,7 @@ class Capacity:
 
 
 def make_scheduler(page: int = PAGE, pages: int = AMPLE_PAGES, *, caching: bool = False) -> Scheduler:
-    config = SchedulerConfig(ROWS, max_num_batched_tokens=1 << 14, max_queued_requests=1 << 20)
+    config = SchedulerLimits(ROWS, max_num_batched_tokens=1 << 14, max_queued_requests=1 << 20)
     groups = cache_groups([FullAttentionSpec(1, 8)])
     scheduler = Scheduler(config, groups, [pages + 1], page, MAX_MODEL_LEN, enable_prefix_caching=caching)
     scheduler.sample_pages_every = 1

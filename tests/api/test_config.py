@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jaxpaged import LLM
-from jaxpaged.config import EngineConfig
+from jaxpaged.config import EngineConfig, SchedulerConfig
 from jaxpaged.errors import ConfigError
 
 BAD: list[tuple[str, str, Any, str]] = [
@@ -37,13 +37,16 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("cache", "enable_prefix_caching", "no", "enable_prefix_caching is 'no'; give True or False"),
     ("scheduler", "max_num_seqs", 2.5, "max_num_seqs is 2.5; give an integer"),
     ("scheduler", "max_num_seqs", 0, "at least one sequence"),
-    ("scheduler", "max_num_seqs", 1000, "is smaller than max_num_seqs"),
+    ("scheduler", "max_num_batched_tokens", 0, "at least one token"),
     ("scheduler", "policy", "lifo", "policy is 'lifo'; give one of fcfs, priority"),
     ("scheduler", "plans_in_flight", 0, "at least 1"),
     ("parallel", "tensor_parallel_size", 1.0, "tensor_parallel_size is 1.0; give an integer"),
     ("parallel", "tensor_parallel_size", 0, "at least 1"),
     ("compile", "layer_loop", "for", "layer_loop is 'for'"),
     ("compile", "threads", 0, "threads is 0"),
+    ("compile", "variants", ("greedy", "x"), r"variants is \('greedy', 'x'\); give a tuple of one of greedy, plain"),
+    ("compile", "variants", "greedy", "variants is 'greedy'; give a tuple"),
+    ("compile", "variants", (), "variants is empty"),
 ]
 
 
@@ -54,6 +57,11 @@ def test_a_bad_value_is_refused_by_name(part: str, field: str, value: Any, messa
     with pytest.raises(ConfigError, match=message) as caught:
         bad.validate()
     assert "\n" not in str(caught.value)
+
+
+def test_a_step_has_room_for_a_token_of_every_sequence() -> None:
+    with pytest.raises(ConfigError, match=r"max_num_batched_tokens \(512\) is smaller than max_num_seqs \(1000\)"):
+        EngineConfig(scheduler=SchedulerConfig(max_num_seqs=1000, max_num_batched_tokens=512)).validate()
 
 
 @pytest.mark.parametrize("stage", ["package:Processor", object, 3])

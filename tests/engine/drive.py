@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jaxpaged.config import SchedulerConfig
+from jaxpaged.config import SchedulerLimits
 from jaxpaged.engine.engine import Engine
 from jaxpaged.engine.messages import EngineOutput, EngineRequest, TokenLogprobs
 from jaxpaged.sampling_params import SamplingParams
@@ -89,12 +89,12 @@ def rescheduled(
 ) -> Engine:
     """Another engine over the runner of an idle one: a scheduler of its own, the same programs and device state.
 
-    `limits`: SchedulerConfig's, within those that the programs were compiled for.
+    `limits`: SchedulerLimits's, within those that the programs were compiled for.
     """
     runner, info = engine.runner, engine.info
     geometry = runner.pool.geometry
     all_pages = tuple(runner.pool.num_pages(group) for group in range(len(geometry.groups)))
-    config = replace(SchedulerConfig(info.max_num_seqs, info.max_num_batched_tokens), plans_in_flight=depth, **limits)
+    config = replace(SchedulerLimits(info.max_num_seqs, info.max_num_batched_tokens), **limits)
     scheduler = Scheduler(
         config,
         geometry.groups,

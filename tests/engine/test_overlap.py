@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxpaged.config import SchedulerConfig
+from jaxpaged.config import SchedulerLimits
 from jaxpaged.engine.engine import Engine
 from jaxpaged.engine.messages import EngineInfo, EngineRequest
 from jaxpaged.kv.spec import FullAttentionSpec, cache_groups
@@ -70,7 +70,7 @@ class SlowScheduler(Scheduler):
 def engine(depth: int, scheduler: type[Scheduler] = SlowScheduler) -> Engine:
     info = EngineInfo("fake", 256, 131, 64, 16, 4, 16, "fake", 0.0, "")
     groups = cache_groups([FullAttentionSpec(1, 8)])
-    return Engine(info, scheduler(SchedulerConfig(4, 16), groups, [64], 16, 256), FakeRunner(), to_request, depth)
+    return Engine(info, scheduler(SchedulerLimits(4, 16), groups, [64], 16, 256), FakeRunner(), to_request, depth)
 
 
 def to_request(message: EngineRequest) -> Request:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jaxpaged.config import SchedulerConfig
+from jaxpaged.config import SchedulerLimits
 from jaxpaged.kv.spec import CacheGroup, FullAttentionSpec, SlidingWindowSpec, cache_groups
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.commit import Committed
@@ -60,12 +60,11 @@ class Harness:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        config = SchedulerConfig(
+        config = SchedulerLimits(
             setup.max_num_seqs,
             setup.budget,
             setup.policy,
-            setup.capacity,
-            setup.depth,  # type: ignore[arg-type]
+            setup.capacity,  # type: ignore[arg-type]
         )
         pages = [setup.num_pages] * len(setup.groups)
         self.time = 0.0

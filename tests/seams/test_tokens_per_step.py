@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jaxpaged.config import SchedulerConfig
+from jaxpaged.config import SchedulerLimits
 from jaxpaged.errors import InvariantError
 from jaxpaged.execution.batch import pack
 from jaxpaged.kv.spec import FullAttentionSpec, cache_groups
@@ -20,7 +20,7 @@ from tests.execution.plans import LAYOUT
 
 
 def scheduler() -> Scheduler:
-    made = Scheduler(SchedulerConfig(4, 16), cache_groups([FullAttentionSpec(1, 8)]), [20], 4, 48)
+    made = Scheduler(SchedulerLimits(4, 16), cache_groups([FullAttentionSpec(1, 8)]), [20], 4, 48)
     made.add(Request("a", [1, 2, 3, 4, 5], SamplingParams(max_tokens=20, ignore_eos=True)))
     return made
 

@@ -17,7 +17,7 @@ class FastEngine(FakeEngine):
 
     @classmethod
     def build(cls, config: EngineConfig, *, devices: Any = None, mesh: Any = None, progress: bool = True) -> Self:
-        return cls(max_model_len=config.model.max_model_len or 4096, max_num_seqs=config.scheduler.max_num_seqs)
+        return cls(max_model_len=config.model.max_model_len or 4096, max_num_seqs=config.scheduler.max_num_seqs or 256)
 
 
 class SlowEngine(FastEngine):
