@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int32
 from jaxpaged.decoder.decoder import Decoder, LayerLoop
 from jaxpaged.kv.spec import LayerCacheSpec
 from jaxpaged.layers.attention import Attend
+from jaxpaged.models.forms import Form
 from jaxpaged.models.runs import find_runs
 from jaxpaged.models.spec import DecoderSpec
 from jaxpaged.quant.qarray import QArray
@@ -53,7 +54,7 @@ class Weight:
     """One parameter of the module tree, and the leaves that hold it: one, or values and scale.
 
     target: its name per decoder layer, e.g. `layers.{i}.mixer.qkv`; `shape` is that of one layer.
-    inputs: how many of its last axes linear() contracts. layers: the decoder layers that its leaves hold, in order;
+    inputs: how many of its last axes linear() contracts. form: how a checkpoint's tensors make it. layers: the decoder layers that its leaves hold, in order;
     `stacked`: on their first axis.
     """
 
@@ -61,6 +62,7 @@ class Weight:
     shape: tuple[int, ...]
     dtype: np.dtype
     inputs: int
+    form: Form
     layers: tuple[int, ...]
     stacked: bool
     leaves: tuple[int, ...]
@@ -136,9 +138,9 @@ def build_decoder(
         target = ".".join(map(str, ("layers.{i}", *within) if layers else path))
         quantized = variable.get_metadata()["inputs"] > 0 and scheme_of(target, scheme or ()) is not None
         leaves = _leaves_of(".".join(map(str, path)), variable, layers if stacked else (), quantized)
-        shape, inputs = variable.get_value().shape, variable.get_metadata()["inputs"]
+        shape, (inputs, form) = variable.get_value().shape, (variable.get_metadata()[key] for key in ("inputs", "form"))
         held = tuple(range(len(params), len(params) + len(leaves)))
-        weights.append(Weight(target, shape, jnp.dtype(dtype), inputs, layers, stacked and bool(layers), held))
+        weights.append(Weight(target, shape, jnp.dtype(dtype), inputs, form, layers, stacked and bool(layers), held))
         params += leaves
     places = [
         (path, variable.replace(_join(weight.leaves)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Protocol
 
 import jax
@@ -18,6 +19,7 @@ from jaxpaged.layers.norms import Norm
 from jaxpaged.layers.param import bias_of, param, weight_of
 from jaxpaged.layers.rope import rotate
 from jaxpaged.models import spec
+from jaxpaged.models.forms import FusedHeads, SpreadHeads
 from jaxpaged.models.heads import HeadLayout, plan_heads
 from jaxpaged.models.spec import LayerRef
 from pallas_kernels.paged_attention.api import ScoreMod
@@ -49,10 +51,12 @@ class Attention(nnx.Module):
         slots, group, dim = layout.slots, layout.group, part.head_dim
         fused, axes = (slots, group + 2, dim), ("kv_head", "q_group", "head_dim")
         self.part, self.layout = part, layout
-        self.qkv = param((*fused, hidden), (*axes, "embed"), dtype, inputs=1)
+        form = FusedHeads(layout, part.heads, part.kv_heads, dim, (hidden,))
+        self.qkv = param((*fused, hidden), (*axes, "embed"), dtype, inputs=1, form=form)
         # One axis for all heads: a TPU would lay out another four query heads' rows in every matrix of each layer anew.
-        self.out = param((hidden, slots * group * dim), ("embed", "kv_head"), dtype, inputs=1)
-        self.qkv_bias = param(fused, axes, dtype) if part.qkv_bias else None
+        spread = SpreadHeads(layout, part.heads, dim, hidden)
+        self.out = param((hidden, slots * group * dim), ("embed", "kv_head"), dtype, inputs=1, form=spread)
+        self.qkv_bias = param(fused, axes, dtype, form=replace(form, rest=())) if part.qkv_bias else None
         self.out_bias = param((hidden,), ("embed",), dtype) if part.out_bias else None
         self.q_norm = Norm(part.qk_norm, dim, "head_dim", dtype) if part.qk_norm else None
         self.k_norm = Norm(part.qk_norm, dim, "head_dim", dtype) if part.qk_norm else None

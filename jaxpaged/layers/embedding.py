@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int32
 from jaxpaged.layers.linear import linear
 from jaxpaged.layers.norms import Norm, normed
 from jaxpaged.layers.param import bias_of, param, weight_of
+from jaxpaged.models.forms import Padded
 from jaxpaged.models.spec import DecoderSpec
 
 VOCAB_MULTIPLE = 64
@@ -24,13 +25,19 @@ def padded_vocab(vocab_size: int, tensor_parallel: int) -> int:
     return -(-vocab_size // multiple) * multiple
 
 
+def _vocabulary(size: int, tensor_parallel: int, width: int, dtype: DTypeLike, inputs: int = 0) -> nnx.Param:
+    """A row per token, [vocab, embed]: the embedding's table, or the head's matrix."""
+    form = Padded((size, width), (padded_vocab(size, tensor_parallel), width))
+    return param(form.shape, ("vocab", "embed"), dtype, inputs=inputs, form=form)
+
+
 class TokenEmbedding(nnx.Module):
     """table [vocab, width]; project [embed, width] where the table is narrower than the model; positions [n, embed]."""
 
     def __init__(self, spec: DecoderSpec, tensor_parallel: int, dtype: DTypeLike) -> None:
         part, hidden = spec.embedding, spec.hidden_size
         self.part = part
-        self.table = param((padded_vocab(spec.vocab_size, tensor_parallel), part.width), ("vocab", "embed"), dtype)
+        self.table = _vocabulary(spec.vocab_size, tensor_parallel, part.width, dtype)
         self.project = param((hidden, part.width), ("embed", None), dtype, inputs=1) if part.width != hidden else None
         self.norm = Norm(part.norm, hidden, "embed", dtype) if part.norm else None
         table = part.positions
@@ -61,11 +68,11 @@ class Head(nnx.Module):
 
     def __init__(self, spec: DecoderSpec, tensor_parallel: int, dtype: DTypeLike) -> None:
         width, hidden = spec.embedding.width, spec.hidden_size
-        vocab = padded_vocab(spec.vocab_size, tensor_parallel)
+        size, vocab = spec.vocab_size, padded_vocab(spec.vocab_size, tensor_parallel)
         self.part, self.vocab_size = spec.head, spec.vocab_size
         self.project = param((width, hidden), (None, "embed"), dtype, inputs=1) if width != hidden else None
-        self.weight = None if spec.head.tied else param((vocab, width), ("vocab", "embed"), dtype, inputs=1)
-        self.bias = param((vocab,), ("vocab",), dtype) if spec.head.bias else None
+        self.weight = None if spec.head.tied else _vocabulary(size, tensor_parallel, width, dtype, inputs=1)
+        self.bias = param((vocab,), ("vocab",), dtype, form=Padded((size,), (vocab,))) if spec.head.bias else None
 
     def __call__(self, x: Float[Array, "n e"], table: Float[Array, "v w"]) -> Float32[Array, "n v"]:
         """`table`: the embedding's, for a tied head. Padded vocabulary entries are -inf."""

@@ -17,6 +17,7 @@ from jaxpaged.layers.context import TokenContext
 from jaxpaged.layers.linear import linear
 from jaxpaged.layers.param import bias_of, param, weight_of
 from jaxpaged.models import spec
+from jaxpaged.models.forms import Interleaved, Padded
 
 GATED_BLOCK = 128  # rows of gate, then as many of up: the width of a TPU register, and long vectors elsewhere
 ACTIVATIONS: Mapping[spec.Activation, Callable[[Array], Array]] = MappingProxyType(
@@ -34,15 +35,22 @@ def padded_size(size: int, tensor_parallel: int) -> int:
     return -(-size // tensor_parallel) * tensor_parallel
 
 
+def _down(size: int, stored: int, hidden: int, dtype: DTypeLike) -> nnx.Param:
+    """[embed, ffn], zeros behind the `size` columns of the checkpoint."""
+    form = Padded((hidden, size), (hidden, stored))
+    return param(form.shape, ("embed", "ffn"), dtype, inputs=1, form=form)
+
+
 class MLP(nnx.Module):
     """down(act(up(x))). up [ffn, embed], down [embed, ffn]."""
 
     def __init__(self, part: spec.MLP, hidden: int, tensor_parallel: int, dtype: DTypeLike) -> None:
         size = padded_size(part.size, tensor_parallel)
         self.activation = part.activation
-        self.up = param((size, hidden), ("ffn", "embed"), dtype, inputs=1)
-        self.down = param((hidden, size), ("embed", "ffn"), dtype, inputs=1)
-        self.up_bias = param((size,), ("ffn",), dtype) if part.bias else None
+        up = Padded((part.size, hidden), (size, hidden))
+        self.up = param(up.shape, ("ffn", "embed"), dtype, inputs=1, form=up)
+        self.down = _down(part.size, size, hidden, dtype)
+        self.up_bias = param((size,), ("ffn",), dtype, form=Padded((part.size,), (size,))) if part.bias else None
         self.down_bias = param((hidden,), ("embed",), dtype) if part.bias else None
 
     def __call__(self, x: Float[Array, "t e"], tokens: TokenContext) -> Float[Array, "t e"]:
@@ -62,9 +70,11 @@ class GatedMLP(nnx.Module):
         self.activation = part.activation
         block = math.gcd(size // tensor_parallel, GATED_BLOCK)
         shape, axes = (size // block, 2, block), ("ffn", "part", None)
-        self.gate_up = param((*shape, hidden), (*axes, "embed"), dtype, inputs=1)
-        self.down = param((hidden, size), ("embed", "ffn"), dtype, inputs=1)
-        self.gate_up_bias = param(shape, axes, dtype) if part.bias else None
+        form = Interleaved(("gate", "up"), (part.size, hidden), (*shape, hidden))
+        self.gate_up = param(form.shape, (*axes, "embed"), dtype, inputs=1, form=form)
+        self.down = _down(part.size, size, hidden, dtype)
+        bias = Interleaved(form.names, (part.size,), shape)
+        self.gate_up_bias = param(shape, axes, dtype, form=bias) if part.bias else None
         self.down_bias = param((hidden,), ("embed",), dtype) if part.bias else None
 
     def __call__(self, x: Float[Array, "t e"], tokens: TokenContext) -> Float[Array, "t e"]:

@@ -1,4 +1,4 @@
-"""A parameter is declared once: shape, dtype and the logical name of each axis. All else is derived from that."""
+"""A parameter is declared once: shape, dtype, the logical name of each axis, and how a checkpoint's tensors make it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
+from jaxpaged.models.forms import Form, Padded
 from jaxpaged.quant.qarray import QArray
 
 
-def param(shape: tuple[int, ...], axes: tuple[str | None, ...], dtype: DTypeLike, *, inputs: int = 0) -> nnx.Param:
+def param(
+    shape: tuple[int, ...],
+    axes: tuple[str | None, ...],
+    dtype: DTypeLike,
+    *,
+    inputs: int = 0,
+    form: Form | None = None,
+) -> nnx.Param:
     """A parameter to be filled from a checkpoint; modules are built under nnx.eval_shape, so this allocates nothing.
 
     inputs: how many of the last axes a linear() contracts; 0 for what is no matrix and is never quantized.
+    form: how the checkpoint's parts are put together; None: one tensor of this shape.
     """
     if len(shape) != len(axes):
         raise ValueError(f"shape {shape} and axes {axes} differ in length")
-    return nnx.Param(jnp.zeros(shape, dtype), axes=axes, inputs=inputs)
+    return nnx.Param(jnp.zeros(shape, dtype), axes=axes, inputs=inputs, form=form or Padded(shape, shape))
 
 
 def weight_of(parameter: nnx.Param) -> Array | QArray:

@@ -10,7 +10,9 @@ class Rule:
     """One tensor name of a checkpoint, and what it is part of. `{i}` stands for the layer in both names.
 
     part: which part of a fused target it is (q, k, v; gate, up); None: all of the target's parts.
-    transform: named in weights/transforms.py. aliases: other names that checkpoints use for the same tensor.
+    transform: how the tensor gives the parts. None: it is one part. rows: all parts, one below the other. interleaved:
+    per head its query, key, value. transpose, transpose_rows: the same for tensors in [in, out] order.
+    aliases: other names that checkpoints use for the same tensor.
     A rule whose target the decoder lacks (a bias, say) does not apply.
     """
 

@@ -1,75 +1,45 @@
-"""Puts checkpoint tensors into the model's leaves: transform, cast, place. One compile for each kind of weight.
-
-Loading and update_weights share the compiled programs, which are kept for as long as the process lives.
-"""
+"""From the tensors of a checkpoint to the leaves of one layer of one parameter: pure, under jit or not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
-from jax import lax
-from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, Bool, Int32
+import numpy as np
+from jaxtyping import Array
 
-from jaxpaged.decoder.functional import ParamInfo
-from jaxpaged.sharding.rules import sharding_of
-from jaxpaged.weights.plan import Slice
-from jaxpaged.weights.transforms import Assembly
-
-Leaves = tuple[Array, ...]
-DTypes = tuple[jnp.dtype, ...]
-Shardings = tuple[NamedSharding, ...]
+from jaxpaged.models.forms import Form, PartShapes, Shape
+from jaxpaged.quant.qarray import quantize_weight
+from jaxpaged.weights.transforms import find_transform
 
 
-def blank(info: ParamInfo, mesh: Mesh) -> Array:
-    """A leaf that holds nothing yet: NaN (the smallest integer), so that what stays unwritten is found."""
-    fill = jnp.nan if jnp.issubdtype(info.dtype, jnp.floating) else jnp.iinfo(info.dtype).min
-    return jax.jit(lambda: jnp.full(info.shape, fill, info.dtype), out_shardings=sharding_of(mesh, info.axes))()
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """Tensors -> the leaves of one layer of one parameter: one array, or int8 values and scale.
 
-
-def insert(params: Sequence[ParamInfo], mesh: Mesh, piece: Slice, leaves: Leaves, sources: Sequence[Array]) -> Leaves:
-    """The leaves of `piece` (decoder.params[i] for i in piece.leaves) with its layer made from the sources.
-
-    Donates `leaves`; where the leaves have no layers they are made anew, and `leaves` is empty.
+    Hashable and equal for equal work, so one compiled function serves all layers of a kind.
+    takes: per tensor the parts it gives and the transform. quantize: how many axes are contracted; 0 keeps the dtype.
     """
-    infos = [params[leaf] for leaf in piece.leaves]
-    dtypes, shardings = zip(*((info.dtype, sharding_of(mesh, info.axes)) for info in infos), strict=True)
-    if infos[0].layers:
-        return _insert_program(piece.assemble, dtypes, shardings)(leaves, jnp.int32(piece.index), *sources)
-    return _make_program(piece.assemble, dtypes, shardings)(*sources)
 
+    form: Form
+    takes: tuple[tuple[tuple[str, ...], str | None], ...]
+    dtype: np.dtype
+    quantize: int = 0
 
-@cache
-def _insert_program(assemble: Assembly, dtypes: DTypes, shardings: Shardings) -> Callable[..., Leaves]:
-    def insert(leaves: Leaves, index: Int32[Array, ""], *sources: Array) -> Leaves:
-        layers = _cast(assemble(*sources), dtypes)
-        return tuple(lax.dynamic_update_index_in_dim(*each, index, 0) for each in zip(leaves, layers, strict=True))
+    def source_shapes(self) -> tuple[Shape, ...]:
+        """What the tensors must look like, in order."""
+        return tuple(find_transform(name).source_shape(self._shapes(parts)) for parts, name in self.takes)
 
-    return jax.jit(insert, donate_argnums=0, out_shardings=shardings)
+    def __call__(self, *tensors: Array) -> tuple[Array, ...]:
+        parts: dict[str, Array] = {}
+        for tensor, (names, transform) in zip(tensors, self.takes, strict=True):
+            parts |= find_transform(transform).split(jnp.asarray(tensor), self._shapes(names), self.form.unit)
+        stored = self.form.store(parts)
+        if not self.quantize:
+            return (stored.astype(self.dtype),)
+        quantized = quantize_weight(stored, self.quantize)
+        return quantized.values, quantized.scale
 
-
-@cache
-def _make_program(assemble: Assembly, dtypes: DTypes, shardings: Shardings) -> Callable[..., Leaves]:
-    return jax.jit(lambda *sources: _cast(assemble(*sources), dtypes), out_shardings=shardings)
-
-
-def _cast(arrays: Leaves, dtypes: DTypes) -> Leaves:
-    return tuple(array.astype(dtype) for array, dtype in zip(arrays, dtypes, strict=True))
-
-
-@partial(jax.jit, static_argnames="dtype")
-def all_finite(arrays: Sequence[Array], dtype: jnp.dtype | None = None) -> Bool[Array, "n"]:
-    """For each array whether all of it is finite, also once it is cast to `dtype`; true for integers."""
-    return jnp.stack([_is_finite(array, dtype) for array in arrays])
-
-
-def _is_finite(array: Array, dtype: jnp.dtype | None) -> Bool[Array, ""]:
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        return jnp.bool_(True)
-    cast = array if dtype is None else array.astype(dtype)
-    # 0 * x summed is NaN for NaN and infinity. XLA's maximum loses a NaN in long arrays on a CPU, and isfinite().all()
-    # takes three times as long.
-    return jnp.sum(cast.astype(jnp.float32) * jnp.float32(0.0)) == jnp.float32(0.0)
+    def _shapes(self, names: tuple[str, ...]) -> PartShapes:
+        shapes = self.form.parts()
+        return {name: shapes[name] for name in names}

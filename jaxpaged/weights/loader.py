@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import jax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool
 from tqdm import tqdm
@@ -19,14 +18,13 @@ from jaxpaged.decoder.functional import FunctionalDecoder
 from jaxpaged.errors import WeightError
 from jaxpaged.models.weight_rules import WeightRules
 from jaxpaged.sharding.rules import check_divides
-from jaxpaged.weights.assembly import Leaves, all_finite, blank, insert
 from jaxpaged.weights.checkpoint import BATCH_BYTES, CheckpointReader
 from jaxpaged.weights.dummy import dummy_leaves
+from jaxpaged.weights.finite import all_finite, refuse_non_finite
 from jaxpaged.weights.headers import read_entries
+from jaxpaged.weights.insertion import Leaves, blank, insert
 from jaxpaged.weights.orbax_store import is_converted, load_converted
 from jaxpaged.weights.plan import Slice, WeightPlan, plan_weights
-
-NAMES_SHOWN = 8
 
 
 def load_weights(
@@ -78,16 +76,6 @@ def load_safetensors(
             bar.update(sum(array.nbytes for array in arrays.values()))
     refuse_non_finite(directory, checks)
     return tuple(leaves[leaf] for leaf in range(len(decoder.params)))
-
-
-def refuse_non_finite(where: Path | str, checks: Sequence[tuple[Sequence[str], Bool[Array, "n"]]]) -> None:
-    """Raise WeightError naming the tensors whose flag in all_finite()'s result is false."""
-    flags = jax.device_get([finite for _, finite in checks])
-    pairs = zip(checks, flags, strict=True)
-    bad = sorted({name for (names, _), each in pairs for name, ok in zip(names, each, strict=True) if not ok})
-    if bad:
-        more = f" and {len(bad) - NAMES_SHOWN} more" if len(bad) > NAMES_SHOWN else ""
-        raise WeightError(f"{where}: NaN or infinity in {', '.join(bad[:NAMES_SHOWN])}{more}.")
 
 
 def _plan(directory: Path, decoder: FunctionalDecoder, rules: WeightRules, reader: CheckpointReader) -> WeightPlan:

@@ -27,7 +27,7 @@ from jaxpaged.decoder.functional import FunctionalDecoder, ParamInfo
 from jaxpaged.errors import WeightError
 from jaxpaged.hub.model_directory import read_json
 from jaxpaged.sharding.rules import sharding_of
-from jaxpaged.weights.assembly import all_finite
+from jaxpaged.weights.finite import all_finite
 
 MANIFEST = "jaxpaged.json"
 STORE = "orbax"

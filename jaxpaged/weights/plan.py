@@ -20,7 +20,7 @@ from jaxpaged.decoder.functional import FunctionalDecoder, Weight
 from jaxpaged.errors import WeightError
 from jaxpaged.models.spec import DecoderSpec
 from jaxpaged.models.weight_rules import Rule, WeightRules
-from jaxpaged.weights.transforms import Assembly, form_of
+from jaxpaged.weights.assembly import Assembly
 
 Available = Mapping[str, tuple[tuple[int, ...], DTypeLike]]
 NAMES_SHOWN = 8
@@ -87,11 +87,10 @@ def _piece(rules: WeightRules, decoder: FunctionalDecoder, weight: Weight, index
     applying = [rule for rule in rules.rules if rule.target == weight.target]
     if not applying:
         raise ValueError(f"the family has no rule for {weight.target}")
-    form = form_of(weight.target, weight.shape, decoder.spec, layer, decoder.tensor_parallel)
+    every = tuple(weight.form.parts())
     assembly = Assembly(
-        form=form,
-        takes=tuple((tuple(form.parts()) if rule.part is None else (rule.part,), rule.transform) for rule in applying),
-        head_dim=decoder.spec.layers[layer or 0].mixer.head_dim,
+        form=weight.form,
+        takes=tuple((every if rule.part is None else (rule.part,), rule.transform) for rule in applying),
         dtype=weight.dtype,
         quantize=weight.inputs if len(weight.leaves) > 1 else 0,
     )

@@ -11,9 +11,9 @@ from jaxtyping import Array
 
 from jaxpaged.decoder.functional import FunctionalDecoder
 from jaxpaged.models.weight_rules import WeightRules
-from jaxpaged.weights.assembly import Leaves, all_finite, insert
 from jaxpaged.weights.checkpoint import source_struct
-from jaxpaged.weights.loader import refuse_non_finite
+from jaxpaged.weights.finite import all_finite, refuse_non_finite
+from jaxpaged.weights.insertion import Leaves, insert
 from jaxpaged.weights.plan import Slice, plan_update
 
 Tensors = Mapping[str, Array | np.ndarray]

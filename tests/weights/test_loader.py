@@ -13,7 +13,8 @@ from jaxpaged.quant.schemes import SCHEMES
 from jaxpaged.sharding.mesh import make_mesh
 from jaxpaged.sharding.rules import sharding_of
 from jaxpaged.weights import checkpoint
-from jaxpaged.weights.assembly import all_finite, blank
+from jaxpaged.weights.finite import all_finite
+from jaxpaged.weights.insertion import blank
 from jaxpaged.weights.loader import load_weights
 from tests.weights import tiny_llama
 

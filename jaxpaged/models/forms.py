@@ -1,0 +1,134 @@
+"""How a parameter is stored: from a matrix's parts in Hugging Face's order, [out, in], to one array of the decoder.
+
+A form only moves elements and puts zeros where the stored array is larger, so it serves any plane of a packed weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxpaged.models.heads import HeadLayout
+
+Shape = tuple[int, ...]
+Parts = Mapping[str, Array]
+PartShapes = Mapping[str, Shape]
+WHOLE = "whole"
+
+
+class Form(Protocol):
+    """Hashable, and equal for equal work. unit: rows of a part that stay together where parts are interleaved."""
+
+    @property
+    def unit(self) -> int: ...
+
+    def parts(self) -> PartShapes:
+        """What the checkpoint must give."""
+        ...
+
+    def store(self, parts: Parts) -> Array:
+        """The stored array."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FusedHeads:
+    """Parts q, k, v -> [slot, group + 2, head_dim, *rest]."""
+
+    layout: HeadLayout
+    heads: int
+    kv_heads: int
+    head_dim: int
+    rest: Shape = ()
+
+    @property
+    def unit(self) -> int:
+        return self.head_dim
+
+    def parts(self) -> PartShapes:
+        q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        return {"q": (q, *self.rest), "k": (kv, *self.rest), "v": (kv, *self.rest)}
+
+    def store(self, parts: Parts) -> Array:
+        q, k, v = (parts[name].reshape(-1, self.head_dim, *self.rest) for name in "qkv")
+        slots = tuple((head,) for head in self.layout.kv)
+        places = self.layout.queries, slots, slots
+        return jnp.concatenate([_place(*each) for each in zip((q, k, v), places, strict=True)], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadHeads:
+    """One matrix [out, head * head_dim] -> [out, slot * group * head_dim]."""
+
+    layout: HeadLayout
+    heads: int
+    head_dim: int
+    rows: int
+
+    @property
+    def unit(self) -> int:
+        return 1
+
+    def parts(self) -> PartShapes:
+        return {WHOLE: (self.rows, self.heads * self.head_dim)}
+
+    def store(self, parts: Parts) -> Array:
+        by_head = parts[WHOLE].reshape(self.rows, self.heads, self.head_dim)
+        return jnp.moveaxis(_place(jnp.moveaxis(by_head, 1, 0), self.layout.queries), 2, 0).reshape(self.rows, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Interleaved:
+    """Equal parts in blocks of rows -> [blocks, part, block, *rest], zeros behind each part's own rows."""
+
+    names: tuple[str, ...]
+    size: Shape
+    shape: Shape
+
+    @property
+    def unit(self) -> int:
+        return 1
+
+    def parts(self) -> PartShapes:
+        return dict.fromkeys(self.names, self.size)
+
+    def store(self, parts: Parts) -> Array:
+        blocks, _, block, *rest = self.shape
+        padded = (_pad(parts[name], (blocks * block, *rest)) for name in self.names)
+        return jnp.stack([part.reshape(blocks, block, *rest) for part in padded], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """One array, zeros behind its own size."""
+
+    size: Shape
+    shape: Shape
+
+    @property
+    def unit(self) -> int:
+        return 1
+
+    def parts(self) -> PartShapes:
+        return {WHOLE: self.size}
+
+    def store(self, parts: Parts) -> Array:
+        return _pad(parts[WHOLE], self.shape)
+
+
+def _place(heads: Array, slots: tuple[tuple[int | None, ...], ...]) -> Array:
+    """heads [head, ...] -> [slot, place, ...], zeros where a place has no head."""
+    count = heads.shape[0]
+    index = np.asarray([[count if head is None else head for head in slot] for slot in slots])
+    if index.size == count and (index.reshape(-1) == np.arange(count)).all():
+        return heads.reshape(*index.shape, *heads.shape[1:])  # nothing moves, also where the heads are sharded
+    return jnp.concatenate([heads, jnp.zeros_like(heads[:1])])[index]
+
+
+def _pad(array: Array, shape: Shape) -> Array:
+    return jnp.pad(array, [(0, size - have) for size, have in zip(shape, array.shape, strict=True)])
