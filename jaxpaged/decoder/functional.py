@@ -54,8 +54,8 @@ class Weight:
     """One parameter of the module tree, and the leaves that hold it: one, or values and scale.
 
     target: its name per decoder layer, e.g. `layers.{i}.mixer.qkv`; `shape` is that of one layer.
-    inputs: how many of its last axes linear() contracts. form: how a checkpoint's tensors make it. layers: the decoder layers that its leaves hold, in order;
-    `stacked`: on their first axis.
+    inputs: how many of its last axes linear() contracts. form: how a checkpoint's tensors make it.
+    layers: the decoder layers that its leaves hold, in order; `stacked`: on their first axis.
     """
 
     target: str
