@@ -234,9 +234,7 @@ class AsyncLLM:
         Raises QueueFullError and EngineDeadError.
         """
         self.check_capacity(sum(len(prepared.children) for prepared in batch))
-        for prepared in batch:
-            if prepared.request_id in self._in_flight:
-                raise RequestError(f"A request with the id {prepared.request_id!r} is in flight.", "request_id")
+        self._check_ids([prepared.request_id for prepared in batch])
         self._receive_batches()
         if not self._in_flight:
             self._last_batch = time.monotonic()
@@ -262,6 +260,12 @@ class AsyncLLM:
         if self._sequences + sequences > self._capacity:
             self.metrics.rejected += 1
             raise QueueFullError("The server's queue is full; try again later.")
+
+    def _check_ids(self, request_ids: Sequence[str]) -> None:
+        """A caller's id is in use once at a time, in one batch too."""
+        for place, request_id in enumerate(request_ids):
+            if request_id in self._in_flight or request_id in request_ids[:place]:
+                raise RequestError(f"A request with the id {request_id!r} is in flight.", "request_id")
 
     async def abort(self, request_id: str | Sequence[str]) -> None:
         """End requests; their streams get a last output with the finish_reason "abort"."""
@@ -423,12 +427,10 @@ class AsyncLLM:
 
     def _refuse(self, refusal: Refusal) -> None:
         """The engine would not take a sequence: that ends the stream that its request belongs to."""
-        request_id = refusal.request_id
-        if request_id not in self._in_flight:
-            request_id = request_id.partition("_")[2]  # one of n: "<index>_<id>"
-        entry = self._in_flight.get(request_id)
-        if entry is None:
+        request_id = self._output.request_of(refusal.request_id)
+        if request_id is None:  # given up meanwhile
             return
+        entry = self._in_flight[request_id]
         error: JaxPagedError
         if refusal.fault:
             error = JaxPagedError(refusal.message)

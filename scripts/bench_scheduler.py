@@ -76,7 +76,7 @@ class Workload:
                 length += int(self.random.integers(0, ANSWER))
             tokens = self.random.integers(1, VOCAB, length).tolist()
             self.count += 1
-            request = Request(f"request-{self.count}", tokens, self.params, (EOS,), arrival=time.monotonic())
+            request = Request(self.count, tokens, self.params, (EOS,), arrival=time.monotonic())
             start = time.perf_counter()
             self.scheduler.add(request)
             self.add_seconds += time.perf_counter() - start

@@ -35,8 +35,8 @@ class FakeEngine:
 
     `script` names the tokens of a request; generation ends at an end-of-sequence or stop token among them, or after
     max_tokens, as in the real engine. `tokens_per_step` may be a list that is cycled through. `refuse` maps request
-    ids to the error that add() raises, `fail` to the error that a request ends with at its first step.
-    `crash_after` steps, step() raises RuntimeError.
+    ids (a front end gives 1, 2, ...) to the error that add() raises, `fail` to the error that a request ends with at
+    its first step. An id that runs already is refused. `crash_after` steps, step() raises RuntimeError.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class FakeEngine:
         tokens_per_step: int | Sequence[int] = 1,
         max_num_seqs: int = 64,
         max_queued: int = 1024,
-        refuse: Mapping[str, str] | None = None,
-        fail: Mapping[str, str] | None = None,
+        refuse: Mapping[int, str] | None = None,
+        fail: Mapping[int, str] | None = None,
         crash_after: int | None = None,
         step_seconds: float = 0.0,
     ) -> None:
@@ -66,7 +66,7 @@ class FakeEngine:
             report="",
         )
         self.requests: list[EngineRequest] = []  # everything that was added, for tests to look at
-        self.aborted: list[str] = []
+        self.aborted: list[int] = []
         self.calls: list[tuple[Any, ...]] = []  # the other methods that were called, with their arguments
         self.steps = 0
         self.cached_tokens = 0  # what every request says that it took from the prefix cache
@@ -77,7 +77,7 @@ class FakeEngine:
         self._fail = dict(fail or {})
         self._crash_after = crash_after
         self._step_seconds = step_seconds
-        self._rows: dict[str, _Row] = {}
+        self._rows: dict[int, _Row] = {}
 
     @classmethod
     def build(cls, config: EngineConfig, *, devices: Any = None, mesh: Any = None, progress: bool = True) -> Self:
@@ -85,6 +85,8 @@ class FakeEngine:
 
     def add(self, request: EngineRequest) -> None:
         for sample in (request, *request.siblings):
+            if sample.request_id in self._rows:
+                raise RequestError(f"a request with id {sample.request_id} is running already.", "request_id")
             if sample.request_id in self._refuse:
                 raise RequestError(self._refuse[sample.request_id])
         if len(self._rows) >= self.info.max_num_seqs + self._max_queued:
@@ -98,7 +100,7 @@ class FakeEngine:
         row.events.append(("queued", time.monotonic()))
         self._rows[request.request_id] = row
 
-    def abort(self, request_ids: Iterable[str]) -> None:
+    def abort(self, request_ids: Iterable[int]) -> None:
         for request_id in request_ids:
             self.aborted.append(request_id)
             self._rows.pop(request_id, None)

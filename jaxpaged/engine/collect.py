@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +12,6 @@ from jaxpaged.sampling.sampler import Sampled
 from jaxpaged.scheduling.commit import Committed, ShardCommit
 from jaxpaged.scheduling.plan import ShardPlan, ShardResult, StepPlan, StepResult
 from jaxpaged.scheduling.request import Request
-from jaxpaged.scheduling.scheduler import Scheduler
 
 
 def step_result(plan: StepPlan, sampled: Sampled | None) -> StepResult:
@@ -35,30 +33,18 @@ def step_result(plan: StepPlan, sampled: Sampled | None) -> StepResult:
 
 @dataclass(slots=True)
 class LogprobCollector:
-    """Gathers log probabilities of prompts over their chunks, and of sampled tokens step by step.
+    """Gathers log probabilities of prompts over their chunks, and of sampled tokens step by step."""
 
-    The rows of a plan may belong to other requests by the time its results arrive, so the owners are noted at submit.
-    """
+    _prompts: dict[int, list[TokenLogprobs]] = field(default_factory=dict)
+    _sampled: dict[int, list[TokenLogprobs]] = field(default_factory=dict)
 
-    _owners: deque[tuple[tuple[str, ...], ...]] = field(default_factory=deque)
-    _prompts: dict[str, list[TokenLogprobs]] = field(default_factory=dict)
-    _sampled: dict[str, list[TokenLogprobs]] = field(default_factory=dict)
-
-    def watch(self, plan: StepPlan, scheduler: Scheduler) -> None:
-        """Note whose prompt positions the plan scores."""
-        owners = (
-            scheduler.shards[index].rows.ids[shard.prompt_logprob_rows[:, 1]] for index, shard in enumerate(plan.shards)
-        )
-        self._owners.append(tuple(tuple(ids) for ids in owners))
-
-    def forget(self, request_id: str) -> None:
+    def forget(self, request_id: int) -> None:
         self._prompts.pop(request_id, None)
 
     def collect(
-        self, plan: StepPlan, committed: Committed, sampled: Sampled | None, requests: Mapping[str, Request]
+        self, plan: StepPlan, committed: Committed, sampled: Sampled | None, requests: Mapping[int, Request]
     ) -> None:
         """Take this step's log probabilities out of the device's answer; call once per plan, in order."""
-        owners = self._owners.popleft()
         self._sampled.clear()
         if sampled is None or sampled.logprobs is None:
             return
@@ -70,7 +56,7 @@ class LogprobCollector:
                 if wanted is not None and kept:
                     where = shard_index, int(heads[index])
                     self._sampled[request_id] = [_entry(sampled, where, wanted)]
-            self._collect_prompts(sampled, shard_index, shard, commit, owners[shard_index], requests)
+            self._collect_prompts(sampled, shard_index, shard, commit, requests)
 
     def _collect_prompts(
         self,
@@ -78,8 +64,7 @@ class LogprobCollector:
         shard_index: int,
         shard: ShardPlan,
         commit: ShardCommit,
-        owners: Sequence[str],
-        requests: Mapping[str, Request],
+        requests: Mapping[int, Request],
     ) -> None:
         """A prompt's positions come in order; position 0 begins anew, for a request that was preempted midway."""
         first = int(np.count_nonzero(shard.samples))
@@ -87,6 +72,7 @@ class LogprobCollector:
         tokens = shard.prompt_logprob_rows[:, 0]
         sequences = np.searchsorted(ends, tokens, side="right")
         positions = shard.starts[sequences] + tokens - (ends - shard.counts)[sequences]
+        owners = shard.request_ids[sequences].tolist()
         lines = zip(owners, positions.tolist(), commit.live[sequences].tolist(), strict=True)
         for offset, (request_id, position, live) in enumerate(lines):
             request = requests.get(request_id)

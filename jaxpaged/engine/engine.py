@@ -70,7 +70,7 @@ class Engine:
     records: StepRecords = field(default_factory=StepRecords)
     masks: StructuredRequests | None = None
     _in_flight: deque[tuple[StepPlan, Pending]] = field(default_factory=deque)
-    _requests: dict[str, Request] = field(default_factory=dict)
+    _requests: dict[int, Request] = field(default_factory=dict)
     _late: list[EngineOutput] = field(default_factory=list)
     _beams: BeamSearches = field(init=False)
     _structured: StructuredOutputs = field(init=False)
@@ -125,7 +125,7 @@ class Engine:
         for sample in (request, *siblings):
             self._requests[sample.request_id] = sample
 
-    def abort(self, request_ids: Iterable[str]) -> None:
+    def abort(self, request_ids: Iterable[int]) -> None:
         """Drop requests, wherever they are; unknown ids are ignored. No output follows."""
         gone = dict.fromkeys(one for request_id in request_ids for one in self._beams.group_of(request_id))
         for request_id in gone:
@@ -244,7 +244,7 @@ class Engine:
         """The scheduler would find out too late for a request whose grammar is compiled first."""
         for request in requests:
             if request.request_id in self._requests:
-                raise RequestError(f"a request with id {request.request_id!r} is running already.", "request_id")
+                raise RequestError(f"a request with id {request.request_id} is running already.", "request_id")
 
     def _structured_news(self, *, idle: bool) -> list[EngineOutput]:
         return [self._finish(output, request) for request, output in self._structured.news(idle=idle)]
@@ -254,7 +254,6 @@ class Engine:
             plan, ended = self._structured.masked(plan)
             self._late += [self._finish(output, request) for request, output in ended]
         self.records.add(plan, time.monotonic())
-        self._logprobs.watch(plan, self.scheduler)
         self._in_flight.append((plan, self.runner.submit(plan)))
 
     def _collect(self) -> list[EngineOutput]:

@@ -15,7 +15,7 @@ from jaxpaged.scheduling.stats import KVStats
 class Sibling:
     """One more sample of the prompt of an EngineRequest; everything that is not here is the request's."""
 
-    request_id: str
+    request_id: int
     params: SamplingParams
 
 
@@ -23,11 +23,13 @@ class Sibling:
 class EngineRequest:
     """One sequence to generate, in token ids, and the other samples of its prompt, which is computed once.
 
+    To an engine each sequence is a request. Its `request_id` is a number that the front end never gives twice, however
+    often the engine is started again; only the front end knows which of a caller's requests it belongs to.
     With `beam` they are the answers of a beam search instead, the best first; of `params` only max_tokens, ignore_eos
     and logprobs count then. `prompt_embeds` are float32 bytes of shape [prompt_len, hidden].
     """
 
-    request_id: str
+    request_id: int
     prompt_token_ids: list[int]
     params: SamplingParams
     arrival: float
@@ -58,7 +60,7 @@ class EngineOutput:
     that is to blame for `error`, where a request turned out to be a mistake after the engine had taken it.
     """
 
-    request_id: str
+    request_id: int
     new_token_ids: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprobs] | None = None
     prompt_logprobs: list[TokenLogprobs] | None = None

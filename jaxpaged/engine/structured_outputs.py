@@ -59,9 +59,7 @@ class StructuredOutputs:
         """The plan with masks for its structured rows, and the requests in it that must end instead."""
         if self._masks is None:
             return plan, []
-        shards = zip(self._scheduler.shards, plan.shards, strict=True)
-        ids = [shard.rows.ids[part.rows[part.samples]].tolist() for shard, part in shards]
-        plan, ended = self._masks.mask_plan(plan, ids)
+        plan, ended = self._masks.mask_plan(plan)
         return plan, [self._end(*one) for one in ended]
 
     def advance(self, outputs: Iterable[EngineOutput]) -> None:
@@ -71,7 +69,7 @@ class StructuredOutputs:
                 if output.finish_reason is None:
                     self._masks.advance(output.request_id, output.new_token_ids)
 
-    def forget(self, request_ids: Iterable[str]) -> None:
+    def forget(self, request_ids: Iterable[int]) -> None:
         """These requests have ended."""
         if self._masks is not None:
             self._masks.forget(request_ids)
@@ -86,7 +84,7 @@ class StructuredOutputs:
             return _refused(family, error)
         return []
 
-    def _end(self, request_id: str, mask: Mask) -> Ended:
+    def _end(self, request_id: int, mask: Mask) -> Ended:
         request = self._scheduler.requests[request_id]
         self._scheduler.finish(request_id, "stop" if mask.complete else "error")
         return request, EngineOutput(request_id, error=mask.error)

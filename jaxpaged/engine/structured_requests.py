@@ -55,8 +55,8 @@ class News:
 
     compiled: list[Family] = field(default_factory=list)
     refused: list[tuple[Family, RequestError]] = field(default_factory=list)
-    resumed: list[str] = field(default_factory=list)
-    ended: list[tuple[str, Mask]] = field(default_factory=list)
+    resumed: list[int] = field(default_factory=list)
+    ended: list[tuple[int, Mask]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -66,11 +66,11 @@ class StructuredRequests:
     compiler: GrammarCompiler
     compile_seconds: float = COMPILE_SECONDS
     clock: Callable[[], float] = time.monotonic
-    _families: dict[str, Family] = field(default_factory=dict)
-    _sequences: dict[str, _Sequence] = field(default_factory=dict)
+    _families: dict[int, Family] = field(default_factory=dict)
+    _sequences: dict[int, _Sequence] = field(default_factory=dict)
     _waiting: int = 0
     _fresh_until: float = 0.0
-    _done: SimpleQueue[tuple[str, object]] = field(default_factory=SimpleQueue)
+    _done: SimpleQueue[tuple[int, object]] = field(default_factory=SimpleQueue)
     _pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(MASK_THREADS, thread_name_prefix="mask")
     )
@@ -96,7 +96,7 @@ class StructuredRequests:
         family.since = self.clock()
         self._wait_for(family)
 
-    def advance(self, request_id: str, tokens: Sequence[int]) -> None:
+    def advance(self, request_id: int, tokens: Sequence[int]) -> None:
         """Tokens of a running sequence are known: work out what may follow."""
         sequence = self._sequences.get(request_id)
         if sequence is None:
@@ -109,7 +109,7 @@ class StructuredRequests:
         mask = sequence.mask
         mask.add_done_callback(lambda _: self._done.put((request_id, mask)))
 
-    def forget(self, request_ids: Iterable[str]) -> None:
+    def forget(self, request_ids: Iterable[int]) -> None:
         """These have ended; what is still being worked out for them is dropped."""
         for request_id in request_ids:
             sequence = self._sequences.pop(request_id, None)
@@ -134,22 +134,18 @@ class StructuredRequests:
         self._refuse_slow(news)
         return news
 
-    def mask_plan(self, plan: StepPlan, ids: Sequence[Sequence[str]]) -> tuple[StepPlan, list[tuple[str, Mask]]]:
-        """The plan with masks, and the sequences in it that must end instead: what it says of them does not count.
-
-        `ids`: by shard, the request of each sampled row, in the order of the plan.
-        """
-        shards: list[ShardPlan] = []
-        ended: list[tuple[str, Mask]] = []
-        for shard, names in zip(plan.shards, ids, strict=True):
-            shards.append(self._mask_shard(shard, names, ended))
-        return StepPlan(plan.step, tuple(shards)), ended
+    def mask_plan(self, plan: StepPlan) -> tuple[StepPlan, list[tuple[int, Mask]]]:
+        """The plan with masks, and the sequences in it that must end instead: what it says of them does not count."""
+        ended: list[tuple[int, Mask]] = []
+        shards = tuple(self._mask_shard(shard, ended) for shard in plan.shards)
+        return StepPlan(plan.step, shards), ended
 
     def close(self) -> None:
         self.compiler.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _mask_shard(self, shard: ShardPlan, names: Sequence[str], ended: list[tuple[str, Mask]]) -> ShardPlan:
+    def _mask_shard(self, shard: ShardPlan, ended: list[tuple[int, Mask]]) -> ShardPlan:
+        names = shard.request_ids[shard.samples].tolist()
         found = [(head, name, self._sequences[name]) for head, name in enumerate(names) if name in self._sequences]
         if not found:
             return shard
@@ -166,7 +162,7 @@ class StructuredRequests:
                 set_bits(line, sequence.end_tokens, allowed=True)
         return shard.with_masks(np.array([head for head, _, _ in found], np.int32), masks)
 
-    def _take(self, key: str, item: object, news: News) -> None:
+    def _take(self, key: int, item: object, news: News) -> None:
         if isinstance(item, Family):
             if self._families.get(key) is item:
                 self._take_grammar(self._families.pop(key), news)
@@ -195,7 +191,7 @@ class StructuredRequests:
             self._sequences[one.request_id] = _Sequence(grammar.start.copy(), end_tokens, first)
         news.compiled.append(family)
 
-    def _leave(self, family: Family, request_id: str) -> None:
+    def _leave(self, family: Family, request_id: int) -> None:
         """A request that is not queued yet has been aborted; the first of its siblings takes its place."""
         if family.request.request_id != request_id:
             family.siblings = [sibling for sibling in family.siblings if sibling.request_id != request_id]

@@ -48,7 +48,7 @@ class EngineLink(Protocol):
     @property
     def info(self) -> EngineInfo: ...
     def add(self, requests: Sequence[EngineRequest]) -> None: ...
-    def abort(self, request_ids: Sequence[str]) -> None: ...
+    def abort(self, request_ids: Sequence[int]) -> None: ...
 
     async def receive(self) -> Batch:
         """The next batch. Raises EngineDeadError when there will be none."""
@@ -125,7 +125,7 @@ class EngineProcess:
     def add(self, requests: Sequence[EngineRequest]) -> None:
         self._send(Add(list(requests)))
 
-    def abort(self, request_ids: Sequence[str]) -> None:
+    def abort(self, request_ids: Sequence[int]) -> None:
         self._send(Abort(list(request_ids)))
 
     async def receive(self) -> Batch:

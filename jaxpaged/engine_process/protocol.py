@@ -27,7 +27,7 @@ class Add(msgspec.Struct, tag=True):
 class Abort(msgspec.Struct, tag=True):
     """To the engine: sequences that nobody waits for any more."""
 
-    request_ids: list[str]
+    request_ids: list[int]
 
 
 class Stop(msgspec.Struct, tag=True):
@@ -53,7 +53,7 @@ class NotStarted(msgspec.Struct, tag=True):
 class Refusal(msgspec.Struct):
     """A sequence that the engine would not take. `busy` says that a retry may succeed."""
 
-    request_id: str
+    request_id: int
     message: str
     param: str | None = None
     busy: bool = False

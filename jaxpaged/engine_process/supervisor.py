@@ -101,7 +101,7 @@ class EngineSupervisor:
     def add(self, requests: Sequence[EngineRequest]) -> None:
         self._engine.add(requests)
 
-    def abort(self, request_ids: Sequence[str]) -> None:
+    def abort(self, request_ids: Sequence[int]) -> None:
         self._engine.abort(request_ids)
 
     def kill(self) -> None:

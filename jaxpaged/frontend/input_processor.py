@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from jaxpaged.config import EngineConfig
@@ -27,7 +28,10 @@ _LIKELY_TOKEN_CHARS = 16  # a text shorter than this per token of context is tok
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """A request as a front end keeps it; `children` are its n sequences. `arrival_time` is wall time."""
+    """A request as a front end keeps it; `children` are its n sequences. `arrival_time` is wall time.
+
+    `request_id` is the caller's and stays here: the engine knows the children by numbers of their own.
+    """
 
     request_id: str
     prompt: str | None
@@ -58,6 +62,7 @@ class InputProcessor:
         self._sampling_defaults = front_end.generation.sampling
         self._eos_token_ids = tuple(i for i in front_end.generation.eos_token_ids if 0 <= i < info.vocab_size)
         self._longest_token: int | None = None
+        self._engine_ids = count(1)
 
     def default_params(self) -> SamplingParams:
         """SamplingParams with the defaults of the model's generation_config.json."""
@@ -86,7 +91,7 @@ class InputProcessor:
         self._check_priority(priority)
         arrival = time.monotonic()
         base = EngineRequest(
-            request_id=request_id,
+            request_id=next(self._engine_ids),
             prompt_token_ids=token_ids,
             params=params,
             arrival=arrival,
@@ -96,7 +101,7 @@ class InputProcessor:
             prompt_embeds=None if parsed.embeds is None else parsed.embeds.tobytes(),
             beam=beam,
         )
-        return PreparedRequest(request_id, parsed.text, token_ids, params, _children(base), time.time())
+        return PreparedRequest(request_id, parsed.text, token_ids, params, self._children(base), time.time())
 
     def process_chat(
         self,
@@ -202,6 +207,25 @@ class InputProcessor:
                 "beam_width",
             )
 
+    def _children(self, first: EngineRequest) -> tuple[EngineRequest, ...]:
+        """The n sequences of a request. Child i has seed + i; only the first scores the prompt."""
+        params = first.params
+        number = params.n if first.beam is None else first.beam.beam_width
+        if number == 1:
+            return (first,)
+        children = []
+        for index in range(number):
+            child_params = replace(
+                params,
+                n=1,
+                seed=None if params.seed is None else _child_seed(params.seed, index),
+                prompt_logprobs=params.prompt_logprobs if index == 0 else None,
+            )
+            engine_id = next(self._engine_ids) if index else first.request_id
+            children.append(replace(first, request_id=engine_id, params=child_params))
+        siblings = tuple(Sibling(child.request_id, child.params) for child in children[1:])
+        return (replace(children[0], siblings=siblings), *children[1:])
+
     def _check_priority(self, priority: int) -> None:
         if priority and self._config.scheduler.policy != "priority":
             raise RequestError(
@@ -214,25 +238,6 @@ class InputProcessor:
         if self._tokenizer is None:
             raise RequestError(f"{what} needs a tokenizer, but skip_tokenizer_init is set; give token ids.", "prompt")
         return self._tokenizer
-
-
-def _children(base: EngineRequest) -> tuple[EngineRequest, ...]:
-    """The n sequences of a request. Child i has the id "i_<id>" and seed + i; only the first scores the prompt."""
-    params = base.params
-    count = params.n if base.beam is None else base.beam.beam_width
-    if count == 1:
-        return (base,)
-    children = []
-    for index in range(count):
-        child_params = replace(
-            params,
-            n=1,
-            seed=None if params.seed is None else _child_seed(params.seed, index),
-            prompt_logprobs=params.prompt_logprobs if index == 0 else None,
-        )
-        children.append(replace(base, request_id=f"{index}_{base.request_id}", params=child_params))
-    siblings = tuple(Sibling(child.request_id, child.params) for child in children[1:])
-    return (replace(children[0], siblings=siblings), *children[1:])
 
 
 def _child_seed(seed: int, index: int) -> int:

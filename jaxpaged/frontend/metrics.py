@@ -98,7 +98,7 @@ class EngineMetrics:
         self._info = info
         self._stats = stats
         self._labels = {"model_name": model_name, "engine": "0"}
-        self._sequences: dict[str, _Sequence] = {}
+        self._sequences: dict[int, _Sequence] = {}
         self._steps = 0
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Exposition(self))

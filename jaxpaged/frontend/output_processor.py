@@ -23,7 +23,7 @@ class Processed:
     """What to hand to the callers, and the engine's ids that a stop string (or an abort) has ended."""
 
     outputs: list[RequestOutput] = field(default_factory=list)
-    abort: list[str] = field(default_factory=list)
+    abort: list[int] = field(default_factory=list)
 
 
 class OutputProcessor:
@@ -36,7 +36,7 @@ class OutputProcessor:
         self._vocabulary = vocabulary
         self._clock = clock
         self._requests: dict[str, _Request] = {}
-        self._sequences: dict[str, _Sequence] = {}
+        self._sequences: dict[int, _Sequence] = {}
 
     def add(self, prepared: PreparedRequest) -> None:
         """Register a request before its children are given to the engine. A request_id in flight is a KeyError."""
@@ -96,6 +96,11 @@ class OutputProcessor:
     def fail(self, request_id: str, error: str) -> Processed:
         """End one request with an error."""
         return self._end([request_id], "error", error)
+
+    def request_of(self, engine_id: int) -> str | None:
+        """The request that a running sequence of the engine belongs to; None for one that nobody waits for."""
+        sequence = self._sequences.get(engine_id)
+        return None if sequence is None else sequence.request.prepared.request_id
 
     def in_flight(self) -> list[str]:
         """The ids of the requests that have not finished."""

@@ -50,6 +50,7 @@ def assemble(shard: Shard, draft: StepDraft) -> tuple[ShardPlan, Flight]:
         sampled[chosen[samples]] = True
         partial = (~samples).nonzero()[0]
     plan = ShardPlan(
+        request_ids=rows.ids[chosen],
         rows=chosen.astype(np.int32),
         starts=starts,
         counts=counts,

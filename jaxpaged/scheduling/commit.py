@@ -29,7 +29,7 @@ class ShardCommit:
 
     live: BoolArray
     index: RowArray
-    request_ids: list[str]
+    request_ids: list[int]
     tokens: IntArray
     num_tokens: IntArray
     ended: RowArray

@@ -13,6 +13,7 @@ Refinements of the agreed fields:
 - `draft_counts` is empty unless speculation is on; else the last draft_counts[i] of the counts[i] tokens are guesses,
   and the logits of the last draft_counts[i] + 1 positions are needed.
 - `masks` are not the scheduler's: an engine with structured requests adds them to the plan.
+- `ShardPlan.request_ids` do not concern the device.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from jaxpaged.sampling_params import SamplingParams
 
 IntArray = NDArray[np.int32]
+IdArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 
@@ -41,7 +43,7 @@ class Admission(NamedTuple):
     """A device row to initialise before the step. A NamedTuple because hundreds may be made in one step."""
 
     row: int
-    request_id: str
+    request_id: int
     params: SamplingParams
     prompt_len: int
     seed: int
@@ -55,6 +57,8 @@ class Admission(NamedTuple):
 class ShardPlan:
     """The n sequences that one data shard computes: those with one token first.
 
+    request_ids: int64 [n], whose the sequences are. For the host: a row may belong to another request, or to none, by
+    the time the answer to the plan arrives.
     rows, starts, counts: int32 [n], device row, first position and number of tokens.
     host_counts: int32 [n], how many of them are given in `tokens`, int32 [sum(host_counts)].
     samples: bool [n], whether the token after the last position is sampled.
@@ -65,6 +69,7 @@ class ShardPlan:
     the tokens whose bits are set in int32 [k, vocabulary / 32].
     """
 
+    request_ids: IdArray
     rows: IntArray
     starts: IntArray
     counts: IntArray
@@ -87,11 +92,11 @@ class ShardPlan:
     @classmethod
     def empty(cls, num_groups: int) -> ShardPlan:
         """A shard with nothing to do in a step that others need."""
-        none, flags = _no_ints(), np.zeros(0, np.bool_)
+        nobody, none, flags = np.zeros(0, np.int64), _no_ints(), np.zeros(0, np.bool_)
         writes = (np.zeros((0, 3), np.int32),) * num_groups
         copies = (np.zeros((0, 2), np.int32),) * num_groups
         heads = np.zeros((0, 2), np.int32)
-        return cls(none, none, none, none, none, flags, heads, writes, copies, (), 0, 0)
+        return cls(nobody, none, none, none, none, none, flags, heads, writes, copies, (), 0, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,13 +42,14 @@ class BeamGroup:
 class Request:
     """What to generate. The fields up to `events` are the caller's, the rest belong to the scheduler.
 
+    `request_id` is a number that no other live request has.
     `variant` is the sampler variant of its rows and `seed` the seed of its random numbers, both chosen by the engine.
     `content_hashes` holds (first token position, digest) of whatever changes the keys and values without changing the
     token ids: prompt embeddings at position 0, images where they stand. `prompt_embeds`: float32 [prompt_len, hidden].
     `events` is a timeline of (name, monotonic seconds): queued, scheduled, first_token, preempted, finished.
     """
 
-    request_id: str
+    request_id: int
     prompt_token_ids: list[int]
     params: SamplingParams
     eos_token_ids: tuple[int, ...] = ()

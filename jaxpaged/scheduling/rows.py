@@ -28,6 +28,7 @@ NUM_COUNTERS = 6
 class Rows:
     """Owner of the row ids 1..max_num_seqs and of all that changes from step to step about running requests.
 
+    ids: the request of each row.
     waits: 1 where no token is planned before the last one is known and resume() called, as for beams and grammars.
     limit: the most tokens (prompt and output) a request may have. stop_from: the first num_tokens at which it may stop.
     stop, more_stops [K, row]: tokens that end it, NO_TOKEN where there are fewer. first_page, end_page [g][row]: the
@@ -58,7 +59,7 @@ class Rows:
         )
         self._page_bytes = 4 * page_size
         self.requests: NDArray[np.object_] = np.full(size, None, dtype=object)
-        self.ids: NDArray[np.object_] = np.full(size, None, dtype=object)
+        self.ids = np.zeros(size, np.int64)
         self.free = list(range(max_num_seqs, 0, -1))
 
     def __len__(self) -> int:
@@ -127,7 +128,8 @@ class Rows:
             self.more_stops[:, rows] = NO_TOKEN
         self.active[rows] = False
         self.epoch[rows] += 1
-        self.requests[rows] = self.ids[rows] = None
+        self.requests[rows] = None
+        self.ids[rows] = 0
         self.free += rows.tolist()[::-1]
 
     def last_in_rank(self) -> int:

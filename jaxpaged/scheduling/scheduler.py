@@ -67,7 +67,7 @@ class Scheduler:
             raise InvariantError(f"{len(groups)} cache groups, but page counts for {len(num_pages)}")
         self.config = config
         self.queue = WaitingQueue(config.max_queued_requests)
-        self.requests: dict[str, Request] = {}
+        self.requests: dict[int, Request] = {}
         geometry = geometries(groups, page_size)
         self.hasher = PrefixHasher(page_size) if enable_prefix_caching else None
         rows = [Rows(config.max_num_seqs, max_model_len, page_size, len(groups)) for _ in range(data_shards)]
@@ -125,7 +125,7 @@ class Scheduler:
             if member.request_id in self.requests:
                 self._end(member, reason, None)
 
-    def fork(self, parent_id: str, child: Request) -> None:
+    def fork(self, parent_id: int, child: Request) -> None:
         """Start `child` as a copy of a live request: same tokens so far, shared pages where the parent is running.
 
         The child's salt, adapter and content become the parent's. Without a free row it is queued like any other.
@@ -147,11 +147,11 @@ class Scheduler:
             self.queue.check_room()
             self._enqueue(child)
 
-    def abort(self, request_id: str) -> None:
+    def abort(self, request_id: int) -> None:
         """End a request at any moment; unknown and finished ids are ignored."""
         self.finish(request_id, "abort")
 
-    def finish(self, request_id: str, reason: str, stop_reason: int | str | None = None) -> None:
+    def finish(self, request_id: int, reason: str, stop_reason: int | str | None = None) -> None:
         """End a request for a reason that the scheduler cannot see, as a stop string. Unknown ids are ignored.
 
         A beam takes the other beams with it.
@@ -176,13 +176,13 @@ class Scheduler:
         request.finish_reason, request.stop_reason = reason, stop_reason
         request.events.append(("finished", self._clock()))
 
-    def guess(self, request_id: str, tokens: Sequence[int]) -> None:
+    def guess(self, request_id: int, tokens: Sequence[int]) -> None:
         """Propose the next tokens of a running request; its next step verifies them if nothing of it is in flight."""
         request = self._live(request_id)
         if request.row:
             self.shards[request.shard].guesses[request.row] = np.array(tokens, np.int32)
 
-    def resume(self, request_id: str) -> None:
+    def resume(self, request_id: int) -> None:
         """Let a request go on whose row waits after its last token, as structured ones do. Unknown ids are ignored."""
         request = self.requests.get(request_id)
         if request is not None and request.row:
@@ -269,11 +269,11 @@ class Scheduler:
         """Let a pinned prefix go; unknown names are ignored."""
         self._pins.release(name)
 
-    def hold(self, name: str, request_id: str) -> None:
+    def hold(self, name: str, request_id: int) -> None:
         """Keep the full pages of a running request alive, whatever becomes of it, until release_hold(name)."""
         request = self._live(request_id)
         if not request.row:
-            raise RequestError(f"request {request_id!r} is not running, it holds no pages.", "request_id")
+            raise RequestError(f"request {request_id} is not running, it holds no pages.", "request_id")
         self.shards[request.shard].hold(name, request.row)
         self._holds[name] = request.shard
 
@@ -321,14 +321,14 @@ class Scheduler:
 
     # --- inside ---
 
-    def _live(self, request_id: str) -> Request:
+    def _live(self, request_id: int) -> Request:
         if request_id not in self.requests:
-            raise RequestError(f"no live request has the id {request_id!r}.", "request_id")
+            raise RequestError(f"no live request has the id {request_id}.", "request_id")
         return self.requests[request_id]
 
     def _check_new(self, request: Request) -> None:
         if request.request_id in self.requests:
-            raise RequestError(f"a request with id {request.request_id!r} is running already.", "request_id")
+            raise RequestError(f"a request with id {request.request_id} is running already.", "request_id")
 
     def _add_siblings(self, leader: Request, siblings: Sequence[Request]) -> None:
         for sibling in siblings:

@@ -66,7 +66,7 @@ class WaitingQueue:
     def _index(self, request: Request) -> int:
         index = bisect_left(self._requests, request.rank, key=_rank)
         if index == len(self._requests) or self._requests[index] is not request:
-            raise InvariantError(f"request {request.request_id!r} is not in the waiting queue")
+            raise InvariantError(f"request {request.request_id} is not in the waiting queue")
         return index
 
     def check(self) -> None:

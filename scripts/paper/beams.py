@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import count
-
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.scheduler import Scheduler
 from jaxpaged.scheduling.stats import KVStats
 from paper.parents import load_parents
@@ -18,11 +15,11 @@ from paper.workload import Workload
 class BeamGroup:
     """The beams of one prompt; each is a request of its own. `parents` [steps, width] say what each step continues."""
 
-    def __init__(self, scheduler: Scheduler, name: str, prompt: int, answer: int, parents: NDArray[np.uint8]) -> None:
+    def __init__(self, scheduler: Scheduler, prompt: int, answer: int, parents: NDArray[np.uint8]) -> None:
         self._scheduler, self._parents, self._prompt = scheduler, parents, prompt
-        self._names = (f"{name}.{number}" for number in count())
+        self._answer = answer
         self.generated = 0
-        self.beams = [request(next(self._names), [1] * prompt, answer)]
+        self.beams = [request([1] * prompt, answer)]
         scheduler.add(self.beams[0])
 
     @property
@@ -58,7 +55,7 @@ class BeamGroup:
         for parent in parents:
             beam = old[parent]
             if parent in taken:
-                beam = Request(next(self._names), beam.prompt_token_ids, beam.params)
+                beam = request(beam.prompt_token_ids, self._answer)
                 self._scheduler.fork(old[parent].request_id, beam)
             taken.add(parent)
             self.beams.append(beam)
@@ -73,7 +70,7 @@ def replay_beams(workload: Workload, width: int, count: int, parents: NDArray[np
 
     def add(index: int) -> None:
         own = recorded[index % len(recorded)]
-        groups.append(BeamGroup(scheduler, str(index), int(prompts[index]), int(answers[index]), own))
+        groups.append(BeamGroup(scheduler, int(prompts[index]), int(answers[index]), own))
 
     def after_step() -> None:
         groups[:] = [group for group in groups if not group.done]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -38,8 +39,11 @@ def make_scheduler(page: int = PAGE, pages: int = AMPLE_PAGES, *, caching: bool 
     return scheduler
 
 
-def request(name: str, prompt: list[int], answer: int) -> Request:
-    return Request(name, prompt, SamplingParams(temperature=1.0, max_tokens=answer, ignore_eos=True))
+_ids = itertools.count(1)
+
+
+def request(prompt: list[int], answer: int) -> Request:
+    return Request(next(_ids), prompt, SamplingParams(temperature=1.0, max_tokens=answer, ignore_eos=True))
 
 
 def step(scheduler: Scheduler) -> None:
@@ -82,7 +86,7 @@ def replay_samples(workload: Workload, samples: int, count: int, page: int = PAG
 
     def add(index: int) -> None:
         prompt = [1] * int(prompts[index])
-        first, *others = [request(f"{index}.{sample}", prompt, int(answers[index])) for sample in range(samples)]
+        first, *others = [request(prompt, int(answers[index])) for _ in range(samples)]
         scheduler.add(first, others)
 
     return drive(scheduler, workload.arrivals(count, LIVE, samples), add)
@@ -97,7 +101,7 @@ def replay_prefix(workload: Workload, prefix: int, count: int) -> KVStats:
 
     def add(index: int) -> None:
         own = tokens.integers(2, 1 << 15, int(prompts[index])).tolist()
-        scheduler.add(request(str(index), shared + own, int(answers[index])))
+        scheduler.add(request(shared + own, int(answers[index])))
 
     return drive(scheduler, workload.arrivals(count, LIVE), add)
 
@@ -105,9 +109,9 @@ def replay_prefix(workload: Workload, prefix: int, count: int) -> KVStats:
 def pin_prefix(scheduler: Scheduler, prefix: int) -> list[int]:
     """Have a prefix computed and kept; the averages begin anew."""
     shared = list(range(2, 2 + prefix))
-    scheduler.add(request("prefix", shared, 1))
+    scheduler.add(request(shared, 1))
     step(scheduler)
-    scheduler.pin("prefix", request("pin", shared, 1))
+    scheduler.pin("prefix", request(shared, 1))
     scheduler.reset_kv_stats()
     return shared
 
@@ -123,7 +127,7 @@ def replay_full(workload: Workload, count: int, prefix: int = 0, *, shared: bool
     tokens = np.random.default_rng(SEED)
     for index in range(count):
         own = tokens.integers(2, 1 << 15, int(prompts[index])).tolist()
-        scheduler.add(request(str(index), head + own, int(answers[index])))
+        scheduler.add(request(head + own, int(answers[index])))
     running: list[int] = []
     while scheduler.stats().num_waiting:
         if len(running) == workload.warm_up:

@@ -55,7 +55,7 @@ def test_a_stop_token_counts_everywhere() -> None:
 
 
 def test_a_search_that_fails_says_so_and_leaves_the_others_alone() -> None:
-    engine = FakeEngine(fail={"1_0": "not finite"})
+    engine = FakeEngine(fail={2: "not finite"})
     failed, good = llm(engine).beam_search(["hello", "world"], PARAMS)
     assert (failed.sequences, failed.error) == ([], "not finite")
     assert len(good.sequences) == 3
@@ -70,7 +70,7 @@ def test_what_cannot_be_searched_is_refused() -> None:
         with pytest.raises(RequestError, match=says):
             processor(**model).process("0", [1, 2], SamplingParams(temperature=0), beam=beam)
     served = processor(max_logprobs=-1).process("0", [1, 2], SamplingParams(temperature=0), beam=PARAMS)
-    assert [child.request_id for child in served.children] == ["0_0", "1_0", "2_0"]
+    assert [child.request_id for child in served.children] == [1, 2, 3]
     with pytest.raises(RequestError, match=r"prompts\[1\]: Token id 9999999"):
         llm().beam_search([[1], [9999999]], PARAMS)
     with pytest.raises(RequestError, match="beam_width is 11, which takes the 22"):

@@ -58,7 +58,7 @@ def test_a_stop_string_frees_the_row_at_once() -> None:
     engine = FakeEngine()
     (output,) = llm(engine).generate("stop here, stop", SamplingParams(max_tokens=200, stop="here"), use_tqdm=False)
     assert output.outputs[0].text == "stop "
-    assert engine.aborted == [output.request_id]
+    assert engine.aborted == [1]
     assert not engine.has_work()
 
 
@@ -69,14 +69,14 @@ def test_a_small_queue_is_fed_little_by_little() -> None:
 
 
 def test_requests_that_fail_leave_the_others_alone() -> None:
-    engine = FakeEngine(fail={"1": "not finite"}, refuse={"1_2": "too large"})
+    engine = FakeEngine(fail={2: "not finite"}, refuse={7: "too large"})
     outputs = llm(engine).generate(PROMPTS[:2], SamplingParams(max_tokens=3), use_tqdm=False)
     assert [output.error for output in outputs] == [None, "not finite"]
     assert [output.outputs[0].finish_reason for output in outputs] == ["length", "error"]
-    engine = FakeEngine(refuse={"0_1": "too large"})
+    engine = FakeEngine(refuse={3: "too large"})
     outputs = llm(engine).generate(PROMPTS[:2], SamplingParams(n=2, max_tokens=3), use_tqdm=False)
     assert [output.error for output in outputs] == [None, "too large"]
-    assert engine.aborted == ["0_1", "1_1"]
+    assert engine.aborted == [3, 4]
 
 
 def test_a_bad_prompt_is_named_before_anything_runs() -> None:
@@ -101,7 +101,7 @@ def test_ctrl_c_aborts_what_is_left() -> None:
     language_model = llm(engine)
     with pytest.raises(KeyboardInterrupt):
         language_model.generate(PROMPTS, [SamplingParams(max_tokens=2), *[SamplingParams()] * 3], use_tqdm=False)
-    assert engine.aborted == ["1", "2", "3"]
+    assert engine.aborted == [2, 3, 4]
     assert not engine.has_work()
     engine.steps = 10
     assert len(language_model.generate(PROMPTS, use_tqdm=False)) == 4
@@ -225,7 +225,7 @@ def test_the_beginning_of_a_conversation_can_be_cached() -> None:
 
 def test_a_prefix_that_cannot_be_cached() -> None:
     with pytest.raises(RequestError, match="not finite"):
-        llm(FakeEngine(fail={"0": "not finite"})).cache_prefix("hello")
+        llm(FakeEngine(fail={1: "not finite"})).cache_prefix("hello")
     with pytest.raises(RequestError, match="enable_prefix_caching=True"):
         llm(cache=CacheConfig(enable_prefix_caching=False)).cache_prefix("hello")
 

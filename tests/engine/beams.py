@@ -9,6 +9,7 @@ from jaxpaged.engine.engine import Engine
 from jaxpaged.engine.messages import EngineRequest, Sibling
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from tests.engine.drive import Answer, Answers, assert_idle, collect
+from tests.names import name_of, number
 
 
 def search(
@@ -17,18 +18,18 @@ def search(
     """Its answers have the ids NAME.0, NAME.1, ..., and bring the log probabilities of their tokens."""
     params = SamplingParams(max_tokens=max_tokens, logprobs=0)
     return EngineRequest(
-        f"{name}.0",
+        number(f"{name}.0"),
         list(prompt),
         params,
         arrival=0.0,
         eos_token_ids=tuple(eos),
-        siblings=tuple(Sibling(f"{name}.{index}", params) for index in range(1, width)),
+        siblings=tuple(Sibling(number(f"{name}.{index}"), params) for index in range(1, width)),
         beam=BeamSearchParams(beam_width=width, max_tokens=max_tokens, length_penalty=penalty),
     )
 
 
 def expected(messages: Iterable[EngineRequest]) -> Answers:
-    return {one.request_id: Answer() for message in messages for one in (message, *message.siblings)}
+    return {name_of(one.request_id): Answer() for message in messages for one in (message, *message.siblings)}
 
 
 def run_searches(engine: Engine, messages: Sequence[EngineRequest], each_step: Any = None) -> Answers:

@@ -11,6 +11,7 @@ from jaxpaged.engine.engine import Engine
 from jaxpaged.engine.messages import EngineOutput, EngineRequest, TokenLogprobs
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.scheduler import Scheduler
+from tests.names import name_of, number
 
 
 @dataclass
@@ -40,14 +41,14 @@ class Answer:
             self.last = output
 
 
-Answers = dict[str, Answer]
+Answers = dict[str, Answer]  # by the names of the requests
 
 
-def ask(request_id: str, prompt: Sequence[int], *, embeds: bytes | None = None, **params: Any) -> EngineRequest:
+def ask(name: str, prompt: Sequence[int], *, embeds: bytes | None = None, **params: Any) -> EngineRequest:
     """A greedy request that runs to max_tokens, unless `params` say otherwise."""
     defaults = {"temperature": 0.0, "ignore_eos": True, "max_tokens": 8}
     sampling = SamplingParams(**{**defaults, **params})
-    return EngineRequest(request_id, list(prompt), sampling, arrival=0.0, prompt_embeds=embeds)
+    return EngineRequest(number(name), list(prompt), sampling, arrival=0.0, prompt_embeds=embeds)
 
 
 def run(engine: Engine, messages: Iterable[EngineRequest], each_step: Callable[[int], None] | None = None) -> Answers:
@@ -55,7 +56,7 @@ def run(engine: Engine, messages: Iterable[EngineRequest], each_step: Callable[[
     messages = list(messages)
     for message in messages:
         engine.add(message)
-    answers = {message.request_id: Answer() for message in messages}
+    answers = {name_of(message.request_id): Answer() for message in messages}
     collect(engine, answers, each_step)
     assert_idle(engine)
     return answers
@@ -71,7 +72,7 @@ def collect(
         if each_step is not None:
             each_step(step)
         for output in engine.step():
-            answers[output.request_id].take(output)
+            answers[name_of(output.request_id)].take(output)
         engine.scheduler.check()
     raise AssertionError("requests starve")
 

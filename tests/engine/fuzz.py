@@ -22,6 +22,7 @@ from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from tests.engine import tiny
 from tests.engine.drive import Answer, Answers, assert_idle
 from tests.engine.tiny import VOCAB
+from tests.names import name_of, number
 
 Rng = np.random.Generator
 EOS = 2
@@ -76,7 +77,7 @@ def random_request(rng: Rng, name: str) -> EngineRequest:
         params = replace(params, max_tokens=most, min_tokens=0)
         beam = BeamSearchParams(beam_width=others + 1, max_tokens=most, length_penalty=float(rng.uniform(-1, 2)))
     return EngineRequest(
-        name,
+        number(name),
         prompt,
         params,
         arrival=float(rng.uniform()),
@@ -85,7 +86,7 @@ def random_request(rng: Rng, name: str) -> EngineRequest:
         cache_salt="salt" if rng.random() < 0.1 else None,
         prompt_embeds=embeds,
         beam=beam,
-        siblings=tuple(Sibling(f"{name}.{i}", replace(params, prompt_logprobs=None)) for i in range(others)),
+        siblings=tuple(Sibling(number(f"{name}.{i}"), replace(params, prompt_logprobs=None)) for i in range(others)),
     )
 
 
@@ -101,17 +102,17 @@ def fuzz(engine: Engine, count: int, seed: int = 0) -> tuple[Answers, int, int]:
             if waiting:
                 request = waiting.pop()
                 engine.add(request)
-                answers |= {sample.request_id: Answer() for sample in (request, *request.siblings)}
+                answers |= {name_of(sample.request_id): Answer() for sample in (request, *request.siblings)}
         live = list(engine.scheduler.requests)
         if live and rng.random() < 0.05:
             victim = live[rng.integers(len(live))]
             beams = engine.scheduler.requests[victim].beams
             engine.abort([victim])
             for one in [victim] if beams is None else [member.request_id for member in beams.members]:
-                del answers[one]
+                del answers[name_of(one)]
                 aborted += 1
         for output in engine.step():
-            answers[output.request_id].take(output)
+            answers[name_of(output.request_id)].take(output)
         engine.scheduler.check()
     assert_idle(engine)
     return answers, aborted, searches

@@ -10,6 +10,7 @@ from jaxpaged.errors import QueueFullError, RequestError
 from jaxpaged.scheduling.request import RequestStatus
 from tests.engine.drive import Answer, Answers, ask, assert_idle, collect, preemptions, rescheduled, run
 from tests.engine.tiny import VOCAB
+from tests.names import name_of, number
 
 
 def messages() -> list[EngineRequest]:
@@ -32,17 +33,17 @@ def test_in_every_state(engine: Engine, undisturbed: Answers, depth: int) -> Non
     for after in range(0, 60, 3):
         victim = str(after // 3 % len(messages()))
         tight = rescheduled(engine, pages=12, max_num_seqs=4, depth=depth)
-        answers = {message.request_id: Answer() for message in messages()}
+        answers = {name_of(message.request_id): Answer() for message in messages()}
         for message in messages():
             tight.add(message)
 
         def abort(step: int, after: int = after, victim: str = victim, tight: Engine = tight) -> None:
             if step == after:
-                request = tight.scheduler.requests.get(victim)
+                request = tight.scheduler.requests.get(number(victim))
                 states.add(None if request is None else request.status)
-                tight.abort([victim, "nobody"])
+                tight.abort([number(victim), number("nobody")])
                 tight.scheduler.check()
-                assert victim not in tight.scheduler.requests
+                assert number(victim) not in tight.scheduler.requests
 
         collect(tight, answers, abort)
         assert_idle(tight)

@@ -17,6 +17,7 @@ from tests.engine import tiny
 from tests.engine.beams import expected, run_searches, search
 from tests.engine.drive import Answer, Answers, ask, assert_idle, collect, preemptions, rescheduled
 from tests.engine.tiny import CONTEXT, VOCAB
+from tests.names import name_of, number
 
 EOS = (2, 40, 77, 90)
 
@@ -115,7 +116,7 @@ def test_an_abort_ends_the_whole_search_and_frees_all(
     answers = expected(searches())
     for message in searches():
         view.add(message)
-    collect(view, answers, lambda step: view.abort([victim]) if step == after else None)
+    collect(view, answers, lambda step: view.abort([number(victim)]) if step == after else None)
     assert_idle(view)
     assert not view._requests
     assert len(view._beams) == 0
@@ -201,10 +202,10 @@ def test_prompt_embeddings_begin_a_search_as_their_tokens_do(llama: Path) -> Non
     given.prompt_embeds = table[prompt(21)].astype(np.float32).tobytes()
     want = contents(run_searches(engine, [search("a", prompt(21), 4, eos=EOS, max_tokens=20)]))
     assert contents(run_searches(rescheduled(engine), [given])) == want
-    three = [replace(given, request_id=f"{name}.0") for name in "abc"]
+    three = [replace(given, request_id=number(f"{name}.0")) for name in "abc"]
     for message in three:
-        name = message.request_id[0]
-        message.siblings = tuple(Sibling(f"{name}.{i}", message.params) for i in range(1, 4))
+        name = name_of(message.request_id)[0]
+        message.siblings = tuple(Sibling(number(f"{name}.{i}"), message.params) for i in range(1, 4))
     tight = rescheduled(engine, pages=11, caching=False)
     got = contents(run_searches(tight, three))
     assert preemptions(tight) > 0

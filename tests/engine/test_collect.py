@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
@@ -56,20 +55,18 @@ def test_a_step_that_samples_nothing() -> None:
     assert shard.finite.all()
 
 
+A, B = 1, 2
+
+
 class Collecting:
-    """A collector with requests a (row 1) and b (row 2), both scored, as an engine and its scheduler feed it."""
+    """A collector with the requests A (row 1) and B (row 2), both scored, as an engine and its scheduler feed it."""
 
     def __init__(self) -> None:
         self.collector = LogprobCollector()
         params = SamplingParams(prompt_logprobs=1, logprobs=0)
-        self.requests = {name: Request(name, [1] * 9, params) for name in "ab"}
-        self.ids = np.array([None, "a", "b"], object)
+        self.requests = {name: Request(name, [1] * 9, params) for name in (A, B)}
 
-    def watch(self, plan: StepPlan) -> None:
-        rows: Any = SimpleNamespace(rows=SimpleNamespace(ids=self.ids))
-        self.collector.watch(plan, SimpleNamespace(shards=[rows]))  # type: ignore[arg-type]
-
-    def collect(self, plan: StepPlan, answer: Sampled | None, live: list[bool], names: list[str]) -> None:
+    def collect(self, plan: StepPlan, answer: Sampled | None, live: list[bool], names: list[int]) -> None:
         (shard,) = plan.shards
         index = shard.samples.nonzero()[0]
         commit = SimpleNamespace(
@@ -77,14 +74,13 @@ class Collecting:
         )
         self.collector.collect(plan, SimpleNamespace(shards=[commit]), answer, self.requests)  # type: ignore[arg-type]
 
-    def output(self, name: str) -> EngineOutput:
+    def output(self, name: int) -> EngineOutput:
         output = EngineOutput(name, [0])
         self.collector.attach(output)
         return output
 
-    def step(self, parts: list[Sequence], live: list[bool], names: list[str]) -> None:
+    def step(self, parts: list[Sequence], live: list[bool], names: list[int]) -> None:
         plan = plan_of(parts)
-        self.watch(plan)
         self.collect(plan, sampled(1, 8), live, names)
 
 
@@ -94,40 +90,39 @@ def entries(output: EngineOutput) -> list[int]:
 
 def test_prompt_entries_follow_the_sampled_rows_and_are_gathered_over_chunks() -> None:
     made = Collecting()
-    made.step([Sequence(1, 0, 3, (), False, (0, 1, 2)), Sequence(2, 0, 2, (), True, (0,))], [True, True], ["b"])
-    b = made.output("b")
+    made.step([Sequence(1, 0, 3, (), False, (0, 1, 2), A), Sequence(2, 0, 2, (), True, (0,), B)], [True, True], [B])
+    b = made.output(B)
     assert entries(b) == [4]
     assert [entry.token_id for entry in b.logprobs or []] == [0]
-    made.step([Sequence(1, 3, 3, (), True, (0, 1))], [True], ["a"])
-    a = made.output("a")
+    made.step([Sequence(1, 3, 3, (), True, (0, 1), A)], [True], [A])
+    a = made.output(A)
     assert entries(a) == [1, 2, 3, 1, 2]
     assert (a.prompt_logprobs or [])[0].top_ids == [1]
     assert (a.logprobs or [])[0].top_ids == []
-    assert made.output("a").prompt_logprobs is None  # sent once
+    assert made.output(A).prompt_logprobs is None  # sent once
 
 
 def test_a_prompt_that_starts_again_is_gathered_again() -> None:
     made = Collecting()
-    made.step([Sequence(1, 0, 3, (), False, (0, 1, 2))], [True], [])
-    made.step([Sequence(1, 0, 2, (), False, (0, 1))], [True], [])
-    assert entries(made.output("a")) == [0, 1]
+    made.step([Sequence(1, 0, 3, (), False, (0, 1, 2), A)], [True], [])
+    made.step([Sequence(1, 0, 2, (), False, (0, 1), A)], [True], [])
+    assert entries(made.output(A)) == [0, 1]
 
 
 def test_results_of_a_request_that_left_are_dropped() -> None:
     made = Collecting()
-    stale = plan_of([Sequence(1, 0, 3, (), False, (0, 1, 2))])
-    made.watch(stale)
-    made.collector.forget("a")  # aborted; then another request comes under the same name
-    made.requests["a"] = replace(made.requests["a"])
+    stale = plan_of([Sequence(1, 0, 3, (), False, (0, 1, 2), A)])
+    made.collector.forget(A)  # aborted; then another request comes under the same name
+    made.requests[A] = replace(made.requests[A])
     made.collect(stale, sampled(1, 8), [False], [])
-    made.step([Sequence(1, 0, 2, (), True, (0,))], [True], ["a"])
-    assert entries(made.output("a")) == [1]
+    made.step([Sequence(1, 0, 2, (), True, (0,), A)], [True], [A])
+    assert entries(made.output(A)) == [1]
 
 
-def test_owners_are_those_at_submit() -> None:
+def test_owners_are_those_of_the_plan() -> None:
+    """Row 1 has been another's before."""
     made = Collecting()
-    plan = plan_of([Sequence(1, 0, 3, (), True, (0, 1))])
-    made.watch(plan)
-    made.ids[1] = "somebody else"
-    made.collect(plan, sampled(1, 8), [True], ["a"])
-    assert entries(made.output("a")) == [1, 2]
+    made.step([Sequence(1, 0, 3, (), True, (0, 1), A)], [True], [A])
+    made.step([Sequence(1, 0, 2, (), True, (0,), B)], [True], [B])
+    assert entries(made.output(A)) == [1, 2]
+    assert entries(made.output(B)) == [1]

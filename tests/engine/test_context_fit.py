@@ -31,7 +31,7 @@ def test_the_context_is_what_fits_and_requests_up_to_it_are_served(long_model: P
     assert f"what the KV pages hold of the model's {LONG:,}" in info.report
     assert f"the context is {info.max_model_len} of the model's {LONG} tokens" in caplog.text
     prompt = [1] * (info.max_model_len - 1)
-    engine.add(EngineRequest("a", prompt, SamplingParams(temperature=0, max_tokens=1, ignore_eos=True), 0.0))
+    engine.add(EngineRequest(1, prompt, SamplingParams(temperature=0, max_tokens=1, ignore_eos=True), 0.0))
     outputs = []
     while engine.has_work():
         outputs += engine.step()

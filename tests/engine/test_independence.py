@@ -13,6 +13,7 @@ from jaxpaged.engine.engine import Engine
 from jaxpaged.engine.messages import EngineRequest
 from tests.engine.drive import Answer, Answers, ask, assert_idle, collect, preemptions, rescheduled, run
 from tests.engine.tiny import VOCAB
+from tests.names import name_of
 
 SHARED = [(5 * i + 1) % VOCAB for i in range(40)]
 
@@ -141,7 +142,7 @@ def test_arriving_while_others_decode(engine: Engine, alone: Answers) -> None:
 def run_with(engine: Engine, now: list[EngineRequest], later: list[EngineRequest], feed: Any) -> Answers:
     for message in now:
         engine.add(message)
-    answers = {message.request_id: Answer() for message in [*now, *later]}
+    answers = {name_of(message.request_id): Answer() for message in [*now, *later]}
     collect(engine, answers, feed)
     assert_idle(engine)
     return answers

@@ -12,6 +12,7 @@ from jaxpaged.engine.messages import TokenLogprobs
 from tests.engine.dense import Oracle
 from tests.engine.drive import ask, rescheduled, run
 from tests.engine.tiny import VOCAB
+from tests.names import number
 
 TOLERANCE = 1e-4
 PROMPTS = [[(3 * i + 7 * n) % VOCAB for i in range(n)] for n in (1, 2, 9, 16, 17, 40, 65)]
@@ -74,6 +75,6 @@ def test_a_request_of_the_same_id_inherits_nothing_from_an_aborted_one(engine: E
     busy.add(ask("again", long, prompt_logprobs=1))
     for _ in range(4):
         busy.step()
-    busy.abort(["again"])
+    busy.abort([number("again")])
     answer = run(busy, [ask("again", short, prompt_logprobs=1)])["again"]
     assert_entries(answer.prompt_logprobs, oracle.log_softmax(short)[:-1], short[1:], 1)

@@ -14,6 +14,7 @@ from jaxpaged.errors import RequestError
 from tests.engine import tiny
 from tests.engine.drive import Answer, Answers, ask, assert_idle, collect, preemptions, rescheduled, run
 from tests.engine.tiny import VOCAB
+from tests.names import name_of, number
 
 TEN = [(7 * i + 3) % VOCAB for i in range(10)]
 PARAMS: list[dict[str, Any]] = [
@@ -36,7 +37,7 @@ def together(messages: list[EngineRequest]) -> EngineRequest:
 
 def run_samples(engine: Engine, messages: list[EngineRequest]) -> Answers:
     engine.add(together(messages))
-    answers = {message.request_id: Answer() for message in messages}
+    answers = {name_of(message.request_id): Answer() for message in messages}
     collect(engine, answers)
     assert_idle(engine)
     return answers
@@ -60,7 +61,7 @@ def test_ten_tokens_of_six_samples_are_computed_once_into_one_page(engine: Engin
     assert shard.num_running == 6
     assert shard.allocators[0].num_held == 1
     view._submit(plan)
-    answers = {message.request_id: Answer() for message in messages}
+    answers = {name_of(message.request_id): Answer() for message in messages}
     collect(view, answers)
     assert_idle(view)
     assert same(answers, run(rescheduled(engine, caching=False), messages))
@@ -110,11 +111,11 @@ def test_an_abort_frees_the_pages_of_its_samples_only(engine: Engine, victims: l
     messages = separate([(3 * i) % VOCAB for i in range(90)], 4, max_tokens=20)
     view = rescheduled(engine, caching=False)
     view.add(together(messages))
-    answers = {message.request_id: Answer() for message in messages}
+    answers = {name_of(message.request_id): Answer() for message in messages}
 
     def abort(step: int) -> None:
         if step == after:
-            view.abort(victims)
+            view.abort([number(name) for name in victims])
 
     collect(view, answers, abort)
     assert_idle(view)
@@ -152,9 +153,9 @@ def test_on_two_data_shards(llama: Any) -> None:
     groups = [separate([(k + 5 * i) % VOCAB for i in range(20)], 3, max_tokens=8) for k in range(2)]
     for k, group in enumerate(groups):
         for message in group:
-            message.request_id += f"of{k}"
+            message.request_id = number(f"{name_of(message.request_id)}of{k}")
         engine.add(together(group))
-    answers = {message.request_id: Answer() for group in groups for message in group}
+    answers = {name_of(message.request_id): Answer() for group in groups for message in group}
     collect(engine, answers)
     assert_idle(engine)
     assert same(answers, run(rescheduled(engine, caching=False), [message for group in groups for message in group]))

@@ -27,6 +27,7 @@ class Sequence:
     given: tuple[int, ...]
     sampled: bool
     scored: tuple[int, ...]  # offsets whose prompt log probabilities are wanted
+    owner: int = 0  # whose it is
 
 
 @st.composite
@@ -61,6 +62,7 @@ def shard_plan(parts: list[Sequence], writes: tuple[np.ndarray, ...]) -> ShardPl
     first = np.cumsum([0, *(part.count for part in parts)])
     scored = [(first[i] + offset, part.row) for i, part in enumerate(parts) for offset in part.scored]
     return ShardPlan(
+        request_ids=np.array([part.owner for part in parts], np.int64),
         rows=_ints([part.row for part in parts]),
         starts=_ints([part.start for part in parts]),
         counts=_ints([part.count for part in parts]),

@@ -26,7 +26,7 @@ def processor(front_end: FrontEnd | None = None, **model) -> InputProcessor:
 def test_text_becomes_one_engine_request() -> None:
     prepared = processor().process("7", "hello world", SamplingParams(max_tokens=5))
     (child,) = prepared.children
-    assert child.request_id == prepared.request_id == "7"
+    assert (prepared.request_id, child.request_id) == ("7", 1)
     assert prepared.prompt == "hello world"
     assert child.prompt_token_ids == prepared.prompt_token_ids == hf_tokenizer().encode("hello world")
     assert child.eos_token_ids == (3,)  # 600 is no logit of this model
@@ -41,8 +41,11 @@ def test_special_tokens_of_a_text_prompt_are_parsed() -> None:
 
 def test_n_sequences_with_their_own_ids_and_seeds() -> None:
     params = SamplingParams(n=3, seed=10, prompt_logprobs=2)
-    children = processor().process("a", [1, 2], params).children
-    assert [child.request_id for child in children] == ["0_a", "1_a", "2_a"]
+    front_end = processor()
+    children = front_end.process("a", [1, 2], params).children
+    assert [child.request_id for child in children] == [1, 2, 3]
+    assert [sibling.request_id for sibling in children[0].siblings] == [2, 3]
+    assert [child.request_id for child in front_end.process("a", [1, 2], params).children] == [4, 5, 6]
     assert [child.params.seed for child in children] == [10, 11, 12]
     assert [child.params.n for child in children] == [1, 1, 1]
     assert [child.params.prompt_logprobs for child in children] == [2, None, None]

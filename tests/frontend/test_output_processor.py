@@ -26,9 +26,13 @@ def ids(text: str) -> list[int]:
     return byte_level_backend().encode(text, add_special_tokens=False).ids
 
 
-def prepare(params: SamplingParams, request_id: str = "r") -> PreparedRequest:
-    front_end = FrontEnd(hf_tokenizer(), None, GenerationConfig())
-    return InputProcessor(EngineConfig(), FakeEngine().info, front_end).process(request_id, "a prompt", params)
+def input_processor() -> InputProcessor:
+    return InputProcessor(EngineConfig(), FakeEngine().info, FrontEnd(hf_tokenizer(), None, GenerationConfig()))
+
+
+def prepare(params: SamplingParams) -> PreparedRequest:
+    """The first request of a front end: "r", and 1, 2, ... for the engine."""
+    return input_processor().process("r", "a prompt", params)
 
 
 def outputs(
@@ -122,7 +126,7 @@ def test_a_stop_string_ends_the_request_and_tells_the_engine(kind, per_step, inc
     assert "here" not in byte_level_backend().decode(completion.token_ids)
     assert completion.logprobs is not None
     assert len(completion.logprobs) == len(completion.token_ids)
-    assert fake.aborted == ([] if per_step == 50 else ["r"])
+    assert fake.aborted == ([] if per_step == 50 else [1])
 
 
 def test_stop_tokens_and_end_tokens() -> None:
@@ -149,8 +153,8 @@ def test_metrics_come_from_the_timeline() -> None:
     processor = OutputProcessor(None, clock=clock)
     processor.add(prepared)
     events = [("queued", 91.0), ("scheduled", 92.0), ("first_token", 93.0), ("preempted", 94.0)]
-    processor.process([EngineOutput("r", [1], events=events, num_cached_tokens=5)])
-    (final,) = processor.process([EngineOutput("r", [2, 3], finish_reason="length")]).outputs
+    processor.process([EngineOutput(1, [1], events=events, num_cached_tokens=5)])
+    (final,) = processor.process([EngineOutput(1, [2, 3], finish_reason="length")]).outputs
     assert final.num_cached_tokens == 5
     metrics = final.metrics
     assert metrics is not None
@@ -163,8 +167,8 @@ def test_only_the_first_sample_says_what_of_the_prompt_was_cached() -> None:
     """What a later one takes from the cache, the first may have computed."""
     processor = OutputProcessor(None)
     processor.add(prepare(SamplingParams(n=2, max_tokens=1)))
-    first = EngineOutput("0_r", [1], finish_reason="length", num_cached_tokens=16)
-    second = EngineOutput("1_r", [1], finish_reason="length", num_cached_tokens=64)
+    first = EngineOutput(1, [1], finish_reason="length", num_cached_tokens=16)
+    second = EngineOutput(2, [1], finish_reason="length", num_cached_tokens=64)
     assert processor.process([first]).outputs[-1].num_cached_tokens == 16
     (final,) = processor.process([second]).outputs
     assert final.num_cached_tokens == 16
@@ -174,22 +178,23 @@ def test_abort_ends_all_sequences_with_what_they_have() -> None:
     prepared = prepare(SamplingParams(n=2, max_tokens=10))
     processor = OutputProcessor(Vocabulary(byte_level_backend()))
     processor.add(prepared)
-    processor.process([EngineOutput("0_r", ids("hello")), EngineOutput("1_r", ids("a"), finish_reason="length")])
+    processor.process([EngineOutput(1, ids("hello")), EngineOutput(2, ids("a"), finish_reason="length")])
     processed = processor.abort(["r", "unknown"])
     (final,) = processed.outputs
-    assert processed.abort == ["0_r"]
+    assert processed.abort == [1]
     assert [(c.text, c.finish_reason) for c in final.outputs] == [("hello", "abort"), ("a", "length")]
     assert final.finished
     assert processor.in_flight() == []
-    assert processor.process([EngineOutput("0_r", [1])]).outputs == []  # a late output of an aborted sequence
+    assert processor.process([EngineOutput(1, [1])]).outputs == []  # a late output of an aborted sequence
 
 
 def test_an_error_ends_its_request_only() -> None:
     processor = OutputProcessor(Vocabulary(byte_level_backend()))
+    front_end = input_processor()
     for request_id in ("r", "s"):
-        processor.add(prepare(SamplingParams(max_tokens=10), request_id))
-    bad = EngineOutput("r", finish_reason="error", error="the logits were not finite")
-    (output, other) = processor.process([bad, EngineOutput("s", ids("a"))]).outputs
+        processor.add(front_end.process(request_id, "a prompt", SamplingParams(max_tokens=10)))
+    bad = EngineOutput(1, finish_reason="error", error="the logits were not finite")
+    (output, other) = processor.process([bad, EngineOutput(2, ids("a"))]).outputs
     assert (output.finished, output.error, output.outputs[0].finish_reason) == (True, bad.error, "error")
     assert (other.finished, other.error) == (False, None)
 

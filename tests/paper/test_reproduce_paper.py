@@ -81,7 +81,7 @@ def test_beams_share_as_their_parents_say() -> None:
     apart = np.array([[0, 0, 0]] + [[0, 1, 2]] * 39, np.uint8)
     pages = []
     for parents in (together, apart):
-        group = BeamGroup(scheduler, f"g{len(pages)}", 2 * PAGE, 30, parents)
+        group = BeamGroup(scheduler, 2 * PAGE, 30, parents)
         while not group.done:
             step(scheduler)
             group.reorder()

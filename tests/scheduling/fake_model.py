@@ -48,7 +48,7 @@ class ShardMemory:
     pools: list[np.ndarray]
     tables: list[np.ndarray]
     history: np.ndarray
-    owners: dict[int, str] = field(default_factory=dict)
+    owners: dict[int, int] = field(default_factory=dict)
 
 
 class FakeDevice:
@@ -63,11 +63,11 @@ class FakeDevice:
     ) -> None:
         self.windows = tuple(windows)
         self.page_size = page_size
-        self.secrets: dict[str, int] = {}
-        self.broken: set[str] = set()
-        self.stuttering: set[str] = set()
-        self.looks_back: set[str] = set()
-        self.prompt_positions: list[tuple[str, int, int]] = []
+        self.secrets: dict[int, int] = {}
+        self.broken: set[int] = set()
+        self.stuttering: set[int] = set()
+        self.looks_back: set[int] = set()
+        self.prompt_positions: list[tuple[int, int, int]] = []
         width = -(-length // page_size)
         self.shards = [
             ShardMemory(

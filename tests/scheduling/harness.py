@@ -77,7 +77,7 @@ class Harness:
             self.windows, pages, setup.page_size, setup.max_num_seqs + 1, setup.max_model_len, setup.shards
         )
         self.in_flight: deque[tuple[StepPlan, StepResult]] = deque()
-        self.tracked: dict[str, Tracked] = {}
+        self.tracked: dict[int, Tracked] = {}
         self.plans: list[StepPlan] = []
         self.count = 0
 
@@ -96,7 +96,7 @@ class Harness:
         least = max(params.get("min_tokens", 0), 1)  # type: ignore[call-overload]
         requests = [
             Request(
-                f"r{self.count + index}",
+                self.count + index + 1,
                 list(prompt),
                 SamplingParams(max_tokens=max_tokens and max(max_tokens - index, least), **params),  # type: ignore[arg-type]
                 eos_token_ids=eos,
@@ -118,11 +118,11 @@ class Harness:
 
     def samples_of(self, first: Tracked, count: int) -> list[Tracked]:
         """All that were added with `first`."""
-        number = int(first.request.request_id[1:])
-        return [self.tracked[f"r{number + index}"] for index in range(count)]
+        number = first.request.request_id
+        return [self.tracked[number + index] for index in range(count)]
 
     def fork(self, parent: Tracked, max_tokens: int, variant: int = 0) -> Tracked:
-        request = Request(f"r{self.count}", [], SamplingParams(max_tokens=max_tokens), variant=variant)
+        request = Request(self.count + 1, [], SamplingParams(max_tokens=max_tokens), variant=variant)
         tokens = parent.request.prompt_token_ids + parent.tokens
         request.prompt_token_ids = parent.request.prompt_token_ids
         tracked = self._track(
@@ -197,7 +197,7 @@ class Harness:
                 self._check_end(request)
         return committed
 
-    def _take(self, name: str, tokens: list[int]) -> None:
+    def _take(self, name: int, tokens: list[int]) -> None:
         tracked = self.tracked[name]
         tracked.tokens += tokens
         assert tracked.tokens == tracked.expected[: len(tracked.tokens)], name
@@ -215,7 +215,9 @@ class Harness:
 
     def _check_plan(self, plan: StepPlan) -> None:
         setup = self.setup
-        for part in plan.shards:
+        for part, shard in zip(plan.shards, self.scheduler.shards, strict=True):
+            owners = [shard.rows.request(row).request_id for row in part.rows.tolist()]
+            assert part.request_ids.tolist() == owners
             assert part.counts.sum() <= setup.budget
             assert part.samples.sum() + part.draft_counts.sum() + len(part.prompt_logprob_rows) <= setup.max_num_seqs
             assert len(set(part.rows.tolist())) == len(part.rows)

@@ -34,14 +34,12 @@ class BeamHarness(Harness):
     def __init__(self, setup: Setup, seed: int = 0) -> None:
         super().__init__(setup)
         self.rng = np.random.default_rng(seed)
-        self.searches: dict[str, Search] = {}
+        self.searches: dict[int, Search] = {}
         self.num_choices = 0
 
     def add_beams(self, prompt: list[int], width: int, max_tokens: int, *, choices: int = 10**6) -> Search:
         requests = [
-            Request(
-                f"b{self.count + i}", list(prompt), SamplingParams(max_tokens=max_tokens, ignore_eos=True), variant=3
-            )
+            Request(self.count + i + 1, list(prompt), SamplingParams(max_tokens=max_tokens, ignore_eos=True), variant=3)
             for i in range(width)
         ]
         self.count += width
@@ -52,7 +50,7 @@ class BeamHarness(Harness):
         self.scheduler.check()
         return search
 
-    def _take(self, name: str, tokens: list[int]) -> None:
+    def _take(self, name: int, tokens: list[int]) -> None:
         if name not in self.searches:
             return super()._take(name, tokens)
         true = self.searches[name].tokens[name]

@@ -16,7 +16,7 @@ def pin(harness: Harness, name: str, tokens: list[int], salt: str | None = None)
     harness.add(tokens, 1, salt=salt)
     while harness.scheduler.has_work():
         harness.turn()
-    pinned = harness.scheduler.pin(name, Request("prefix", tokens, SamplingParams(), cache_salt=salt))
+    pinned = harness.scheduler.pin(name, Request(10**6, tokens, SamplingParams(), cache_salt=salt))
     harness.scheduler.check()
     return pinned
 
@@ -96,7 +96,7 @@ def test_a_pin_that_leaves_a_live_request_no_room_is_refused() -> None:
     harness.drain()
     tracked = harness.add(prompt(9, 3), 20)
     with pytest.raises(RequestError, match="beside pinned prefixes"):
-        harness.scheduler.pin("a", Request("prefix", prompt(16), SamplingParams()))
+        harness.scheduler.pin("a", Request(99, prompt(16), SamplingParams()))
     harness.scheduler.check()
     harness.drain()
     assert tracked.tokens == tracked.expected

@@ -17,6 +17,7 @@ def test_a_plan_survives_the_wire() -> None:
     params = SamplingParams(max_tokens=7, temperature=0.5, stop_token_ids=[3], seed=2**40)
     embeds = np.arange(6, dtype=np.float32).reshape(2, 3)
     shard = ShardPlan(
+        request_ids=np.array([2**40, 7]),
         rows=ints(2, 1),
         starts=ints(5, 0),
         counts=ints(1, 3),
@@ -26,7 +27,7 @@ def test_a_plan_survives_the_wire() -> None:
         prompt_logprob_rows=ints(1, 1, 2, 1).reshape(2, 2),
         page_writes=(ints(2, 1, 9).reshape(1, 3), np.zeros((0, 3), np.int32)),
         page_copies=(np.zeros((0, 2), np.int32), ints(3, 4).reshape(1, 2)),
-        admissions=(Admission(1, "a", params, 3, 2**63 - 1, (ints(4), ints(0, 5)), ints(), embeds),),
+        admissions=(Admission(1, 7, params, 3, 2**63 - 1, (ints(4), ints(0, 5)), ints(), embeds),),
         variant=2,
         num_decodes=1,
     )

@@ -21,7 +21,7 @@ TOKENS = np.arange(20, dtype=np.int32)
 
 
 def request(**fields: object) -> Request:
-    return Request("r", TOKENS.tolist(), SamplingParams(), **fields)  # type: ignore[arg-type]
+    return Request(1, TOKENS.tolist(), SamplingParams(), **fields)  # type: ignore[arg-type]
 
 
 def digests(hasher: PrefixHasher, tokens: np.ndarray = TOKENS, **fields: object) -> list[bytes]:

@@ -141,7 +141,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def pin_prefix(self, prefix, name) -> None:  # type: ignore[no-untyped-def]
         scheduler = self.harness.scheduler
         with suppress(RequestError):  # not computed, too much, pinned already, or in the way
-            scheduler.pin(name, Request("prefix", prefix, SamplingParams()))
+            scheduler.pin(name, Request(10**6, prefix, SamplingParams()))
             self.prefixes.add(name)
         scheduler.check()
 

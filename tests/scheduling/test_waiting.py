@@ -10,7 +10,7 @@ from jaxpaged.scheduling.waiting import WaitingQueue
 
 
 def request(*rank: int, tokens: int = 1) -> Request:
-    made = Request(str(rank), [1], SamplingParams(), tokens=np.zeros(tokens, np.int32))
+    made = Request(1, [1], SamplingParams(), tokens=np.zeros(tokens, np.int32))
     made.rank = (rank[0], 0.0, rank[-1])
     return made
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxpaged.engine.engine import Engine
 from tests.engine.drive import Answer, ask, assert_idle, collect, rescheduled, run
 from tests.engine.tiny import VOCAB
+from tests.names import number
 
 PROMPT = [(11 * i + 2) % VOCAB for i in range(40)]
 
@@ -14,7 +15,7 @@ PROMPT = [(11 * i + 2) % VOCAB for i in range(40)]
 def pages_of(engine: Engine, name: str) -> np.ndarray:
     """The full pages of a running request."""
     (shard,) = engine.scheduler.shards
-    row = engine.scheduler.requests[name].row
+    row = engine.scheduler.requests[number(name)].row
     return shard.rows.tables[0][row, : int(shard.rows.computed[row]) // shard.page_size].copy()
 
 
@@ -22,7 +23,7 @@ def until_decoding(engine: Engine, name: str) -> Answer:
     answer = Answer()
     while not answer.tokens:
         for output in engine.step():
-            assert output.request_id == name
+            assert output.request_id == number(name)
             answer.take(output)
     return answer
 
@@ -33,8 +34,8 @@ def test_held_pages_outlive_their_request_and_stay_as_they_are(engine: Engine) -
     until_decoding(view, "a")
     held = pages_of(view, "a")
     assert len(held) == 2
-    view.scheduler.hold("pinned", "a")
-    view.abort(["a"])
+    view.scheduler.hold("pinned", number("a"))
+    view.abort([number("a")])
     view.drain()
     (allocator,) = view.scheduler.shards[0].allocators
     content = view.runner.pool.read(0, held)

@@ -15,6 +15,7 @@ from jaxpaged.scheduling.plan import StepPlan
 from tests.engine.dense import Oracle
 from tests.engine.drive import ask, rescheduled, run
 from tests.engine.tiny import VOCAB
+from tests.names import name_of
 
 
 def test_heads_are_programs_of_their_own(engine: Engine) -> None:
@@ -33,9 +34,9 @@ def test_a_pooling_head_could_take_the_hidden_rows(
 
     def watched(runner: Runner, plan: StepPlan, heads: HeadInput, wanted: int) -> Sampled:
         (shard,) = plan.shards
-        owners = view.scheduler.shards[0].rows.ids[shard.rows[shard.samples]]
-        for name, row in zip(owners, np.asarray(heads.hidden)[0], strict=False):
-            hidden[name].append(row)
+        owners = shard.request_ids[shard.samples].tolist()
+        for owner, row in zip(owners, np.asarray(heads.hidden)[0], strict=False):
+            hidden[name_of(owner)].append(row)
         return head(runner, plan, heads, wanted)
 
     monkeypatch.setattr(Runner, "_head", watched)

@@ -18,6 +18,7 @@ from jaxpaged.scheduling.plan import StepPlan
 from jaxpaged.scheduling.plan_wire import decode_plan, encode_plan
 from tests.engine.drive import ask, preemptions, rescheduled, run
 from tests.engine.tiny import VOCAB
+from tests.names import name_of, number
 
 
 @dataclass
@@ -72,7 +73,7 @@ def test_a_runner_fed_with_bytes_gives_the_same_tokens(
     rows = tensors["model.embed_tokens.weight"][prompts[1]]
     requests.append(ask("embeds", [0] * len(rows), embeds=rows.tobytes(), max_tokens=25))
     run(view, requests)
-    run(view, [replace(request, request_id=f"again {request.request_id}") for request in requests])
+    run(view, [replace(request, request_id=number(f"again {name_of(request.request_id)}")) for request in requests])
     assert preemptions(view) > 0
     assert view.stats().prefix_cache_hits > 0
 
@@ -96,4 +97,4 @@ def test_a_plan_survives_its_bytes(engine: Engine) -> None:
     (admission,), (before,) = again.shards[0].admissions, plan.shards[0].admissions
     assert admission.params == before.params
     assert admission.seed == 2**60
-    view.abort(["a"])
+    view.abort([number("a")])

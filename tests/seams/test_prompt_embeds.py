@@ -12,6 +12,7 @@ from tests.engine import tiny
 from tests.engine.dense import Oracle
 from tests.engine.drive import ask, preemptions, rescheduled, run
 from tests.engine.tiny import VOCAB
+from tests.names import name_of
 
 LENGTHS = (1, 7, 8, 9, 16, 17, 40, 64)
 
@@ -53,7 +54,7 @@ def test_their_hash_is_a_dimension_of_the_prefix_cache(engine: Engine, table: np
     other[0, 0] += 1e-3
 
     def cached(request: EngineRequest) -> int:
-        answer = run(view, [request])[request.request_id]
+        answer = run(view, [request])[name_of(request.request_id)]
         assert answer.last is not None
         return answer.last.num_cached_tokens
 

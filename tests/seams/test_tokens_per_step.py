@@ -21,7 +21,7 @@ from tests.execution.plans import LAYOUT
 
 def scheduler() -> Scheduler:
     made = Scheduler(SchedulerLimits(4, 16), cache_groups([FullAttentionSpec(1, 8)]), [20], 4, 48)
-    made.add(Request("a", [1, 2, 3, 4, 5], SamplingParams(max_tokens=20, ignore_eos=True)))
+    made.add(Request(1, [1, 2, 3, 4, 5], SamplingParams(max_tokens=20, ignore_eos=True)))
     return made
 
 
@@ -39,7 +39,7 @@ def test_commit_takes_any_number_of_tokens(taken: int) -> None:
     plan = made.schedule()
     assert plan is not None
     commit(made, plan, [10])
-    made.guess("a", [11, 12, 13])
+    made.guess(1, [11, 12, 13])
     plan = made.schedule()
     assert plan is not None
     (shard,) = plan.shards
@@ -47,7 +47,7 @@ def test_commit_takes_any_number_of_tokens(taken: int) -> None:
     assert shard.tokens.tolist() == [10, 11, 12, 13]
     commit(made, plan, [11, 12, 13, 14][:taken])
     (rows,) = (shard.rows for shard in made.shards)
-    row = made.requests["a"].row
+    row = made.requests[1].row
     known = [1, 2, 3, 4, 5, 10, 11, 12, 13, 14][: 6 + taken]
     assert rows.history[row, : rows.num_tokens[row]].tolist() == known
     plan = made.schedule()
@@ -62,7 +62,7 @@ def test_the_runner_refuses_guesses_until_it_can_verify_them() -> None:
     plan = made.schedule()
     assert plan is not None
     commit(made, plan, [10])
-    made.guess("a", [11, 12, 13])
+    made.guess(1, [11, 12, 13])
     plan = made.schedule()
     assert plan is not None
     with pytest.raises(InvariantError, match="guess"):

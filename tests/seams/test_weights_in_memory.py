@@ -14,6 +14,7 @@ from tests.engine import tiny
 from tests.engine.dense import Oracle, oracle_of
 from tests.engine.drive import Answer, Answers, ask, assert_idle, collect, run
 from tests.engine.tiny import VOCAB, Tensors
+from tests.names import name_of, number
 
 PROMPT = [(3 * i * i + 1) % VOCAB for i in range(40)]
 
@@ -68,7 +69,7 @@ def test_between_the_steps_of_running_requests(engine: Engine, oracle: Oracle, o
     engine.add(ask("a", PROMPT, max_tokens=30))
     for _ in range(14):
         for output in engine.step():
-            answers[output.request_id].take(output)
+            answers[name_of(output.request_id)].take(output)
     begun = len(answers["a"].tokens)
     assert begun > 0
     engine.update_weights(other[0])
@@ -87,7 +88,7 @@ def test_no_output_of_an_aborted_request_comes_late(engine: Engine, other: tuple
     for _ in range(5):
         engine.step()
     engine.update_weights(other[0])  # collects what is in flight
-    engine.abort(["a"])
+    engine.abort([number("a")])
     assert not engine.has_work()
     assert engine.step() == []
 
@@ -128,4 +129,4 @@ def test_a_busy_engine_does_not_sleep(engine: Engine) -> None:
     engine.add(ask("a", PROMPT))
     with pytest.raises(RequestError, match="unfinished"):
         engine.sleep()
-    engine.abort(["a"])
+    engine.abort([number("a")])

@@ -47,7 +47,7 @@ class LocalClient:
         self._refusals += [refusal for request in requests if (refusal := add(self.engine, request))]
         self._changed.set()
 
-    def abort(self, request_ids: Sequence[str]) -> None:
+    def abort(self, request_ids: Sequence[int]) -> None:
         self.engine.abort(request_ids)
         self._changed.set()
 

@@ -58,7 +58,7 @@ async def test_leaving_the_iteration_aborts() -> None:
     async for _ in llm.generate(PROMPT, SamplingParams(max_tokens=200), "mine"):
         break
     assert await until(lambda: not engine.has_work()) < 1
-    assert engine.aborted == ["mine"]
+    assert engine.aborted == [1]
     llm.shutdown()
 
 
@@ -125,6 +125,49 @@ async def test_the_same_id_twice_is_refused() -> None:
     with pytest.raises(RequestError, match="in flight"):
         await texts(llm.generate(PROMPT, request_id="same"))
     assert len(await first) == 5
+    llm.shutdown()
+
+
+async def test_the_same_id_twice_in_one_batch_is_refused() -> None:
+    engine = FakeEngine()
+    llm = async_llm(engine, delay=0.01)
+    batch = [await llm.prepare(PROMPT, SamplingParams(max_tokens=5), "same") for _ in range(2)]
+    with pytest.raises(RequestError, match="'same' is in flight"):
+        llm.submit(batch)
+    assert (llm.num_in_flight(), engine.requests) == (0, [])
+    assert len(await texts(llm.generate(PROMPT, SamplingParams(max_tokens=5), "same"))) == 5
+    llm.shutdown()
+
+
+async def test_a_late_refusal_ends_no_other_request() -> None:
+    """Its own request has been aborted before it arrives; the end of one id is the other id."""
+    llm = async_llm(FakeEngine(refuse={2: "no room"}), delay=0.01)
+    params = SamplingParams(max_tokens=30)
+    healthy = llm.submit([await llm.prepare(PROMPT, params, "b")])
+    llm.submit([await llm.prepare(PROMPT, params, "x_b")])
+    await llm.abort("x_b")
+    last = None
+    while outputs := await asyncio.wait_for(healthy.take(), 10):
+        last = outputs[-1]
+    assert last.outputs[0].finish_reason == "length"
+    llm.shutdown()
+
+
+@pytest.mark.parametrize("first", ["x", "0_x", "1_x"])
+async def test_a_request_may_be_named_like_a_sample_of_another(first: str) -> None:
+    llm = async_llm(FakeEngine(), delay=0.001)
+    n = {"x": 2, "0_x": 1, "1_x": 1}
+    names = sorted(n, key=lambda name: name != first)
+    streams = [
+        llm.submit([await llm.prepare(PROMPT, SamplingParams(n=n[name], max_tokens=20), name)]) for name in names
+    ]
+    for name, stream in zip(names, streams, strict=True):
+        last = None
+        while outputs := await asyncio.wait_for(stream.take(), 10):
+            last = outputs[-1]
+        assert (last.request_id, last.finished) == (name, True)
+        assert [completion.finish_reason for completion in last.outputs] == ["length"] * n[name]
+    assert llm.num_in_flight() == 0
     llm.shutdown()
 
 

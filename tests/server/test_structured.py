@@ -171,7 +171,7 @@ def test_the_event_loop_goes_on_while_grammars_are_checked() -> None:
 
 def test_requests_keep_their_field_across_the_wire() -> None:
     params = StructuredOutputsParams.of_fields({"regex": "a"}, "guided_regex")
-    request = EngineRequest("a", [1], SamplingParams(structured_outputs=params), 0.0)
+    request = EngineRequest(1, [1], SamplingParams(structured_outputs=params), 0.0)
     sent = msgspec.msgpack.decode(msgspec.msgpack.encode(request), type=EngineRequest)
     assert sent.params.structured_outputs is not None
     assert sent.params.structured_outputs._param == "guided_regex"

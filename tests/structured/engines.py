@@ -16,6 +16,7 @@ from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.structured.compiler import GrammarCompiler
 from tests.engine import tiny
 from tests.engine.drive import rescheduled
+from tests.names import number
 from tests.text.samples import EOS, byte_level_backend, hf_tokenizer, vocabulary
 
 END_TOKEN = byte_level_backend().token_to_id(EOS)
@@ -49,16 +50,16 @@ def another(engine: Engine, **options: Any) -> Engine:
     )
 
 
-def ask(request_id: str, prompt: Sequence[int] = (5, 6, 7), *, n: int = 1, **params: Any) -> EngineRequest:
-    """A request at temperature 1 that may end. Its siblings, if any, are called <id>.1, <id>.2, ..."""
+def ask(name: str, prompt: Sequence[int] = (5, 6, 7), *, n: int = 1, **params: Any) -> EngineRequest:
+    """A request at temperature 1 that may end. Its siblings, if any, are called <name>.1, <name>.2, ..."""
     sampling = SamplingParams(**{"temperature": 1.0, "seed": 1, "max_tokens": 200, **params})
     siblings = tuple(
         Sibling(
-            f"{request_id}.{index}", replace(sampling, seed=None if sampling.seed is None else sampling.seed + index)
+            number(f"{name}.{index}"), replace(sampling, seed=None if sampling.seed is None else sampling.seed + index)
         )
         for index in range(1, n)
     )
-    return EngineRequest(request_id, list(prompt), sampling, 0.0, eos_token_ids=(END_TOKEN,), siblings=siblings)
+    return EngineRequest(number(name), list(prompt), sampling, 0.0, eos_token_ids=(END_TOKEN,), siblings=siblings)
 
 
 def text_of(tokens: Sequence[int]) -> str:

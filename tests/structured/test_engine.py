@@ -21,6 +21,7 @@ from jaxpaged.structured.compiler import GrammarCompiler
 from jaxpaged.structured.constraint import Constraint
 from tests.engine.drive import Answer, Answers, assert_idle, collect, preemptions, rescheduled, run
 from tests.engine.tiny import only_variants
+from tests.names import name_of, number
 from tests.structured import engines
 from tests.structured.engines import END_TOKEN, another, ask, text_of
 
@@ -100,7 +101,7 @@ def test_slow_masks_delay_their_rows_only(built: Engine, alone: Answers, pages: 
     def note(step: int) -> None:
         order.extend(name for name, answer in answers.items() if answer.last is not None and name not in order)
 
-    answers = {request.request_id: Answer() for request in mixed()}
+    answers = {name_of(request.request_id): Answer() for request in mixed()}
     with slow_masks(0.02):
         for request in mixed():
             engine.add(request)
@@ -168,7 +169,7 @@ def test_a_bad_grammar_is_refused_alone(engine: Engine, alone: Answers) -> None:
     bad = [ask(f"b{index}", structured_outputs={"regex": text}) for index, text in enumerate(["[", "()", "(?=a)"])]
     answers = run(engine, [*mixed(), *bad])
     for request in bad:
-        assert "cannot be used" in error_of(answers[request.request_id], refused="structured_outputs")
+        assert "cannot be used" in error_of(answers[name_of(request.request_id)], refused="structured_outputs")
     assert all(answers[name].content == alone[name].content for name in alone)
 
 
@@ -197,13 +198,15 @@ def test_a_grammar_that_compiles_for_too_long_is_refused_and_holds_nobody_up(bui
     with stuck_compiler():
         engine.add(ask("slow", n=2, structured_outputs={"regex": "abc"}))
         assert engine.stats().num_waiting == 1
-        answers = {name: Answer() for name in ("slow", "slow.1", *(request.request_id for request in free))}
+        answers = {name: Answer() for name in ("slow", "slow.1", *(name_of(request.request_id) for request in free))}
         for request in free:
             engine.add(request)
         collect(engine, answers, limit=100_000)
     for name in ("slow", "slow.1"):
         assert "more than 0.3 seconds" in error_of(answers[name], refused="structured_outputs")
-    assert all(answers[request.request_id].content == alone[request.request_id].content for request in free)
+    assert all(
+        answers[name_of(request.request_id)].content == alone[name_of(request.request_id)].content for request in free
+    )
     assert_idle(engine)
 
 
@@ -228,7 +231,7 @@ def test_abort_at_any_time_leaves_nothing_behind(built: Engine) -> None:
     with stuck_compiler() as go:
         engine.add(ask("leader", n=3, structured_outputs={"regex": "[a-c]{20}"}))
         engine.add(ask("gone", structured_outputs={"regex": "[a-c]{21}"}))
-        engine.abort(["gone", "leader"])  # its samples go on without it
+        engine.abort([number("gone"), number("leader")])  # its samples go on without it
         go.set()
         answers = {name: Answer() for name in ("leader.1", "leader.2")}
         collect(engine, answers, limit=100_000)
@@ -239,7 +242,7 @@ def test_abort_at_any_time_leaves_nothing_behind(built: Engine) -> None:
             engine.add(ask(str(index), seed=index, structured_outputs=WORDS))
         for _ in range(steps):
             engine.step()
-        engine.abort(["0", "1", "2"])
+        engine.abort([number(str(index)) for index in range(3)])
         collect(engine, {str(index): Answer() for index in range(3)})
         assert_idle(engine)
         assert engine.masks is not None

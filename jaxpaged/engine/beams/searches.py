@@ -24,7 +24,7 @@ class _Running:
     group: BeamGroup
     members: list[Request]
     num_logprobs: int | None
-    latest: dict[str, TokenLogprobs] = field(default_factory=dict)
+    latest: dict[int, TokenLogprobs] = field(default_factory=dict)
 
 
 class BeamSearches:
@@ -32,7 +32,7 @@ class BeamSearches:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self._of: dict[str, _Running] = {}
+        self._of: dict[int, _Running] = {}
 
     def __len__(self) -> int:
         return len(self._of)
@@ -48,7 +48,7 @@ class BeamSearches:
         running = _Running(search, group, members, message.params.num_logprobs)
         self._of |= {member.request_id: running for member in members}
 
-    def group_of(self, request_id: str) -> list[str]:
+    def group_of(self, request_id: int) -> list[int]:
         """The ids that end together with this one, which is forgotten with them."""
         running = self._of.get(request_id)
         if running is None:
