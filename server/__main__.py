@@ -12,8 +12,8 @@ from jaxpaged.cli import serve
 from jaxpaged.cli.flags import changed_settings, engine_config
 from jaxpaged.cli.main import parse
 from jaxpaged.cli.outcome import run_command
-from jaxpaged.engine.garbage import settle
-from jaxpaged.engine.report import written
+from jaxpaged.engine.garbage import freeze_live_objects
+from jaxpaged.engine.report import render
 from jaxpaged.engine_process.supervisor import RestartPolicy
 from jaxpaged.text.chat_template import read_chat_template
 from server.answers.parsers import check_parser_names
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         )
         ending.callback(llm.shutdown)
         llm.step_timeout = args.engine_step_timeout
-        say(args.log_format, f"{llm.info.report}\n{written(server_choices(llm, options, template))}")
+        say(args.log_format, f"{llm.info.report}\n{render(server_choices(llm, options, template))}")
         url = url_of(socket, args.host, tls=args.ssl_certfile is not None)
         uvicorn = uvicorn_config(
             build_app(llm, options),
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         )
         on_start = partial(say_ready, options, url, llm.model_name)
         http = HttpServer(uvicorn, llm, shutdown_timeout=options.shutdown_timeout, on_start=on_start)
-        settle()
+        freeze_live_objects()
         http.run(sockets=[socket])
     return 0
 

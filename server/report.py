@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 from jaxpaged import AsyncLLM, RequestError
-from jaxpaged.engine.report import Choice
+from jaxpaged.engine.report import StartChoice
 from server.http.logs import say
 from server.serving import ServerOptions, Serving
 
 
-def server_choices(llm: AsyncLLM, options: ServerOptions, template: str | None) -> list[Choice]:
+def server_choices(llm: AsyncLLM, options: ServerOptions, template: str | None) -> list[StartChoice]:
     """`template` is the one that was given instead of the tokenizer's own."""
     queue = llm.config.scheduler.max_queued_requests
     limit = options.request_timeout
     timeout = "no time limit" if limit is None else f"{limit:g} s for each"
     return [
         _chat_choice(llm, template),
-        Choice("parsers", Serving.of(llm, options).parsers.report(), "of the chat template, unless a flag names them"),
-        Choice("requests", f"{queue:,} may wait, {timeout}", "more are refused with 503"),
+        StartChoice(
+            "parsers", Serving.of(llm, options).parsers.report(), "of the chat template, unless a flag names them"
+        ),
+        StartChoice("requests", f"{queue:,} may wait, {timeout}", "more are refused with 503"),
         _access_choice(len(options.api_keys)),
     ]
 
 
-def _access_choice(keys: int) -> Choice:
+def _access_choice(keys: int) -> StartChoice:
     if not keys:
-        return Choice("access", "everybody who reaches the port", "no --api-key is set")
-    return Choice("access", "one API key" if keys == 1 else f"{keys} API keys")
+        return StartChoice("access", "everybody who reaches the port", "no --api-key is set")
+    return StartChoice("access", "one API key" if keys == 1 else f"{keys} API keys")
 
 
-def _chat_choice(llm: AsyncLLM, template: str | None) -> Choice:
+def _chat_choice(llm: AsyncLLM, template: str | None) -> StartChoice:
     if template is not None:
-        return Choice("chat", "the template given", "as --chat-template says")
+        return StartChoice("chat", "the template given", "as --chat-template says")
     try:
         own = llm.get_tokenizer().chat_template
     except RequestError:
-        return Choice("chat", "off", "--skip-tokenizer-init is set")
+        return StartChoice("chat", "off", "--skip-tokenizer-init is set")
     if own is None:
-        return Choice("chat", "off", "the tokenizer has no template; give one by --chat-template")
-    return Choice("chat", "the tokenizer's template")
+        return StartChoice("chat", "off", "the tokenizer has no template; give one by --chat-template")
+    return StartChoice("chat", "the tokenizer's template")
 
 
 def say_ready(options: ServerOptions, url: str, model: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from jaxpaged.cli.vllm_flags import add_vllm_flags, take_vllm_flags
 from jaxpaged.config import CacheConfig, CompileConfig, EngineConfig, ModelConfig, ParallelConfig, SchedulerConfig
 
 PREFIX = "JAXPAGED_"
@@ -95,10 +96,12 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, model_positional: bool 
         types_of = get_type_hints(part.config)
         for item in _flagged(part):
             _add_field(group, item, types_of[item.name])
+    add_vllm_flags(parser)
 
 
 def engine_config(args: argparse.Namespace) -> EngineConfig:
     """The EngineConfig that parsed flags describe. Raises ConfigError."""
+    take_vllm_flags(args)
     parts = {}
     for part in PARTS:
         given = {item.name: getattr(args, item.name) for item in _flagged(part)}

@@ -23,7 +23,15 @@ from jaxpaged.config import EngineConfig, ModelConfig
 from jaxpaged.decoder.functional import FunctionalDecoder, build_decoder
 from jaxpaged.engine.garbage import collector_paused
 from jaxpaged.engine.messages import EngineInfo
-from jaxpaged.engine.report import Choice, ContextChoice, layers_choice, page_choice, pool_choice, step_choice, written
+from jaxpaged.engine.report import (
+    ContextChoice,
+    StartChoice,
+    layers_choice,
+    page_choice,
+    pool_choice,
+    render,
+    step_choice,
+)
 from jaxpaged.engine.request_factory import RequestFactory
 from jaxpaged.errors import ConfigError, MemoryPlanError
 from jaxpaged.execution.batch import BatchLimits
@@ -405,10 +413,10 @@ class _Builder:
             max_num_batched_tokens=self.settings.limits.max_num_batched_tokens,
             backend=self.platform,
             start_up_seconds=time.monotonic() - began,
-            report=f"{written(self.choices(plan))}\n{plan.table(self.pool.page_size, needed)}",
+            report=f"{render(self.choices(plan))}\n{plan.table(self.pool.page_size, needed)}",
         )
 
-    def choices(self, plan: MemoryPlan) -> list[Choice]:
+    def choices(self, plan: MemoryPlan) -> list[StartChoice]:
         """What was chosen and why."""
         config, cache, model = self.config, self.config.cache, self.model
         asked = config.model.dtype
@@ -418,13 +426,13 @@ class _Builder:
         kernels = f"attention by {implementations(self.pool.layout)}"
         suits = f"what suits {self.mesh.devices.flat[0].device_kind}"
         return [
-            Choice("weights", str(model.dtype), dtype),
+            StartChoice("weights", str(model.dtype), dtype),
             ContextChoice(model.limit, model.longest, config.model.max_model_len).choice(),
             page_choice(self.pool.page_size, "as --block-size says" if cache.block_size else suits),
             pool_choice(plan.num_pages[0], self.pool.page_size, pool),
             step_choice(self.settings.limits, config.scheduler, suits),
             layers_choice(self.settings.layer_loop, config.compile.layer_loop, suits),
-            Choice("kernels", kernels, suits),
+            StartChoice("kernels", kernels, suits),
         ]
 
 

@@ -19,10 +19,10 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def settle() -> None:
+def freeze_live_objects() -> None:
     """Never search again what lives now: a full collection would take a tenth of a second in the middle of a step.
 
-    For a process that serves one engine until its end: what is settled and forgotten later is not given back.
+    For a process that serves one engine until its end: what lives now is not given back when it is dropped.
     """
     gc.collect()
     gc.freeze()

@@ -9,7 +9,7 @@ from jaxpaged.config import SchedulerConfig, SchedulerLimits
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class StartChoice:
     """One line: what was chosen, and why."""
 
     name: str
@@ -28,41 +28,41 @@ class ContextChoice:
     longest: int
     asked: int | None
 
-    def choice(self) -> Choice:
+    def choice(self) -> StartChoice:
         if self.asked is not None:
             reason = f"as --max-model-len says; the model can {self.longest:,}"
         elif self.served < self.longest:
             reason = f"what the KV pages hold of the model's {self.longest:,}; --max-model-len chooses another"
         else:
             reason = "the model's own"
-        return Choice("context", f"{self.served:,} tokens", reason)
+        return StartChoice("context", f"{self.served:,} tokens", reason)
 
 
-def page_choice(page_size: int, reason: str) -> Choice:
+def page_choice(page_size: int, reason: str) -> StartChoice:
     """A request leaves about half of its last page empty: the mean waste, in tokens."""
-    return Choice("page", f"{page_size} tokens", f"{reason}; a request leaves about {page_size // 2} slots empty")
+    return StartChoice("page", f"{page_size} tokens", f"{reason}; a request leaves about {page_size // 2} slots empty")
 
 
-def pool_choice(pages: int, page_size: int, asked: str | None) -> Choice:
+def pool_choice(pages: int, page_size: int, asked: str | None) -> StartChoice:
     """`asked` names the flag that fixed the size."""
     why = f"as {asked} says" if asked else "what the memory holds, and no more than --max-num-seqs requests can use"
-    return Choice("pool", f"{pages:,} pages, {(pages - 1) * page_size:,} tokens", why)
+    return StartChoice("pool", f"{pages:,} pages, {(pages - 1) * page_size:,} tokens", why)
 
 
-def step_choice(limits: SchedulerLimits, asked: SchedulerConfig, suits: str) -> Choice:
+def step_choice(limits: SchedulerLimits, asked: SchedulerConfig, suits: str) -> StartChoice:
     """`suits` is the reason for what was not asked for."""
     flags = {"--max-num-seqs": asked.max_num_seqs, "--max-num-batched-tokens": asked.max_num_batched_tokens}
     given = " and ".join(flag for flag, value in flags.items() if value is not None)
     reason = f"as {given} says" if given else suits
     value = f"up to {limits.max_num_seqs:,} sequences and {limits.max_num_batched_tokens:,} tokens"
-    return Choice("step", value, f"{reason}; longer prompts are cut into chunks")
+    return StartChoice("step", value, f"{reason}; longer prompts are cut into chunks")
 
 
-def layers_choice(loop: str, asked: str, suits: str) -> Choice:
+def layers_choice(loop: str, asked: str, suits: str) -> StartChoice:
     """How a program runs the layers."""
-    return Choice("layers", loop, suits if asked == "auto" else "as --layer-loop says")
+    return StartChoice("layers", loop, suits if asked == "auto" else "as --layer-loop says")
 
 
-def written(choices: Iterable[Choice]) -> str:
+def render(choices: Iterable[StartChoice]) -> str:
     """A line each."""
     return "\n".join(map(str, choices))

@@ -22,7 +22,7 @@ import msgspec
 import zmq
 
 from jaxpaged.config import EngineConfig
-from jaxpaged.engine.garbage import settle
+from jaxpaged.engine.garbage import freeze_live_objects
 from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats
 from jaxpaged.engine_process.protocol import (
     Abort,
@@ -146,7 +146,7 @@ def run(link: Link, engine_class: str) -> int:
         traceback.print_exc()
         link.send(NotStarted(f"The engine could not be built: {type(error).__name__}.", mistake=False))
         return 1
-    settle()
+    freeze_live_objects()
     link.send(Ready(engine.info))
     try:
         serve(engine, link)
