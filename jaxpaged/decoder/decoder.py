@@ -1,4 +1,7 @@
-"""The one Decoder: it realises any DecoderSpec. Attention is an argument, so it runs with and without a cache."""
+"""The one Decoder: it realises any DecoderSpec. Attention is an argument, so it runs with and without a cache.
+
+It knows no kind of layer: mixers and feed-forward parts come from a table by the type of their spec.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,30 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
+from jaxpaged.decoder.parts import LayerParts, build_part
 from jaxpaged.kv.spec import cache_groups
-from jaxpaged.layers.attention import Attend, Attention
+from jaxpaged.layers.attention import Attend
 from jaxpaged.layers.choice import at_layer, gather_layers
-from jaxpaged.layers.context import TokenContext, token_context
+from jaxpaged.layers.context import Place, TokenContext, token_context
 from jaxpaged.layers.embedding import Head, TokenEmbedding
-from jaxpaged.layers.mlp import MLP, GatedMLP
 from jaxpaged.layers.norms import Norm, normed
 from jaxpaged.models import spec as parts
+from jaxpaged.models.registry import LAYER_PARTS
 from jaxpaged.models.runs import Run, find_runs
-from jaxpaged.models.spec import DecoderSpec, LayerSpec, Rope
+from jaxpaged.models.spec import DecoderSpec, LayerSpec
 
 LayerLoop = Literal["scan", "unroll", "switch"]
 
 
 class Block(nnx.Module):
-    """One layer: a mixer and a feed-forward part around the residual stream."""
+    """One layer: a mixer and a feed-forward part, whatever their kinds, around the residual stream."""
 
-    def __init__(self, layer: LayerSpec, hidden: int, tensor_parallel: int, dtype: DTypeLike) -> None:
+    def __init__(
+        self, layer: LayerSpec, hidden: int, tensor_parallel: int, dtype: DTypeLike, layer_parts: LayerParts
+    ) -> None:
         self.layer = layer
-        self.mixer = Attention(layer.mixer, hidden, tensor_parallel, dtype)
-        feed_forward = {parts.MLP: MLP, parts.GatedMLP: GatedMLP}[type(layer.ffn)]
-        self.ffn = feed_forward(layer.ffn, hidden, tensor_parallel, dtype)
+        self.mixer = build_part(layer_parts, layer.mixer, hidden, tensor_parallel, dtype)
+        self.ffn = build_part(layer_parts, layer.ffn, hidden, tensor_parallel, dtype)
         residual = layer.residual
         ffn_norm = residual.ffn_norm if isinstance(residual, parts.Parallel) else residual.norm
         after = residual.norm if isinstance(residual, parts.SandwichNorm) else None
@@ -48,20 +53,15 @@ class Block(nnx.Module):
         tokens: TokenContext,
         attend: Attend[State],
         state: State,
-        group: int,
-        index: Int32[Array, ""],
+        place: Place,
     ) -> tuple[Float[Array, "t e"], State]:
-        """`group`, `index`: the layer's cache group and its place in it."""
         rows = x if isinstance(self.layer.residual, parts.PostNorm) else self.mixer_norm(x)
-        state, attended = attend(state, *self.mixer.project(rows, tokens), self.mixer.ref(group, index))
-        return self._finish(x, attended, tokens), state
+        mixed, state = self.mixer(rows, tokens, attend, state, place)
+        return self._finish(x, mixed, tokens), state
 
-    def _finish(
-        self, x: Float[Array, "t e"], attended: Float[Array, "t hq d"], tokens: TokenContext
-    ) -> Float[Array, "t e"]:
-        """What comes after attention, on the layer's input rows `x`."""
+    def _finish(self, x: Float[Array, "t e"], mixed: Float[Array, "t e"], tokens: TokenContext) -> Float[Array, "t e"]:
+        """What comes after the mixer, on the layer's input rows `x`."""
         scale = jnp.asarray(self.layer.branch_scale, x.dtype)
-        mixed = self.mixer.combine(attended, tokens)
         match self.layer.residual:
             case parts.PreNorm() | parts.SandwichNorm():
                 x = x + normed(self.mixer_norm_after, mixed) * scale
@@ -83,13 +83,21 @@ class Decoder(nnx.Module):
     Not `stacked`, each place is a list of Blocks, one per repeat, with parameters of their own.
     """
 
-    def __init__(self, spec: DecoderSpec, *, tensor_parallel: int, dtype: DTypeLike, stacked: bool = True) -> None:
+    def __init__(
+        self,
+        spec: DecoderSpec,
+        *,
+        tensor_parallel: int,
+        dtype: DTypeLike,
+        stacked: bool = True,
+        layer_parts: LayerParts = LAYER_PARTS,
+    ) -> None:
         self.spec = spec
         self.places = cache_places(spec, tensor_parallel)
         self.embedding = TokenEmbedding(spec, tensor_parallel, dtype)
 
         def block(layer: LayerSpec) -> Block:
-            return Block(layer, spec.hidden_size, tensor_parallel, dtype)
+            return Block(layer, spec.hidden_size, tensor_parallel, dtype, layer_parts)
 
         def place(run: Run, index: int) -> Block | nnx.List[Block]:
             layers = [spec.layers[layer] for layer in run.layers(index)]
@@ -120,7 +128,8 @@ class Decoder(nnx.Module):
         layer_loop: LayerLoop,
     ) -> tuple[Float[Array, "t e"], State]:
         """All layers and the final norm."""
-        tokens = token_context(_ropes(self.spec), positions, self.spec.max_position, rows)
+        ropes = {rope for layer in self.spec.layers for rope in layer.mixer.ropes}
+        tokens = token_context(ropes, positions, self.spec.max_position, rows)
         loop = {"scan": _scan, "unroll": _unroll, "switch": _switch}[layer_loop]
         for run, period in zip(find_runs(self.spec.layers), self.runs, strict=True):
             groups, indices = self._cache_places(run)
@@ -147,10 +156,6 @@ def cache_places(spec: DecoderSpec, tensor_parallel: int) -> tuple[tuple[int, in
     return tuple(places[layer] for layer in range(len(spec.layers)))
 
 
-def _ropes(spec: DecoderSpec) -> set[Rope]:
-    return {layer.mixer.position for layer in spec.layers if isinstance(layer.mixer.position, Rope)}
-
-
 @dataclass(frozen=True)
 class _Period[State]:
     """One pass over the places of a period; `groups`: the cache group of each."""
@@ -161,7 +166,7 @@ class _Period[State]:
 
     def __call__(self, x: Array, state: State, blocks: list[Block], indices: tuple[Array, ...]) -> tuple[Array, State]:
         for block, group, index in zip(blocks, self.groups, indices, strict=True):
-            x, state = block(x, self.tokens, self.attend, state, group, index)
+            x, state = block(x, self.tokens, self.attend, state, Place(group, index))
         return x, state
 
 

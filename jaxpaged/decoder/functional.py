@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -23,9 +24,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from jaxpaged.decoder.decoder import Decoder, LayerLoop
+from jaxpaged.decoder.parts import LayerParts
 from jaxpaged.kv.spec import LayerCacheSpec
 from jaxpaged.layers.attention import Attend
 from jaxpaged.models.forms import Form
+from jaxpaged.models.registry import LAYER_PARTS
 from jaxpaged.models.runs import find_runs
 from jaxpaged.models.spec import DecoderSpec
 from jaxpaged.quant.qarray import QArray
@@ -82,7 +85,7 @@ class FunctionalDecoder:
     _order: tuple[int, ...]  # which leaf comes where in it
 
     def layer_caches(self) -> tuple[LayerCacheSpec, ...]:
-        """What each layer keeps per token, with the KV heads as they are stored."""
+        """What each layer keeps of earlier tokens, as it is stored for these devices."""
         return self.spec.layer_caches(self.tensor_parallel)
 
     def embed(
@@ -125,10 +128,16 @@ def build_decoder(
     tensor_parallel: int = 1,
     layer_loop: LayerLoop = "scan",
     scheme: SchemeRules | None = None,
+    layer_parts: LayerParts = LAYER_PARTS,
 ) -> FunctionalDecoder:
-    """Declare a decoder without allocating anything. `scheme`: which weights are quantized (quant/schemes.py)."""
+    """Declare a decoder without allocating anything.
+
+    scheme: which weights are quantized (quant/schemes.py). layer_parts: the module of each kind of mixer and
+    feed-forward part.
+    """
     stacked = layer_loop != "switch"
-    abstract = nnx.eval_shape(lambda: Decoder(spec, tensor_parallel=tensor_parallel, dtype=dtype, stacked=stacked))
+    declare = partial(Decoder, spec, tensor_parallel=tensor_parallel, dtype=dtype, stacked=stacked)
+    abstract = nnx.eval_shape(partial(declare, layer_parts=layer_parts))
     graph, state = nnx.split(abstract)
     variables = tuple((path, variable) for path, variable in nnx.to_flat_state(state))
     params: list[ParamInfo] = []

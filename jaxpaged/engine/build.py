@@ -47,7 +47,7 @@ from jaxpaged.hub.model_directory import read_config, resolve_model
 from jaxpaged.kv.pool import KVPool, PoolGeometry
 from jaxpaged.kv.spec import CacheGroup, cache_groups
 from jaxpaged.models.architecture import Architecture
-from jaxpaged.models.registry import find_architecture, spec_from_config
+from jaxpaged.models.registry import REGISTRY, Registry
 from jaxpaged.models.spec import DecoderSpec
 from jaxpaged.quant.schemes import SCHEMES
 from jaxpaged.sampling.sampler import Sampler
@@ -81,6 +81,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class _Model:
+    registry: Registry
     directory: Path
     architecture: Architecture
     spec: DecoderSpec
@@ -94,6 +95,7 @@ def start(
     *,
     devices: Sequence[jax.Device] | None = None,
     mesh: Mesh | None = None,
+    registry: Registry = REGISTRY,
     progress: bool = True,
 ) -> Started:
     """Load, compile and size everything. Raises ConfigError (with its subclasses) in one sentence."""
@@ -102,7 +104,7 @@ def start(
     if config.compile.persistent_cache and (directory := cache_directory(config)):
         enable_persistent_cache(directory)
     mesh = _mesh(config, devices, mesh)
-    model = _read_model(config.model)
+    model = _read_model(config.model, registry)
     builder = _Builder(config, model, _decoder(config, model, mesh), mesh).fitted()
     with collector_paused(), ThreadPoolExecutor(2, thread_name_prefix="files") as pool:
         vocabulary = pool.submit(load_vocabulary, config.model, model.directory, builder.decoder.spec.vocab_size)
@@ -124,7 +126,7 @@ def start(
 def load_model(config: EngineConfig, *, progress: bool = True) -> tuple[Path, FunctionalDecoder, tuple[jax.Array, ...]]:
     """Only a model: its directory, its decoder and its prepared weights (`jaxpaged convert`). Raises ConfigError."""
     mesh = _mesh(config, None, None)
-    model = _read_model(config.model)
+    model = _read_model(config.model, REGISTRY)
     decoder = _decoder(config, model, mesh)
     rules, weights = model.architecture.weights, config.model
     leaves = load_weights(
@@ -152,18 +154,19 @@ def _mesh(config: EngineConfig, devices: Sequence[jax.Device] | None, mesh: Mesh
     return make_mesh(parallel.tensor_parallel_size, parallel.data_parallel_size, devices)
 
 
-def _read_model(config: ModelConfig) -> _Model:
+def _read_model(config: ModelConfig, registry: Registry) -> _Model:
     directory = resolve_model(config)
     settings = read_config(directory, config.hf_overrides)
-    spec = spec_from_config(settings)
-    architecture = find_architecture(settings)
+    spec = registry.spec_from_config(settings)
+    architecture = registry.find_architecture(settings)
     limit = spec.max_position or DEFAULT_CONTEXT
     if config.max_model_len is not None and config.max_model_len > limit:
         raise ConfigError(
             f"max_model_len={config.max_model_len} is longer than the model's context of {limit} tokens; "
             "lower it, or change the model's rope scaling with hf_overrides."
         )
-    return _Model(directory, architecture, spec, _dtype(config, settings), config.max_model_len or limit, limit)
+    dtype = _dtype(config, settings)
+    return _Model(registry, directory, architecture, spec, dtype, config.max_model_len or limit, limit)
 
 
 def _dtype(config: ModelConfig, settings: Any) -> jnp.dtype:
@@ -185,6 +188,7 @@ def _decoder(config: EngineConfig, model: _Model, mesh: Mesh) -> FunctionalDecod
         tensor_parallel=tensor_parallel,
         layer_loop=_settings(config, mesh).layer_loop,
         scheme=SCHEMES[quantization] if quantization else None,
+        layer_parts=model.registry.layer_parts,
     )
 
 

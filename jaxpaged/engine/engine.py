@@ -27,6 +27,7 @@ from jaxpaged.engine.records import StepRecords
 from jaxpaged.engine.structured_outputs import StructuredOutputs
 from jaxpaged.engine.structured_requests import StructuredRequests
 from jaxpaged.errors import RequestError
+from jaxpaged.models.registry import REGISTRY, Registry
 from jaxpaged.scheduling.commit import Committed
 from jaxpaged.scheduling.plan import StepPlan
 from jaxpaged.scheduling.request import Request
@@ -89,10 +90,11 @@ class Engine:
         *,
         devices: Sequence[jax.Device] | None = None,
         mesh: Mesh | None = None,
+        registry: Registry = REGISTRY,
         progress: bool = True,
     ) -> Engine:
         """Load the model, compile every program, size the KV pool; then ready. Raises ConfigError."""
-        parts = start(config, devices=devices, mesh=mesh, progress=progress)
+        parts = start(config, devices=devices, mesh=mesh, registry=registry, progress=progress)
         return cls(
             parts.info,
             parts.scheduler,

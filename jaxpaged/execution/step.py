@@ -27,7 +27,7 @@ from jaxtyping import Array, Float, Float32, Int32
 from jaxpaged.decoder.functional import FunctionalDecoder
 from jaxpaged.execution.batch import HEADER, BatchLayout, DeviceBatch, unpack
 from jaxpaged.execution.row_upload import AdmissionLayout
-from jaxpaged.models.spec import LayerRef
+from jaxpaged.layers.attention import LayerRef
 from jaxpaged.sampling.sampler import Sampled, Sampler, StageContext
 from jaxpaged.sampling.token_masks import apply_masks
 from jaxpaged.sampling.variant import Variant

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import jax
@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int32
+from jaxtyping import Array, Bool, Float, Float32, Int32
 
-from jaxpaged.layers.context import TokenContext
+from jaxpaged.layers.context import Place, TokenContext
 from jaxpaged.layers.linear import linear
 from jaxpaged.layers.norms import Norm
 from jaxpaged.layers.param import bias_of, param, weight_of
@@ -21,8 +21,22 @@ from jaxpaged.layers.rope import rotate
 from jaxpaged.models import spec
 from jaxpaged.models.forms import FusedHeads, SpreadHeads
 from jaxpaged.models.heads import HeadLayout, plan_heads
-from jaxpaged.models.spec import LayerRef
 from pallas_kernels.paged_attention.api import ScoreMod
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRef:
+    """What attention must know about the layer that calls it.
+
+    group, score: static. index: scalar, the layer's place within its cache group, may be traced.
+    alibi_slopes, sinks: one per query head, as the heads are stored.
+    """
+
+    group: int
+    index: Int32[Array, ""]
+    score: ScoreMod
+    alibi_slopes: Float32[Array, "hq"] | None = None
+    sinks: Float32[Array, "hq"] | None = None
 
 
 class Attend[State](Protocol):
@@ -61,6 +75,13 @@ class Attention(nnx.Module):
         self.q_norm = Norm(part.qk_norm, dim, "head_dim", dtype) if part.qk_norm else None
         self.k_norm = Norm(part.qk_norm, dim, "head_dim", dtype) if part.qk_norm else None
 
+    def __call__[State](
+        self, x: Float[Array, "t e"], tokens: TokenContext, attend: Attend[State], state: State, place: Place
+    ) -> tuple[Float[Array, "t e"], State]:
+        """What the layer adds to the residual stream, before scales and norms, and the state after the step."""
+        state, attended = attend(state, *self.project(x, tokens), self.ref(place))
+        return self.combine(attended, tokens), state
+
     def combine(self, attended: Float[Array, "t hq d"], tokens: TokenContext) -> Float[Array, "t e"]:
         """The output projection."""
         attended = attended.reshape(len(attended), -1)
@@ -73,17 +94,15 @@ class Attention(nnx.Module):
         q, k, v = qkv[:, :, :group].reshape(len(x), -1, dim), qkv[:, :, group], qkv[:, :, group + 1]
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
-        if isinstance(self.part.position, spec.Rope):
-            turn = tokens.rotations[self.part.position]
-            q, k = rotate(q, turn, self.part.position), rotate(k, turn, self.part.position)
+        for rope in self.part.ropes:
+            q, k = rotate(q, tokens.rotations[rope], rope), rotate(k, tokens.rotations[rope], rope)
         return q, k, v
 
-    def ref(self, group: int, index: Int32[Array, ""]) -> LayerRef:
-        """`group`, `index`: the layer's cache group and its place in it."""
+    def ref(self, place: Place) -> LayerRef:
         part = self.part
         alibi = isinstance(part.position, spec.Alibi)
         slopes = jnp.asarray(stored_slopes(part.heads, self.layout)) if alibi else None
-        return LayerRef(group, index, ScoreMod(part.scale, part.window, part.soft_cap), slopes)
+        return LayerRef(place.group, place.index, ScoreMod(part.scale, part.window, part.soft_cap), slopes)
 
 
 def alibi_slopes(heads: int) -> np.ndarray:

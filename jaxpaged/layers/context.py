@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Array, Int32
 
 from jaxpaged.layers.rope import Rotation, rotation
-from jaxpaged.models.spec import Rope
+from jaxpaged.models.rope import Rope
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,14 @@ class TokenContext:
 
     rotations: Mapping[Rope, Rotation]
     rows: Int32[Array, "t"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which part of the state is a layer's: its cache group, and its index among the group's layers, maybe traced."""
+
+    group: int
+    index: Int32[Array, ""]
 
 
 def token_context(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxpaged.errors import UnsupportedModelError
-from jaxpaged.models.spec import Attention, DecoderSpec, LongRopeScaling, Rope
+from jaxpaged.models.spec import DecoderSpec
 
 
 def _count(value: object) -> bool:
@@ -96,26 +96,4 @@ def check_values(config: Mapping[str, Any], where: str = "config.json") -> None:
 def check_spec(spec: DecoderSpec) -> None:
     """Refuse sizes that cannot go together. Raises UnsupportedModelError."""
     for mixer in dict.fromkeys(layer.mixer for layer in spec.layers):
-        if mixer.head_dim < 1 or mixer.heads % mixer.kv_heads:
-            raise UnsupportedModelError(
-                f"config.json asks for {mixer.heads} query heads of {mixer.head_dim} dimensions over {mixer.kv_heads} "
-                "key-value heads, which cannot be shared out evenly; fetch the file again."
-            )
-        if isinstance(mixer.position, Rope):
-            _check_rope(mixer, mixer.position)
-
-
-def _check_rope(mixer: Attention, rope: Rope) -> None:
-    if rope.dim < 2 or rope.dim % 2 or rope.dim > mixer.head_dim:
-        raise UnsupportedModelError(
-            f"config.json rotates {rope.dim} of a head's {mixer.head_dim} dimensions; that must be an even number of "
-            "them; fetch the file again."
-        )
-    scaling = rope.scaling
-    if isinstance(scaling, LongRopeScaling):
-        for name, factors in (("short_factor", scaling.short_factor), ("long_factor", scaling.long_factor)):
-            if len(factors) != rope.dim // 2:
-                raise UnsupportedModelError(
-                    f"config.json has {len(factors)} numbers in {name}, but {rope.dim // 2} pairs of dimensions are "
-                    "rotated; fetch the file again."
-                )
+        mixer.check()

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from jaxpaged.errors import UnsupportedModelError
-from jaxpaged.models.spec import (
-    Activation,
+from jaxpaged.models.rope import (
     DynamicScaling,
     LinearScaling,
     Llama3Scaling,
@@ -17,6 +16,7 @@ from jaxpaged.models.spec import (
     RopeScaling,
     YarnScaling,
 )
+from jaxpaged.models.spec import Activation
 
 Config = Mapping[str, Any]
 

@@ -1,8 +1,12 @@
-"""From a config.json to its family."""
+"""What can be served: the family of every architecture name, and the module of every kind of layer part.
+
+A new family with layers of a kind of its own is registered here, and nowhere else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from jaxpaged.errors import UnsupportedModelError
@@ -23,34 +27,64 @@ from jaxpaged.models.architectures import (
     qwen3,
 )
 from jaxpaged.models.config_values import check_spec, check_values
-from jaxpaged.models.spec import DecoderSpec
+from jaxpaged.models.spec import MLP, Attention, DecoderSpec, GatedMLP
 
 FAMILIES = (bloom, gemma2, gemma3, gpt2, gpt_neox, gptj, granite, llama, mistral, opt, phi3, qwen2, qwen3)
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
     {name: family.ARCHITECTURE for family in FAMILIES for name in family.ARCHITECTURE.names}
 )
+# Named, not imported: what a model is can be read without the modules that compute it.
+LAYER_PARTS: Mapping[type, str] = MappingProxyType(
+    {
+        Attention: "jaxpaged.layers.attention:Attention",
+        MLP: "jaxpaged.layers.mlp:MLP",
+        GatedMLP: "jaxpaged.layers.mlp:GatedMLP",
+    }
+)
 
 
-def find_architecture(config: Config) -> Architecture:
-    """The family of a config. Raises UnsupportedModelError that names the architecture and those we have."""
-    names = config.get("architectures") or []
-    found = next((ARCHITECTURES[name] for name in names if name in ARCHITECTURES), None)
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The families and layer parts of one engine: ours, or others beside them."""
+
+    architectures: Mapping[str, Architecture] = field(default_factory=lambda: ARCHITECTURES)
+    layer_parts: Mapping[type, str] = field(default_factory=lambda: LAYER_PARTS)
+
+    def adding(self, family: Architecture, layer_parts: Mapping[type, str]) -> Registry:
+        """This registry with one more family and the kinds of layer parts that it brings."""
+        return replace(
+            self,
+            architectures={**self.architectures, **dict.fromkeys(family.names, family)},
+            layer_parts={**self.layer_parts, **layer_parts},
+        )
+
+    def find_architecture(self, config: Config) -> Architecture:
+        """The family of a config. Raises UnsupportedModelError that names the architecture and those we have."""
+        return _find(self.architectures, config.get("architectures") or [])
+
+    def spec_from_config(self, config: Config) -> DecoderSpec:
+        """The decoder that config.json describes.
+
+        Raises UnsupportedModelError, by name, for an architecture or a key that is not implemented, or a broken value.
+        """
+        check_values(config)
+        architecture = self.find_architecture(config)
+        architecture.check_keys(config)
+        spec = architecture.spec_from_hf(config)
+        check_spec(spec)
+        return spec
+
+
+REGISTRY = Registry()
+find_architecture = REGISTRY.find_architecture
+spec_from_config = REGISTRY.spec_from_config
+
+
+def _find(architectures: Mapping[str, Architecture], names: Sequence[str]) -> Architecture:
+    found = next((architectures[name] for name in names if name in architectures), None)
     if found is None:
         asked = ", ".join(names) or "none (config.json has no `architectures`)"
         raise UnsupportedModelError(
-            f"the model's architecture is {asked}; supported are {', '.join(sorted(ARCHITECTURES))}."
+            f"the model's architecture is {asked}; supported are {', '.join(sorted(architectures))}."
         )
     return found
-
-
-def spec_from_config(config: Config) -> DecoderSpec:
-    """The decoder that config.json describes.
-
-    Raises UnsupportedModelError, by name, for an architecture or a key that is not implemented, or a broken value.
-    """
-    check_values(config)
-    architecture = find_architecture(config)
-    architecture.check_keys(config)
-    spec = architecture.spec_from_hf(config)
-    check_spec(spec)
-    return spec

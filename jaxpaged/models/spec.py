@@ -1,18 +1,20 @@
-"""What a decoder is, as data: a DecoderSpec of typed parts. A closed union of parts, matched once when it is built.
+"""What a decoder is, as data: a DecoderSpec of typed parts.
 
 Token ids -> Embedding -> layers (a mixer and a feed-forward part, wired by a residual part) -> final norm -> Head.
+Mixers and feed-forward parts are open: a family may bring its own, which models/registry.py then names. The other parts
+are closed unions, matched once when the decoder is built.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, Protocol, Self
 
-from jaxtyping import Array, Float32, Int32
-
+from jaxpaged.errors import UnsupportedModelError
 from jaxpaged.kv.spec import FullAttentionSpec, LayerCacheSpec, SlidingWindowSpec
 from jaxpaged.models.heads import plan_heads
-from pallas_kernels.paged_attention.api import ScoreMod
+from jaxpaged.models.rope import Rope, check_rope
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
 
@@ -36,68 +38,29 @@ Norm = RMSNorm | LayerNorm
 
 
 @dataclass(frozen=True, slots=True)
-class LinearScaling:
-    """Positions divided by `factor`."""
-
-    factor: float
-
-
-@dataclass(frozen=True, slots=True)
-class DynamicScaling:
-    """NTK-aware base that grows with the served length beyond `original_max_position`."""
-
-    factor: float
-    original_max_position: int
-
-
-@dataclass(frozen=True, slots=True)
-class YarnScaling:
-    """YaRN (arXiv 2309.00071): slow dimensions are interpolated, fast ones kept, with a ramp between."""
-
-    factor: float
-    original_max_position: int
-    beta_fast: float = 32.0
-    beta_slow: float = 1.0
-    attention_factor: float = 1.0
-    truncate: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Llama3Scaling:
-    """Llama 3.1: long wavelengths divided by `factor`, short ones kept, with a blend between."""
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_max_position: int
-
-
-@dataclass(frozen=True, slots=True)
-class LongRopeScaling:
-    """LongRoPE (arXiv 2402.13753): a factor per frequency; the served length decides between short and long."""
-
-    short_factor: tuple[float, ...]
-    long_factor: tuple[float, ...]
-    original_max_position: int
-    attention_factor: float = 1.0
-
-
-RopeScaling = LinearScaling | DynamicScaling | YarnScaling | Llama3Scaling | LongRopeScaling
-
-
-@dataclass(frozen=True, slots=True)
-class Rope:
-    """Rotary positions on the first `dim` dimensions of each head, in pairs (i, i + dim/2) or (2i, 2i + 1)."""
-
-    dim: int
-    theta: float
-    pairs: Literal["halves", "adjacent"] = "halves"
-    scaling: RopeScaling | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Alibi:
     """A bias on the scores, linear in the distance, with a slope per head (arXiv 2108.12409)."""
+
+
+class MixerSpec(Hashable, Protocol):
+    """The part of a layer in which tokens see earlier ones, as frozen data."""
+
+    @property
+    def ropes(self) -> tuple[Rope, ...]:
+        """The rotations that the decoder computes once for all layers."""
+        ...
+
+    def cache(self, tensor_parallel: int) -> LayerCacheSpec:
+        """What the layer keeps of earlier tokens, as it is stored for so many devices."""
+        ...
+
+    def served_at(self, max_position: int) -> Self:
+        """The same mixer for at most so many tokens."""
+        ...
+
+    def check(self) -> None:
+        """Raise UnsupportedModelError when the sizes that config.json gives cannot go together."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +77,31 @@ class Attention:
     qkv_bias: bool = False
     out_bias: bool = False
     qk_norm: Norm | None = None
+
+    @property
+    def ropes(self) -> tuple[Rope, ...]:
+        return (self.position,) if isinstance(self.position, Rope) else ()
+
+    def cache(self, tensor_parallel: int) -> LayerCacheSpec:
+        """KV heads as they are stored, repeated or padded for the devices."""
+        kv_heads = plan_heads(self.heads, self.kv_heads, tensor_parallel).slots
+        if self.window is None:
+            return FullAttentionSpec(kv_heads, self.head_dim)
+        return SlidingWindowSpec(kv_heads, self.head_dim, self.window)
+
+    def served_at(self, max_position: int) -> Attention:
+        """Without a window that would never bind."""
+        idle = self.window is not None and self.window >= max_position
+        return replace(self, window=None) if idle else self
+
+    def check(self) -> None:
+        if self.head_dim < 1 or self.heads % self.kv_heads:
+            raise UnsupportedModelError(
+                f"config.json asks for {self.heads} query heads of {self.head_dim} dimensions over {self.kv_heads} "
+                "key-value heads, which cannot be shared out evenly; fetch the file again."
+            )
+        for rope in self.ropes:
+            check_rope(rope, self.head_dim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +158,15 @@ Residual = PreNorm | PostNorm | SandwichNorm | Parallel
 class LayerSpec:
     """One decoder layer. `branch_scale` multiplies what a branch adds to the residual stream."""
 
-    mixer: Attention
-    ffn: MLP | GatedMLP
+    mixer: MixerSpec
+    ffn: Hashable
     residual: Residual
     branch_scale: float = 1.0
+
+    def with_mixer(self, **changes: Any) -> LayerSpec:
+        """The layer with other values of its mixer's fields."""
+        mixer: Any = self.mixer
+        return replace(self, mixer=replace(mixer, **changes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,38 +214,14 @@ class DecoderSpec:
     head: Head
 
     def served_at(self, max_position: int) -> DecoderSpec:
-        """The same model for at most so many tokens, without the windows that would never bind."""
-        layers = tuple(_without_idle_window(layer, max_position) for layer in self.layers)
+        """The same model for at most so many tokens."""
+        layers = tuple(replace(layer, mixer=layer.mixer.served_at(max_position)) for layer in self.layers)
         return replace(self, max_position=max_position, layers=layers)
 
+    def with_mixers(self, **changes: Any) -> DecoderSpec:
+        """The same model with other values of a field of all its mixers."""
+        return replace(self, layers=tuple(layer.with_mixer(**changes) for layer in self.layers))
+
     def layer_caches(self, tensor_parallel: int = 1) -> tuple[LayerCacheSpec, ...]:
-        """What each layer keeps per token. KV heads as they are stored, repeated or padded for the devices."""
-        return tuple(_layer_cache(layer.mixer, tensor_parallel) for layer in self.layers)
-
-
-def _without_idle_window(layer: LayerSpec, max_position: int) -> LayerSpec:
-    if layer.mixer.window is None or layer.mixer.window < max_position:
-        return layer
-    return replace(layer, mixer=replace(layer.mixer, window=None))
-
-
-def _layer_cache(mixer: Attention, tensor_parallel: int) -> LayerCacheSpec:
-    kv_heads = plan_heads(mixer.heads, mixer.kv_heads, tensor_parallel).slots
-    if mixer.window is None:
-        return FullAttentionSpec(kv_heads, mixer.head_dim)
-    return SlidingWindowSpec(kv_heads, mixer.head_dim, mixer.window)
-
-
-@dataclass(frozen=True, slots=True)
-class LayerRef:
-    """What attention must know about the layer that calls it.
-
-    group, score: static. index: scalar, the layer's place within its cache group, may be traced.
-    alibi_slopes, sinks: one per query head, as the heads are stored.
-    """
-
-    group: int
-    index: Int32[Array, ""]
-    score: ScoreMod
-    alibi_slopes: Float32[Array, "hq"] | None = None
-    sinks: Float32[Array, "hq"] | None = None
+        """What each layer keeps of earlier tokens, as it is stored for so many devices."""
+        return tuple(layer.mixer.cache(tensor_parallel) for layer in self.layers)

@@ -9,9 +9,8 @@ import pytest
 
 from jaxpaged.decoder.functional import FunctionalDecoder, build_decoder
 from jaxpaged.kv.spec import FullAttentionSpec, SlidingWindowSpec
-from jaxpaged.layers.attention import dense_attend
+from jaxpaged.layers.attention import LayerRef, dense_attend
 from jaxpaged.models.registry import find_architecture, spec_from_config
-from jaxpaged.models.spec import LayerRef
 from jaxpaged.quant.schemes import SCHEMES
 from tests.models.cases import CASE, WINDOW, load_golden, make_weights
 from tests.models.dense import Leaves, assemble, logits_of, run

@@ -4,9 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxpaged.layers.attention import alibi_slopes, dense_attend, stored_slopes
+from jaxpaged.layers.attention import LayerRef, alibi_slopes, dense_attend, stored_slopes
 from jaxpaged.models.heads import plan_heads
-from jaxpaged.models.spec import LayerRef
 from pallas_kernels.paged_attention.api import ScoreMod
 
 RNG = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxpaged.layers.rope import frequencies_of, rotate, rotation
-from jaxpaged.models.spec import DynamicScaling, LinearScaling, Llama3Scaling, LongRopeScaling, Rope, YarnScaling
+from jaxpaged.models.rope import DynamicScaling, LinearScaling, Llama3Scaling, LongRopeScaling, Rope, YarnScaling
 
 HALVES, ADJACENT = Rope(16, 10000.0), Rope(16, 10000.0, pairs="adjacent")
 

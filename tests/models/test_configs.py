@@ -14,7 +14,7 @@ from jaxpaged.errors import UnsupportedModelError
 from jaxpaged.models.architecture import COMMON_KEYS
 from jaxpaged.models.hf_config import dtype_of
 from jaxpaged.models.registry import ARCHITECTURES, spec_from_config
-from jaxpaged.models.spec import LinearScaling, YarnScaling
+from jaxpaged.models.rope import LinearScaling, YarnScaling
 from tests.models.cases import CASE, CASES, Case
 from tests.models.published import PARAMETERS, PUBLISHED
 

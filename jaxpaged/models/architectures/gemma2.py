@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import llama
 from jaxpaged.models.hf_config import activation_of, given, layer_types_of, max_position_of, need, rope_of
+from jaxpaged.models.rope import Rope
 from jaxpaged.models.spec import (
     Attention,
     DecoderSpec,
@@ -16,7 +17,6 @@ from jaxpaged.models.spec import (
     LayerSpec,
     Norm,
     RMSNorm,
-    Rope,
     SandwichNorm,
 )
 from jaxpaged.models.weight_rules import Rule, WeightRules

@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import gemma2
 from jaxpaged.models.hf_config import given, layer_types_of, need, rope_of
-from jaxpaged.models.spec import DecoderSpec, RMSNorm, Rope
+from jaxpaged.models.rope import Rope
+from jaxpaged.models.spec import DecoderSpec, RMSNorm
 
 DEFAULT_PATTERN = 6
 GLOBAL_THETA, LOCAL_THETA = 1_000_000.0, 10_000.0

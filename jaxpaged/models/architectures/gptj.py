@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures.gpt2 import SUMMARY_KEYS
 from jaxpaged.models.hf_config import activation_of, given, need, per_head
-from jaxpaged.models.spec import MLP, Attention, DecoderSpec, Embedding, Head, LayerNorm, LayerSpec, Parallel, Rope
+from jaxpaged.models.rope import Rope
+from jaxpaged.models.spec import MLP, Attention, DecoderSpec, Embedding, Head, LayerNorm, LayerSpec, Parallel
 from jaxpaged.models.weight_rules import Rule, WeightRules
 
 LAYER, TARGET = "transformer.h.{i}", "layers.{i}"

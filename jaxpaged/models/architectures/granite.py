@@ -7,20 +7,16 @@ import dataclasses
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import llama
 from jaxpaged.models.hf_config import given
-from jaxpaged.models.spec import DecoderSpec, LayerSpec
+from jaxpaged.models.spec import DecoderSpec
 
 
 def spec_from_hf(config: Config) -> DecoderSpec:
-    spec = llama.spec_from_hf(config)
-    score, branch = given(config, "attention_multiplier", 1.0), given(config, "residual_multiplier", 1.0)
-
-    def scaled(layer: LayerSpec) -> LayerSpec:
-        return dataclasses.replace(layer, mixer=dataclasses.replace(layer.mixer, scale=score), branch_scale=branch)
-
+    spec = llama.spec_from_hf(config).with_mixers(scale=given(config, "attention_multiplier", 1.0))
+    branch = given(config, "residual_multiplier", 1.0)
     return dataclasses.replace(
         spec,
         embedding=dataclasses.replace(spec.embedding, scale=given(config, "embedding_multiplier", 1.0)),
-        layers=tuple(map(scaled, spec.layers)),
+        layers=tuple(dataclasses.replace(layer, branch_scale=branch) for layer in spec.layers),
         head=dataclasses.replace(spec.head, scale=1 / given(config, "logits_scaling", 1.0)),
     )
 

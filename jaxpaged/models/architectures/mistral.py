@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import llama
 from jaxpaged.models.spec import DecoderSpec
@@ -12,10 +10,7 @@ DEFAULT_WINDOW = 4096  # what a config without the key means; null means none
 
 
 def spec_from_hf(config: Config) -> DecoderSpec:
-    spec = llama.spec_from_hf(config)
-    window = config.get("sliding_window", DEFAULT_WINDOW)
-    layer = dataclasses.replace(spec.layers[0], mixer=dataclasses.replace(spec.layers[0].mixer, window=window))
-    return dataclasses.replace(spec, layers=(layer,) * len(spec.layers))
+    return llama.spec_from_hf(config).with_mixers(window=config.get("sliding_window", DEFAULT_WINDOW))
 
 
 ARCHITECTURE = Architecture(

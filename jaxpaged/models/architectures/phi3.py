@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import llama
 from jaxpaged.models.spec import DecoderSpec
@@ -22,10 +20,7 @@ WEIGHTS = WeightRules(
 
 
 def spec_from_hf(config: Config) -> DecoderSpec:
-    spec = llama.spec_from_hf(config)
-    mixer = dataclasses.replace(spec.layers[0].mixer, window=config.get("sliding_window"))
-    layer = dataclasses.replace(spec.layers[0], mixer=mixer)
-    return dataclasses.replace(spec, layers=(layer,) * len(spec.layers))
+    return llama.spec_from_hf(config).with_mixers(window=config.get("sliding_window"))
 
 
 ARCHITECTURE = Architecture(

@@ -7,28 +7,28 @@ import dataclasses
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import llama
 from jaxpaged.models.hf_config import given, layer_types_of, need
-from jaxpaged.models.spec import Attention, DecoderSpec
+from jaxpaged.models.spec import DecoderSpec
 
 WINDOW_KEYS = frozenset({"layer_types", "max_window_layers", "sliding_window", "use_sliding_window"})
 DEFAULT_WINDOW, DEFAULT_FULL_LAYERS = 4096, 28
 
 
-def with_mixers(spec: DecoderSpec, config: Config, mixer: Attention) -> DecoderSpec:
-    """The spec with `mixer` in every layer, windowed where the config says so."""
+def with_windows(spec: DecoderSpec, config: Config) -> DecoderSpec:
+    """The spec with a window in those layers where the config says so."""
     window = config.get("sliding_window", DEFAULT_WINDOW)
     window = window if given(config, "use_sliding_window", False) else None
     full = given(config, "max_window_layers", DEFAULT_FULL_LAYERS)
     count = need(config, "num_hidden_layers")
     default = tuple("sliding_attention" if window and i >= full else "full_attention" for i in range(count))
-    mixers = {"full_attention": mixer, "sliding_attention": dataclasses.replace(mixer, window=window)}
+    windows = {"full_attention": None, "sliding_attention": window}
     types = layer_types_of(config, default)
-    layers = [dataclasses.replace(layer, mixer=mixers[kind]) for layer, kind in zip(spec.layers, types, strict=True)]
+    layers = [layer.with_mixer(window=windows[kind]) for layer, kind in zip(spec.layers, types, strict=True)]
     return dataclasses.replace(spec, layers=tuple(layers))
 
 
 def spec_from_hf(config: Config) -> DecoderSpec:
     spec = llama.spec_from_hf(config)
-    return with_mixers(spec, config, dataclasses.replace(spec.layers[0].mixer, qkv_bias=True))
+    return with_windows(spec.with_mixers(qkv_bias=True), config)
 
 
 ARCHITECTURE = Architecture(

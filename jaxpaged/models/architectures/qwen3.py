@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import llama, qwen2
 from jaxpaged.models.hf_config import given
@@ -15,7 +13,7 @@ DEFAULT_HEAD_DIM = 128
 def spec_from_hf(config: Config) -> DecoderSpec:
     spec = llama.llama_spec(config, given(config, "head_dim", DEFAULT_HEAD_DIM))
     norm = RMSNorm(given(config, "rms_norm_eps", 1e-6))
-    return qwen2.with_mixers(spec, config, dataclasses.replace(spec.layers[0].mixer, qk_norm=norm))
+    return qwen2.with_windows(spec.with_mixers(qk_norm=norm), config)
 
 
 ARCHITECTURE = Architecture(
