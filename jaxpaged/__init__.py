@@ -9,13 +9,28 @@ if TYPE_CHECKING:
     from jaxpaged.async_llm import AsyncLLM
     from jaxpaged.config import EngineConfig
     from jaxpaged.engine.engine import Engine
-    from jaxpaged.errors import ConfigError, EngineDeadError, JaxPagedError, RequestError
+    from jaxpaged.engine.report import StartChoice
+    from jaxpaged.engine_process.supervisor import RestartPolicy
+    from jaxpaged.errors import (
+        ConfigError,
+        EngineDeadError,
+        EngineRestartingError,
+        JaxPagedError,
+        QueueFullError,
+        RequestError,
+        ShuttingDownError,
+    )
     from jaxpaged.frontend.beam_output import BeamSearchOutput, BeamSearchSequence
     from jaxpaged.frontend.cached_prefix import CachedPrefix
+    from jaxpaged.frontend.input_processor import PreparedRequest
+    from jaxpaged.frontend.observation import RequestObserver, observing
+    from jaxpaged.frontend.output_stream import OutputStream
     from jaxpaged.llm import LLM
     from jaxpaged.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
     from jaxpaged.params.structured import StructuredOutputsParams
-    from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
+    from jaxpaged.params.thought import Thought
+    from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams, sampling_limits
+    from jaxpaged.text.chat_template import ChatOptions, read_chat_template
     from jaxpaged.text.prompts import EmbedsPrompt, PromptType, TextPrompt, TokensPrompt
 
 __version__ = "0.1.0"
@@ -26,50 +41,76 @@ __all__ = [
     "BeamSearchParams",
     "BeamSearchSequence",
     "CachedPrefix",
+    "ChatOptions",
     "CompletionOutput",
     "ConfigError",
     "EmbedsPrompt",
     "Engine",
     "EngineConfig",
     "EngineDeadError",
+    "EngineRestartingError",
     "JaxPagedError",
     "Logprob",
+    "OutputStream",
+    "PreparedRequest",
     "PromptType",
+    "QueueFullError",
     "RequestError",
     "RequestMetrics",
+    "RequestObserver",
     "RequestOutput",
     "RequestOutputKind",
+    "RestartPolicy",
     "SamplingParams",
+    "ShuttingDownError",
+    "StartChoice",
     "StructuredOutputsParams",
     "TextPrompt",
+    "Thought",
     "TokensPrompt",
     "__version__",
+    "observing",
+    "read_chat_template",
+    "sampling_limits",
 ]
 
 _HOMES = {
-    "LLM": "jaxpaged.llm",
     "AsyncLLM": "jaxpaged.async_llm",
     "BeamSearchOutput": "jaxpaged.frontend.beam_output",
     "BeamSearchParams": "jaxpaged.sampling_params",
     "BeamSearchSequence": "jaxpaged.frontend.beam_output",
     "CachedPrefix": "jaxpaged.frontend.cached_prefix",
+    "ChatOptions": "jaxpaged.text.chat_template",
     "CompletionOutput": "jaxpaged.outputs",
     "ConfigError": "jaxpaged.errors",
     "EmbedsPrompt": "jaxpaged.text.prompts",
     "Engine": "jaxpaged.engine.engine",
     "EngineConfig": "jaxpaged.config",
     "EngineDeadError": "jaxpaged.errors",
+    "EngineRestartingError": "jaxpaged.errors",
     "JaxPagedError": "jaxpaged.errors",
+    "LLM": "jaxpaged.llm",
     "Logprob": "jaxpaged.outputs",
+    "OutputStream": "jaxpaged.frontend.output_stream",
+    "PreparedRequest": "jaxpaged.frontend.input_processor",
     "PromptType": "jaxpaged.text.prompts",
+    "QueueFullError": "jaxpaged.errors",
     "RequestError": "jaxpaged.errors",
     "RequestMetrics": "jaxpaged.outputs",
+    "RequestObserver": "jaxpaged.frontend.observation",
     "RequestOutput": "jaxpaged.outputs",
     "RequestOutputKind": "jaxpaged.sampling_params",
+    "RestartPolicy": "jaxpaged.engine_process.supervisor",
     "SamplingParams": "jaxpaged.sampling_params",
+    "ShuttingDownError": "jaxpaged.errors",
+    "StartChoice": "jaxpaged.engine.report",
     "StructuredOutputsParams": "jaxpaged.params.structured",
     "TextPrompt": "jaxpaged.text.prompts",
+    "Thought": "jaxpaged.params.thought",
     "TokensPrompt": "jaxpaged.text.prompts",
+    "observing": "jaxpaged.frontend.observation",
+    "read_chat_template": "jaxpaged.text.chat_template",
+    "sampling_limits": "jaxpaged.sampling_params",
 }
 
 

@@ -81,7 +81,7 @@ _NOT_YET: dict[str, tuple[Any, ...]] = {
 }
 
 
-def limits() -> dict[str, dict[str, float]]:
+def sampling_limits() -> dict[str, dict[str, float]]:
     """Field -> its smallest and largest value, in JSON Schema's words."""
     found: dict[str, dict[str, float]] = {
         name: {"minimum": low, "maximum": high} for name, (low, high) in _INTEGERS.items()

@@ -26,7 +26,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import server.__main__ as serving  # noqa: E402
+import server.start  # noqa: E402
+from server.__main__ import main as run_server  # noqa: E402
 from server.http.uvicorn import HttpServer  # noqa: E402
 from tests.text.samples import hf_tokenizer  # noqa: E402
 
@@ -105,10 +106,10 @@ class WatchedServer(HttpServer):
 def serve() -> None:
     """`bench_server.py serve DIRECTORY FLAGS...`: the server as users get it, watched."""
     directory, flags = Path(sys.argv[2]), sys.argv[3:]
-    serving.HttpServer = WatchedServer  # type: ignore[misc]
+    server.start.HttpServer = WatchedServer  # type: ignore[misc]
     sys.argv = ["server", str(directory), *flags]
     with suppress(SystemExit):
-        serving.main()
+        run_server()
     (directory / "lags.json").write_text(json.dumps(WatchedServer.lags))
 
 

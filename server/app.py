@@ -12,6 +12,7 @@ from server.batches.schema import BatchRequest
 from server.batches.store import BatchStore
 from server.errors import install_error_handlers
 from server.files.store import FileStore
+from server.flags import ServerOptions
 from server.http.admission import Admission
 from server.http.auth import Auth
 from server.http.boundary import ErrorBoundary
@@ -21,7 +22,6 @@ from server.http.request_id import RequestId
 from server.messages.errors import AnthropicErrors
 from server.messages.schema import CountTokensRequest, MessagesRequest
 from server.openai.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
-from server.openapi import install_openapi
 from server.pooling.schema import ClassifyRequest, EmbeddingRequest, PoolingRequest, RerankRequest, ScoreRequest
 from server.responses.schema import ResponsesRequest
 from server.routes.batches import batches_router
@@ -30,12 +30,13 @@ from server.routes.completions import completions_router
 from server.routes.files import files_router
 from server.routes.messages import messages_router
 from server.routes.models import models_router
+from server.routes.openapi import install_openapi
 from server.routes.operations import operations_router
 from server.routes.page import page_router
 from server.routes.pooling import pooling_router
 from server.routes.responses import responses_router
 from server.routes.tokens import tokens_router
-from server.serving import ServerOptions, Serving
+from server.serving import Serving
 
 _ROUTERS = (
     completions_router,

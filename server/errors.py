@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from jaxpaged.errors import (
+from jaxpaged import (
     ConfigError,
     EngineDeadError,
     EngineRestartingError,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from jaxpaged import AsyncLLM, RequestError
-from jaxpaged.engine.report import StartChoice
+from jaxpaged import AsyncLLM, RequestError, StartChoice
+from server.flags import ServerOptions
 from server.http.logs import say
-from server.serving import ServerOptions, Serving
+from server.serving import Serving
 
 
-def server_choices(llm: AsyncLLM, options: ServerOptions, template: str | None) -> list[StartChoice]:
-    """`template` is the one that was given instead of the tokenizer's own."""
+def server_report(llm: AsyncLLM, options: ServerOptions, template: str | None) -> str:
+    """A line for each choice. `template` is the one that was given instead of the tokenizer's own."""
     queue = llm.config.scheduler.max_queued_requests
     limit = options.request_timeout
     timeout = "no time limit" if limit is None else f"{limit:g} s for each"
-    return [
+    choices = [
         _chat_choice(llm, template),
         StartChoice(
             "parsers", Serving.of(llm, options).parsers.report(), "of the chat template, unless a flag names them"
@@ -21,6 +21,7 @@ def server_choices(llm: AsyncLLM, options: ServerOptions, template: str | None) 
         StartChoice("requests", f"{queue:,} may wait, {timeout}", "more are refused with 503"),
         _access_choice(len(options.api_keys)),
     ]
+    return "\n".join(map(str, choices))
 
 
 def _access_choice(keys: int) -> StartChoice:

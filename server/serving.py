@@ -5,36 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jaxpaged import AsyncLLM
-from server.answers.parsers import AUTO, NO_PARSERS, AnswerParsers, choose_parsers
+from server.answers.parsers import NO_PARSERS, AnswerParsers, choose_parsers
 from server.errors import ApiError
-from server.http.body import MAX_BODY_BYTES
-from server.http.logs import LogFormat
-from server.http.record import RecordSink
-
-
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """The server's own settings; the engine's are in EngineConfig. Times are in seconds."""
-
-    api_keys: tuple[str, ...] = ()
-    max_body_bytes: int = MAX_BODY_BYTES
-    force_include_usage: bool = False
-    docs: bool = True
-    page: bool = True
-    root_path: str = ""
-    allowed_origins: tuple[str, ...] = ()
-    shutdown_timeout: float = 0.0
-    tool_call_parser: str = AUTO
-    reasoning_parser: str = AUTO
-    max_stored_responses: int = 1024
-    max_stored_response_bytes: int = 64 * 2**20
-    files_dir: str | None = None
-    max_file_bytes: int = 200 * 2**20
-    max_files_bytes: int = 10 * 2**30
-    batch_concurrency: int = 64
-    request_timeout: float | None = None
-    log_format: LogFormat = "text"
-    record_sinks: tuple[RecordSink, ...] = ()
+from server.flags import ServerOptions
 
 
 @dataclass(frozen=True, slots=True)

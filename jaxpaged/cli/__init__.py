@@ -1,1 +1,23 @@
-"""The command line. Only here is the environment read (JAXPAGED_*), and only here do imports wait for their use."""
+"""The command line. What is listed here is public: programs beside this package read their flags the same way."""
+
+from jaxpaged.cli.flags import (
+    add_engine_class,
+    add_engine_flags,
+    changed_settings,
+    engine_config,
+    integer,
+    positive_seconds,
+)
+from jaxpaged.cli.outcome import run_command
+from jaxpaged.cli.parser import parse
+
+__all__ = [
+    "add_engine_class",
+    "add_engine_flags",
+    "changed_settings",
+    "engine_config",
+    "integer",
+    "parse",
+    "positive_seconds",
+    "run_command",
+]

@@ -99,6 +99,11 @@ def add_engine_flags(parser: argparse.ArgumentParser, *, model_positional: bool 
     add_vllm_flags(parser)
 
 
+def add_engine_class(group: argparse._ArgumentGroup) -> None:
+    """A hidden flag: another engine, to test what stands around it."""
+    group.add_argument("--engine-class", default="jaxpaged.engine.engine:Engine", help=argparse.SUPPRESS)
+
+
 def engine_config(args: argparse.Namespace) -> EngineConfig:
     """The EngineConfig that parsed flags describe. Raises ConfigError."""
     take_vllm_flags(args)

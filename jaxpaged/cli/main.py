@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-import difflib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
+from typing import NoReturn
 
 from jaxpaged import __version__
 from jaxpaged.cli import (
@@ -19,14 +19,9 @@ from jaxpaged.cli import (
     convert,
     env,
     models,
-    run_batch,
-    serve,
 )
-from jaxpaged.cli.config_file import read_defaults
-from jaxpaged.cli.flags import from_environment
-from jaxpaged.cli.help import HelpFormatter
 from jaxpaged.cli.outcome import run_command
-from jaxpaged.errors import ConfigError
+from jaxpaged.cli.parser import Parser, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +29,18 @@ class Group:
     """Commands below a command."""
 
     summary: str
-    commands: Mapping[str, ModuleType | Group]
+    commands: Mapping[str, ModuleType | Program | Group]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A command in a package that this one may not import: it is started in place of this process."""
+
+    summary: str
+    module: str
+
+    def start(self, arguments: Sequence[str]) -> NoReturn:
+        os.execv(sys.executable, [sys.executable, "-m", self.module, *arguments])
 
 
 BENCH = Group(
@@ -44,29 +50,16 @@ BENCH = Group(
 ROOT = Group(
     "Serve large language models in pure JAX.",
     {
-        "serve": serve,
+        "serve": Program("answer OpenAI's HTTP protocol with one model", "server"),
         "chat": chat,
         "complete": complete,
-        "run-batch": run_batch,
+        "run-batch": Program("answer the requests of a file, one a line, without a server", "server.batches"),
         "bench": BENCH,
         "convert": convert,
         "models": models,
         "env": env,
     },
 )
-
-
-class Parser(argparse.ArgumentParser):
-    """Names the closest flag when one is unknown."""
-
-    def parse_all(self, arguments: Sequence[str]) -> argparse.Namespace:
-        parsed, unknown = self.parse_known_args(arguments)
-        if unknown:
-            known = [option for action in self._actions for option in action.option_strings]
-            close = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            self.error(f"unknown argument {unknown[0]}{hint}")
-        return parsed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,40 +79,13 @@ def dispatch(group: Group, prog: str, arguments: list[str]) -> int:
     found = group.commands[name]
     if isinstance(found, Group):
         return dispatch(found, f"{prog} {name}", arguments[1:])
-    args = parse(found, f"{prog} {name}", arguments[1:])
+    if isinstance(found, Program):
+        found.start(arguments[1:])
+    args = parse(f"{prog} {name}", (found.__doc__ or "").strip(), found.add_arguments, arguments[1:])
     return run_command(lambda: found.run(args, arguments[1:]), debug=args.debug)
 
 
-def parse(command: ModuleType, prog: str, arguments: Sequence[str]) -> argparse.Namespace:
-    """The flags of one command; the file that --config names comes first, then JAXPAGED_* variables: flags win."""
-    description = (command.__doc__ or "").strip()
-    parser = Parser(
-        prog=prog,
-        usage="%(prog)s [options]",
-        description=description,
-        epilog="The variables in brackets say the same in the environment; flags win.",
-        formatter_class=HelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    command.add_arguments(parser)
-    if "--config" in parser._option_string_actions and (path := _config_file(arguments)) is not None:
-        try:
-            parser.set_defaults(**read_defaults(parser, path))
-        except ConfigError as error:
-            parser.error(str(error))
-    return parser.parse_all([*from_environment(parser), *arguments])
-
-
-def _config_file(arguments: Sequence[str]) -> str | None:
-    """What --config names, looked for before everything else: it changes the defaults of the rest."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config")
-    path = parser.parse_known_args([*from_environment(parser), *arguments])[0].config
-    return None if path is None else str(path)
-
-
-def _summary(command: ModuleType | Group) -> str:
-    if isinstance(command, Group):
+def _summary(command: ModuleType | Program | Group) -> str:
+    if not isinstance(command, ModuleType):
         return command.summary
     return (command.__doc__ or "").strip().partition("\n")[0].partition(": ")[2].rstrip(".")

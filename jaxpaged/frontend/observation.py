@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -21,3 +23,13 @@ class RequestObserver(Protocol):
 
 # Of the task that submits: what stands between it and AsyncLLM need not know of observers.
 current_observer: ContextVar[RequestObserver | None] = ContextVar("current_observer", default=None)
+
+
+@contextmanager
+def observing(observer: RequestObserver) -> Iterator[None]:
+    """Let `observer` hear of every request that this task submits inside."""
+    token = current_observer.set(observer)
+    try:
+        yield
+    finally:
+        current_observer.reset(token)

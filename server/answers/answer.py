@@ -6,8 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from jaxpaged import RequestOutput
-from jaxpaged.frontend.input_processor import PreparedRequest
+from jaxpaged import PreparedRequest, RequestOutput
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ from typing import Any, Protocol
 from starlette.responses import Response
 from starlette.types import Receive
 
-from jaxpaged import RequestOutput
-from jaxpaged.frontend.output_stream import OutputStream
+from jaxpaged import OutputStream, RequestOutput
 from server.answers.streaming import check, closing_on_disconnect
 from server.errors import json_response
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jaxpaged import ConfigError
-from jaxpaged.params.thought import Thought
+from jaxpaged import ConfigError, Thought
 from server.answers.assistant import AssistantDelta, AssistantParser
 from server.answers.reasoning.block import ReasoningBlock, Tags
 from server.answers.reasoning.families import HARMONY, TAGS, detect_reasoning, reasoning_names

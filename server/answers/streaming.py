@@ -10,8 +10,7 @@ from contextlib import asynccontextmanager
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from jaxpaged import RequestOutput
-from jaxpaged.frontend.output_stream import OutputStream
+from jaxpaged import OutputStream, RequestOutput
 from server.answers.dialect import Dialect
 from server.errors import ERROR_EVENT, ApiError, as_api_error, error_event, error_response, json_response
 

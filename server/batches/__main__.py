@@ -1,93 +1,40 @@
-"""`python -m server.batches`: what `jaxpaged run-batch` becomes. The same flags; see `jaxpaged run-batch --help`."""
+"""`python -m server.batches`: what `jaxpaged run-batch` becomes."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
-from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
-from pathlib import Path
-from typing import BinaryIO
 
-from tqdm import tqdm
+from jaxpaged.cli import add_engine_class, add_engine_flags, integer, parse, run_command
 
-from jaxpaged import AsyncLLM, ConfigError
-from jaxpaged.cli import run_batch
-from jaxpaged.cli.flags import engine_config
-from jaxpaged.cli.main import parse
-from jaxpaged.cli.outcome import run_command
-from jaxpaged.text.chat_template import read_chat_template
-from server.batches.answering import ENDPOINTS
-from server.batches.lines import LineReader
-from server.batches.runner import answered
-from server.serving import ServerOptions, Serving
+DESCRIPTION = "run-batch: answer the requests of a file, one a line, without a server."
 
 
 def main() -> int:
-    args = parse(run_batch, "jaxpaged run-batch", sys.argv[1:])
-    return run_command(lambda: run(args), debug=args.debug)
+    args = parse("jaxpaged run-batch", DESCRIPTION, add_arguments, sys.argv[1:])
+    return run_command(lambda: _run(args), debug=args.debug)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Open the files, start the engine, answer every line. A line that fails is a line of the output."""
-    config = engine_config(args)
-    if args.concurrency is not None and args.concurrency < 1:
-        raise ConfigError("concurrency must be at least 1.")
-    template = None if args.chat_template is None else read_chat_template(args.chat_template)
-    with _reading(args.input_file) as source, _writing(args.output_file) as target:
-        llm = AsyncLLM(config, chat_template=template, engine=args.engine_class, debug=args.debug)
-        try:
-            reader = LineReader(source, ENDPOINTS.keys(), args.max_line_bytes)
-            done, failed = asyncio.run(answer_all(llm, reader, target, args.concurrency))
-        finally:
-            llm.shutdown()
-    print(f"{done} requests answered, {failed} failed; see {args.output_file}", file=sys.stderr)
-    return 0
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_engine_flags(parser)
+    group = parser.add_argument_group("batch")
+    add = group.add_argument
+    add("-i", "--input-file", required=True, metavar="FILE", help="JSON lines with custom_id, method, url and body, as "
+        "OpenAI's Batch API takes them; - is standard input")  # fmt: skip
+    add("-o", "--output-file", required=True, metavar="FILE", help="where the answers go, in the order of the "
+        "requests; - is standard output")  # fmt: skip
+    add("--concurrency", type=integer, metavar="LINES", help="requests that are on their way at once (default: "
+        "twice --max-num-seqs)")  # fmt: skip
+    add("--max-line-bytes", type=integer, default=32 * 2**20, metavar="BYTES", help="longest line; longer ones fail "
+        "(default: %(default)s)")  # fmt: skip
+    add("--chat-template", metavar="FILE", help="Jinja template (a file, or the text) instead of the tokenizer's own")
+    add_engine_class(group)
 
 
-async def answer_all(llm: AsyncLLM, reader: LineReader, target: BinaryIO, concurrency: int | None) -> tuple[int, int]:
-    """Write the record of every line; how many were answered with a success, and how many were not."""
-    done = failed = 0
-    concurrency = concurrency or 2 * llm.info.max_num_seqs
-    records = answered(Serving.of(llm, ServerOptions()), reader, concurrency)
-    with tqdm(unit=" requests", file=sys.stderr, disable=None) as progress:
-        async with aclosing(records):
-            async for record in records:
-                target.write(record.line)
-                done, failed = done + record.ok, failed + (not record.ok)
-                progress.update()
-    return done, failed
+def _run(args: argparse.Namespace) -> int:
+    from server.batches.from_file import run  # loads the web framework, for which --help does not wait
 
-
-@contextmanager
-def _reading(name: str) -> Iterator[BinaryIO]:
-    if name == "-":
-        yield sys.stdin.buffer
-        return
-    try:
-        file = Path(name).open("rb")  # noqa: SIM115
-    except OSError as error:
-        raise ConfigError(f"input_file {name} cannot be read ({error.strerror}); name a local file.") from error
-    with file:
-        yield file
-
-
-@contextmanager
-def _writing(name: str) -> Iterator[BinaryIO]:
-    """The output appears under its name only when it is whole."""
-    if name == "-":
-        yield sys.stdout.buffer
-        return
-    path = Path(name)
-    part = path.with_name(path.name + ".part")
-    try:
-        file = part.open("wb")
-    except OSError as error:
-        raise ConfigError(f"output_file {name} cannot be written ({error.strerror}).") from error
-    with file:
-        yield file
-    part.replace(path)
+    return run(args)
 
 
 if __name__ == "__main__":

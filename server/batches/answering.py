@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Message, Receive
 
-from jaxpaged.errors import QueueFullError
+from jaxpaged import QueueFullError
 from server.batches.lines import BadLine, Line
 from server.errors import as_api_error, bad_request, error_response
 from server.openai.chat import answer_chat

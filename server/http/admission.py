@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from jaxpaged import AsyncLLM
-from jaxpaged.errors import JaxPagedError
+from jaxpaged import AsyncLLM, JaxPagedError
 from server.errors import error_response
 from server.http.turnstile import Turnstile
 

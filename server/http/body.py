@@ -11,7 +11,6 @@ from starlette.requests import ClientDisconnect
 
 from server.errors import ApiError, bad_request
 
-MAX_BODY_BYTES = 32 * 1024 * 1024
 BODY_SECONDS = 60.0
 MAX_KEYS = 250_000  # a million take half a second to decode, in which nobody else is served
 

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from jaxpaged import RequestOutput, SamplingParams
-from jaxpaged.frontend.input_processor import PreparedRequest
-from jaxpaged.frontend.observation import current_observer
+from jaxpaged import PreparedRequest, RequestOutput, SamplingParams, observing
 from server.http.request_id import current_request_id
 
 CLIENT_CLOSED = 499  # nginx's status for a client that left before it got one
@@ -82,11 +80,10 @@ class Recording:
                 record.status = message["status"]
             await send(message)
 
-        token = current_observer.set(record)
         try:
-            await self._app(scope, receive, watched)
+            with observing(record):
+                await self._app(scope, receive, watched)
         finally:
-            current_observer.reset(token)
             record.seconds = time.monotonic() - record.began
             for sink in self._sinks:
                 sink(record)

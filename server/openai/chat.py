@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from starlette.responses import Response
 from starlette.types import Receive
 
-from jaxpaged import SamplingParams, TokensPrompt
-from jaxpaged.frontend.input_processor import PreparedRequest
+from jaxpaged import PreparedRequest, SamplingParams, TokensPrompt
 from server.answers.answer import Answer
 from server.answers.assistant import AssistantParser, PlainText
 from server.answers.streaming import EventStream, answer_at_once

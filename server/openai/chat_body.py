@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from jaxpaged.errors import JaxPagedError
+from jaxpaged import JaxPagedError
 from server.errors import ApiError, as_api_error, bad_request
 from server.openai.schema import ChatRequest, Sampling
 

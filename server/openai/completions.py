@@ -7,8 +7,7 @@ import uuid
 from starlette.responses import Response
 from starlette.types import Receive
 
-from jaxpaged import TextPrompt, TokensPrompt
-from jaxpaged.frontend.input_processor import PreparedRequest
+from jaxpaged import PreparedRequest, TextPrompt, TokensPrompt
 from server.answers.answer import Answer
 from server.answers.streaming import EventStream, answer_at_once
 from server.openai.completion_dialect import CompletionDialect

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jaxpaged import BeamSearchParams, RequestOutputKind, SamplingParams
-from jaxpaged.text.chat_template import ChatOptions
+from jaxpaged import BeamSearchParams, ChatOptions, RequestOutputKind, SamplingParams
 from server.answers.answer import Reply
 from server.answers.parsers import NO_PARSERS, AnswerParsers
 from server.answers.tools.choice import ToolUse

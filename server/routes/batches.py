@@ -9,11 +9,11 @@ from server.batches.runner import BatchRunner
 from server.batches.schema import BatchRequest
 from server.batches.store import BatchStore
 from server.errors import json_response
+from server.flags import ServerOptions
 from server.http.auth import owner_of
 from server.http.body import read_body
 from server.http.paging import page_of
-from server.openapi import takes
-from server.serving import ServerOptions
+from server.routes.openapi import takes
 
 
 def batches_router(options: ServerOptions, batches: BatchStore, runner: BatchRunner) -> APIRouter:

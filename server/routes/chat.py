@@ -8,7 +8,7 @@ from starlette.responses import Response
 from server.http.body import read_body
 from server.openai.chat import answer_chat
 from server.openai.schema import ChatRequest
-from server.openapi import takes
+from server.routes.openapi import takes
 from server.serving import Serving
 
 

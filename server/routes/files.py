@@ -10,9 +10,9 @@ from starlette.responses import FileResponse, Response
 from server.errors import ApiError, json_response
 from server.files.store import FileStore, StoredFile
 from server.files.upload import Upload, read_upload
+from server.flags import ServerOptions
 from server.http.auth import owner_of
 from server.http.paging import page_of
-from server.serving import ServerOptions
 
 log = logging.getLogger("jaxpaged.server")
 _FORM = {

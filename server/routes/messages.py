@@ -9,7 +9,7 @@ from server.errors import json_response
 from server.http.body import read_body
 from server.messages.answer import answer_message, count_prompt
 from server.messages.schema import CountTokensRequest, MessagesRequest
-from server.openapi import takes
+from server.routes.openapi import takes
 from server.serving import Serving
 
 

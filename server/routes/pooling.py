@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from server.http.body import read_body
-from server.openapi import takes
 from server.pooling.answer import ROUTES, answer_pooling
+from server.routes.openapi import takes
 from server.serving import Serving
 
 

@@ -8,10 +8,10 @@ from starlette.responses import Response
 from server.errors import ApiError, bad_request, json_response
 from server.http.auth import owner_of
 from server.http.body import read_body
-from server.openapi import takes
 from server.responses.answer import answer_response
 from server.responses.schema import ResponsesRequest
 from server.responses.store import ResponseStore, StoredResponse
+from server.routes.openapi import takes
 from server.serving import Serving
 
 

@@ -7,13 +7,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from jaxpaged.text.chat_template import ChatOptions
+from jaxpaged import ChatOptions
 from server.answers.tools.choice import tool_use
 from server.errors import bad_request, json_response
 from server.http.body import read_body
 from server.openai.parse import chat_messages
 from server.openai.schema import DetokenizeRequest, TokenizeRequest
-from server.openapi import takes
+from server.routes.openapi import takes
 from server.serving import Serving
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxpaged.cli import serve
 from jaxpaged.cli.flags import changed_settings, engine_config, environment_name
-from jaxpaged.cli.main import parse
+from server.flags import add_arguments, parse_flags
 
 FILE = """
 model: a model
@@ -35,7 +34,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
-    return parse(serve, "jaxpaged serve", arguments)
+    return parse_flags(arguments)
 
 
 def test_a_file_sets_flags_of_every_kind(config: Path) -> None:
@@ -113,7 +112,7 @@ def test_help_shows_every_flag_with_its_default_and_its_twin(capsys: pytest.Capt
         parsed("--help")
     entries = capsys.readouterr().out.split("\n  -")
     parser = argparse.ArgumentParser()
-    serve.add_arguments(parser)
+    add_arguments(parser)
     flags = [action for action in parser._actions if action.help != argparse.SUPPRESS]
     long = {action.option_strings[0] for action in flags if action.option_strings} - {"-h"}
     assert len(long) > 40

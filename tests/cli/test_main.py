@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from jaxpaged.cli.main import main
+from server.flags import parse_flags
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,10 +36,8 @@ def assert_one_sentence(run: subprocess.CompletedProcess[str], *words: str) -> N
     "command",
     [
         "",
-        "serve",
         "chat",
         "complete",
-        "run-batch",
         "bench",
         "bench throughput",
         "bench latency",
@@ -55,10 +54,18 @@ def test_every_command_has_help(command: str, capsys) -> None:
     assert capsys.readouterr().out.startswith("usage: jaxpaged")
 
 
-def test_help_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize("command", ["serve", "run-batch"])
+def test_commands_of_the_server_have_help(command: str) -> None:
+    run = jaxpaged(command, "--help")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith(f"usage: jaxpaged {command} [options]\n\n{command}: ")
+
+
+@pytest.mark.parametrize("module", ["jaxpaged", "server", "server.batches"])
+def test_help_loads_nothing_heavy(module: str) -> None:
     program = (
-        "import sys; from jaxpaged.cli.main import main\n"
-        "try: main(['serve', '--help'])\nexcept SystemExit: pass\n"
+        "import runpy, sys; sys.argv[1:] = ['--help']\n"
+        f"try: runpy.run_module({module!r}, run_name='__main__')\nexcept SystemExit: pass\n"
         "sys.exit(sorted({'jax', 'numpy', 'transformers', 'fastapi', 'zmq'} & set(sys.modules)) or 0)"
     )
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
@@ -68,9 +75,8 @@ def test_help_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["serve", "--max-modl-len", "5"], ["--max-modl-len", "--max-model-len"]),
-        (["serve", "--max-model-len", "five"], ["--max-model-len", "five"]),
-        (["serve", "--dtype", "int3"], ["--dtype", "int3"]),
+        (["complete", "--temprature", "5"], ["--temprature", "--temperature"]),
+        (["bench", "latency", "--dtype", "int3"], ["--dtype", "int3"]),
         (["serv"], ["serv"]),
         ([], ["COMMAND"]),
     ],
@@ -78,16 +84,38 @@ def test_help_loads_nothing_heavy() -> None:
 def test_wrong_arguments(arguments: list[str], words: list[str], capsys) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
+    assert_one_message(ended, capsys, words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--max-modl-len", "5"], ["--max-modl-len", "--max-model-len"]),
+        (["--max-model-len", "five"], ["--max-model-len", "five"]),
+        (["--dtype", "int3"], ["--dtype", "int3"]),
+    ],
+)
+def test_wrong_arguments_of_the_server(arguments: list[str], words: list[str], capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_flags(arguments)
+    assert_one_message(ended, capsys, words)
+
+
+def assert_one_message(ended: pytest.ExceptionInfo[SystemExit], capsys, words: list[str]) -> None:
     assert ended.value.code == 2
     message = capsys.readouterr().err.splitlines()[-1]
     for word in words:
         assert word in message
 
 
-def test_contradictions_are_one_sentence(capsys) -> None:
-    assert main(["serve", "--max-num-seqs", "10", "--max-num-batched-tokens", "5"]) == 2
-    assert capsys.readouterr().err.startswith("jaxpaged: max_num_batched_tokens (5) is smaller than max_num_seqs (10)")
-    assert main(["serve", "--block-size", "33"]) == 2
+@pytest.mark.parametrize("command", [["serve"], ["run-batch", "-i", "-", "-o", "-"]])
+def test_contradictions_are_one_sentence(command: list[str]) -> None:
+    run = jaxpaged(*command, "--max-num-seqs", "10", "--max-num-batched-tokens", "5")
+    assert_one_sentence(run, "jaxpaged: max_num_batched_tokens (5) is smaller than max_num_seqs (10)")
+
+
+def test_a_wrong_value_is_one_sentence(capsys) -> None:
+    assert main(["bench", "latency", "--block-size", "33"]) == 2
     assert "power of two" in capsys.readouterr().err
 
 

@@ -22,7 +22,7 @@ from jaxpaged.frontend.generation_config import GenerationConfig
 from jaxpaged.frontend.model_files import FrontEnd
 from jaxpaged.text.vocabulary import Vocabulary
 from server.app import build_app
-from server.serving import ServerOptions
+from server.flags import ServerOptions
 from tests.fake_engine import FakeEngine
 from tests.text.samples import hf_tokenizer
 

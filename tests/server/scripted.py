@@ -14,7 +14,7 @@ from jaxpaged.config import EngineConfig, ModelConfig
 from jaxpaged.frontend.generation_config import GenerationConfig
 from server.answers.assistant import AssistantDelta, ToolCallDelta
 from server.app import build_app
-from server.serving import ServerOptions
+from server.flags import ServerOptions
 from tests.fake_engine import FakeEngine
 from tests.server.harness import MODEL, LocalClient, front_end
 from tests.text.samples import EOS, hf_tokenizer

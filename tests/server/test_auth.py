@@ -6,7 +6,7 @@ import pytest
 from starlette.routing import Route
 
 from server.app import build_app
-from server.serving import ServerOptions
+from server.flags import ServerOptions
 from tests.server.harness import async_llm, client
 
 pytestmark = pytest.mark.anyio

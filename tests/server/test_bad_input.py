@@ -12,7 +12,7 @@ import time
 import httpx
 import pytest
 
-from server.serving import ServerOptions
+from server.flags import ServerOptions
 from tests.fake_engine import FakeEngine
 from tests.server.harness import MODEL, client
 

@@ -26,7 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import server.http.body
 import server.http.protocol
 from server.app import build_app
-from server.serving import ServerOptions
+from server.flags import ServerOptions
 from tests.fake_engine import FakeEngine
 from tests.server.asgi import Answer, call
 from tests.server.bad_fields import CONTEXT, VOCAB

@@ -18,7 +18,7 @@ from server.batches.ordered import in_order
 from server.batches.runner import _count_lines
 from server.batches.store import BatchStore
 from server.files.store import FileStore
-from server.serving import ServerOptions
+from server.flags import ServerOptions
 from tests.fake_engine import FakeEngine
 from tests.server.harness import async_llm, client, until
 from tests.server.scripted import openai_client, saying

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from server.serving import ServerOptions
+from server.flags import ServerOptions
 from tests.fake_engine import FakeEngine
 from tests.server.harness import async_llm, client, events, until
 

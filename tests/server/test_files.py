@@ -12,7 +12,7 @@ import pytest
 
 from jaxpaged import ConfigError
 from server.files.store import FileStore
-from server.serving import ServerOptions
+from server.flags import ServerOptions
 from tests.fake_engine import FakeEngine
 from tests.server.harness import client
 from tests.server.scripted import openai_client

@@ -15,12 +15,12 @@ import pytest
 
 from server.app import build_app
 from server.errors import ERROR_EVENT
+from server.flags import ServerOptions
 from server.messages.content import chat_messages
 from server.messages.parse import _tool_choice, parse_messages
 from server.messages.schema import MessagesRequest, ToolChoice
 from server.openai.chat import PreparedChat
 from server.openai.parse import parse_chat
-from server.serving import ServerOptions
 from tests.fake_engine import FakeEngine
 from tests.server.harness import Exchange, async_llm, client, until
 from tests.server.scripted import ToyParser, prompt_of, saying, stopping_llm

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from server.flags import ServerOptions
 from server.routes.page import PAGE, content_security_policy
-from server.serving import ServerOptions
 from tests.server.browser import Page, browser, chromium
 from tests.server.harness import client
 from tests.server.test_real_server import Server, model, serving, wait_for

@@ -7,14 +7,13 @@ import re
 import pytest
 
 from jaxpaged import ConfigError
-from jaxpaged.cli import serve
-from jaxpaged.cli.main import parse
-from server.__main__ import run, server_options
 from server.answers.parsers import choose_parsers
 from server.answers.reasoning.families import reasoning_names
 from server.answers.tools.choice import NO_TOOLS, tool_use
 from server.answers.tools.families import FAMILIES, family_names, find_family
+from server.flags import parse_flags, server_options
 from server.serving import Serving
+from server.start import serve
 from tests.server.harness import async_llm
 from tests.server.talker import HARMONY, HARMONY_TOKENS, HERMES, Talker
 
@@ -67,19 +66,19 @@ def test_the_names_are_vllms() -> None:
 
 def test_the_help_names_them(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parse(serve, "jaxpaged serve", ["--help"])
+        parse_flags(["--help"])
     words = set(re.findall(r"[\w]+", capsys.readouterr().out))
     assert {*FAMILIES, *reasoning_names()} - {"think"} <= words
 
 
 def test_flags_choose() -> None:
-    args = parse(serve, "jaxpaged serve", ["m", "--enable-auto-tool-choice", "--tool-call-parser", "mistral"])
+    args = parse_flags(["m", "--enable-auto-tool-choice", "--tool-call-parser", "mistral"])
     options = server_options(args)
     assert (options.tool_call_parser, options.reasoning_parser) == ("mistral", "auto")
     talker = Talker()
     serving = Serving.of(talker.llm, options)
     assert serving.parsers.report() == "tool calls: mistral, reasoning: think"
-    assert Serving.of(async_llm(), server_options(parse(serve, "s", ["m"]))).parsers.report() == (
+    assert Serving.of(async_llm(), server_options(parse_flags(["m"]))).parsers.report() == (
         "tool calls: none, reasoning: none"
     )
 
@@ -87,7 +86,7 @@ def test_flags_choose() -> None:
 def test_a_name_that_there_is_not_is_known_before_anything_starts() -> None:
     for flag in ("--tool-call-parser", "--reasoning-parser"):
         with pytest.raises(ConfigError, match=f"There is no {flag} 'nemo'; choose auto, none or one of"):
-            run(parse(serve, "jaxpaged serve", ["no/such/model", flag, "nemo"]))
+            serve(parse_flags(["no/such/model", flag, "nemo"]))
 
 
 def test_special_tokens_stay_where_the_parser_reads_them() -> None:

@@ -10,12 +10,12 @@ import pytest
 
 from server.answers.blocks import Block, Kind
 from server.app import build_app
+from server.flags import ServerOptions
 from server.openai.chat import PreparedChat
 from server.responses.items import answer_messages, input_messages, with_instructions
 from server.responses.parse import _response_format, _tools
 from server.responses.schema import InputItem, ResponsesRequest
 from server.responses.store import ResponseStore
-from server.serving import ServerOptions
 from tests.fake_engine import FakeEngine
 from tests.server.harness import Exchange, async_llm, client, until
 from tests.server.scripted import ToyParser, openai_client, prompt_of, saying, stopping_llm

@@ -14,9 +14,9 @@ import pytest
 import server.http.body
 import server.http.protocol
 from server.app import build_app
+from server.flags import ServerOptions
 from server.http.listen import listening_socket
 from server.http.uvicorn import HttpServer, uvicorn_config
-from server.serving import ServerOptions
 from tests.fake_engine import FakeEngine
 from tests.server.harness import async_llm, until
 

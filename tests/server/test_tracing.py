@@ -10,8 +10,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from jaxpaged import ConfigError
+from server.flags import ServerOptions
 from server.http.tracing import Tracing
-from server.serving import ServerOptions
 from tests.fake_engine import FakeEngine
 from tests.server.harness import MODEL, client
 

@@ -12,9 +12,10 @@ TAGS: dict[str, Tags] = {
     "qwen3": THINK,
     "glm45": THINK,
     "kimi_k2": THINK,
-    "mistral": MISTRAL_THINK,
     "granite": GRANITE_THOUGHT,
+    "mistral": MISTRAL_THINK,
 }
+VLLM_NAMES = [*(name for name in TAGS if name != "think"), HARMONY]
 
 # (in the template, format); the first that is found counts
 _SIGNS = (

@@ -9,8 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from jaxpaged import AsyncLLM
-from jaxpaged.sampling_params import limits
+from jaxpaged import AsyncLLM, sampling_limits
 from server.http.auth import OPEN_PATHS
 from server.messages.errors import PATH as ANTHROPIC
 from server.openai.schema import UNSERVED
@@ -102,7 +101,7 @@ def _narrow(properties: dict[str, Any], llm: AsyncLLM) -> None:
         properties["model"]["enum"] = [llm.model_name, None]
     if "role" in properties:
         properties["role"]["enum"] = list(_ROLES)
-    for name, bounds in limits().items():
+    for name, bounds in sampling_limits().items():
         for kind in properties.get(name, {}).get("anyOf", ()):
             if kind.get("type") in ("integer", "number"):
                 kind.update(bounds)

@@ -1,0 +1,207 @@
+"""The server's flags: the engine's of jaxpaged.cli, and those that become ServerOptions."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jaxpaged.cli import add_engine_class, add_engine_flags, integer, parse, positive_seconds
+from server.answers.reasoning.families import VLLM_NAMES
+from server.answers.tools.families import FAMILIES
+
+if TYPE_CHECKING:  # --help does not wait for them
+    from server.http.logs import LogFormat
+    from server.http.record import RecordSink
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """The server's own settings; the engine's are in EngineConfig. Times are in seconds."""
+
+    api_keys: tuple[str, ...] = ()
+    max_body_bytes: int = 32 * 2**20
+    force_include_usage: bool = False
+    docs: bool = True
+    page: bool = True
+    root_path: str = ""
+    allowed_origins: tuple[str, ...] = ()
+    shutdown_timeout: float = 0.0
+    tool_call_parser: str = "auto"
+    reasoning_parser: str = "auto"
+    max_stored_responses: int = 1024
+    max_stored_response_bytes: int = 64 * 2**20
+    files_dir: str | None = None
+    max_file_bytes: int = 200 * 2**20
+    max_files_bytes: int = 10 * 2**30
+    batch_concurrency: int = 64
+    request_timeout: float | None = None
+    log_format: LogFormat = "text"
+    record_sinks: tuple[RecordSink, ...] = ()
+
+
+DEFAULTS = ServerOptions()
+Add = Callable[..., object]  # add_argument of a parser or of a group
+
+
+def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """As `jaxpaged serve` takes them. Mistakes end the process with one sentence."""
+    return parse("jaxpaged serve", "serve: answer OpenAI's HTTP protocol with one model.", add_arguments, arguments)
+
+
+def server_options(args: argparse.Namespace, sinks: tuple[RecordSink, ...] = ()) -> ServerOptions:
+    """The server's part of the flags."""
+    return ServerOptions(
+        api_keys=tuple(args.api_key),
+        max_body_bytes=args.max_body_bytes,
+        force_include_usage=args.enable_force_include_usage,
+        docs=not args.disable_fastapi_docs,
+        page=not args.disable_page,
+        root_path=args.root_path,
+        allowed_origins=tuple(args.allowed_origins),
+        shutdown_timeout=args.shutdown_timeout,
+        tool_call_parser=args.tool_call_parser,
+        reasoning_parser=args.reasoning_parser,
+        max_stored_responses=args.max_stored_responses,
+        max_stored_response_bytes=args.max_stored_response_bytes,
+        files_dir=args.files_dir,
+        max_file_bytes=args.max_file_bytes,
+        max_files_bytes=args.max_files_bytes,
+        batch_concurrency=max(1, args.batch_concurrency),
+        request_timeout=args.request_timeout,
+        log_format=args.log_format,
+        record_sinks=sinks,
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Every flag of the server, the engine's included."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="YAML file of flags (`port: 8000`); the environment and the flags given win over it",
+    )
+    add_engine_flags(parser)
+    group = parser.add_argument_group("server")
+    _add_address(group.add_argument)
+    _add_chat(group.add_argument)
+    _add_transport(group.add_argument)
+    _add_times(group.add_argument)
+    _add_sizes(group.add_argument)
+    _add_switches(group.add_argument)
+    add_engine_class(group)
+    _add_logs(group.add_argument)
+
+
+def _add_address(add: Add) -> None:
+    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for every one (default: %(default)s)")
+    add("--port", type=int, default=8000, help="port to listen on, 0 for a free one (default: %(default)s)")
+    add("--api-key", nargs="+", default=[], metavar="KEY", help="keys that clients must send; none: everybody may ask")
+
+
+def _add_chat(add: Add) -> None:
+    add("--chat-template", metavar="FILE", help="Jinja template (a file, or the text) instead of the tokenizer's own")
+    add(
+        "--tool-call-parser",
+        default=DEFAULTS.tool_call_parser,
+        metavar="NAME",
+        help=f"how the model writes tool calls: {', '.join(FAMILIES)}; auto asks its chat template, none turns them "
+        "off (default: %(default)s)",
+    )
+    add(
+        "--reasoning-parser",
+        default=DEFAULTS.reasoning_parser,
+        metavar="NAME",
+        help=f"how the model marks reasoning: {', '.join(VLLM_NAMES)}; auto asks its chat template, none leaves it in "
+        "the content (default: %(default)s)",
+    )
+    add("--enable-auto-tool-choice", action="store_true", help=argparse.SUPPRESS)  # vLLM's; always on here
+
+
+def _add_transport(add: Add) -> None:
+    add("--root-path", default="", metavar="PATH", help="the path under which a proxy shows this server")
+    add("--allowed-origins", nargs="+", default=[], metavar="ORIGIN", help="origins that browsers may ask from (CORS)")
+    add("--ssl-keyfile", metavar="FILE", help="TLS key")
+    add("--ssl-certfile", metavar="FILE", help="TLS certificate")
+
+
+def _add_times(add: Add) -> None:
+    add(
+        "--shutdown-timeout",
+        type=float,
+        default=DEFAULTS.shutdown_timeout,
+        metavar="SECONDS",
+        help="let requests finish for so long at the end; 0 ends them at once (default: %(default)s)",
+    )
+    add(
+        "--engine-step-timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="/health answers 503 when no step has ended for so long while requests wait; after twice as long the "
+        "engine is killed (default: %(default)s)",
+    )
+    add(
+        "--engine-restarts",
+        type=integer,
+        default=5,
+        metavar="COUNT",
+        help="how often an engine that has died is started again within ten minutes; 0 never (default: %(default)s)",
+    )
+    add(
+        "--request-timeout",
+        type=positive_seconds,
+        metavar="SECONDS",
+        help="end a request with 504 after so long, its wait in the queue included; clients may ask for less by "
+        "X-Request-Timeout (default: no limit)",
+    )
+
+
+def _add_sizes(add: Add) -> None:
+    def add_size(flag: str, metavar: str, what: str) -> None:
+        default = getattr(DEFAULTS, flag.replace("-", "_"))
+        add(f"--{flag}", type=integer, default=default, metavar=metavar, help=f"{what} (default: %(default)s)")
+
+    add_size("max-body-bytes", "BYTES", "largest request body")
+    add_size(
+        "max-stored-responses",
+        "COUNT",
+        "answers of /v1/responses kept in memory for previous_response_id, 0 for none",
+    )
+    add_size("max-stored-response-bytes", "BYTES", "memory for these answers")
+    add(
+        "--files-dir",
+        metavar="DIR",
+        help="where uploaded files and batches are kept (default: a temporary directory that ends with the server)",
+    )
+    add_size("max-file-bytes", "BYTES", "largest file of /v1/files")
+    add_size("max-files-bytes", "BYTES", "disk space for all files together")
+    add_size("batch-concurrency", "LINES", "requests of /v1/batches that are on their way at once")
+
+
+def _add_switches(add: Add) -> None:
+    add("--enable-force-include-usage", action="store_true", help="end every stream with its usage")
+    add("--disable-fastapi-docs", action="store_true", help="no /docs and no /openapi.json")
+    add("--disable-page", action="store_true", help="no chat page at /")
+    add("--disable-uvicorn-access-log", action="store_true", help="do not log every request")
+
+
+def _add_logs(add: Add) -> None:
+    add(
+        "--log-format",
+        default=DEFAULTS.log_format,
+        choices=("text", "json"),
+        help="json: one object a line on stdout, with request ids (default: %(default)s)",
+    )
+    add(
+        "--otlp-traces-endpoint",
+        metavar="URL",
+        help="send a span of every request to this OTLP/HTTP address; needs the extra `otel`",
+    )
+    add(
+        "--uvicorn-log-level",
+        default="info",
+        choices=("debug", "info", "warning", "error", "critical"),
+        help="how much the server logs (default: %(default)s)",
+    )

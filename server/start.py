@@ -1,0 +1,76 @@
+"""From flags to a server that answers, and to its end."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+from contextlib import ExitStack
+from functools import partial
+
+from jaxpaged import AsyncLLM, EngineConfig, RestartPolicy, __version__, read_chat_template
+from jaxpaged.cli import changed_settings, engine_config
+from server.answers.parsers import check_parser_names
+from server.app import build_app
+from server.flags import ServerOptions, server_options
+from server.http.listen import check_tls, listening_socket, url_of
+from server.http.logs import configure_logs, log_record, say
+from server.http.record import RecordSink
+from server.http.tracing import Tracing
+from server.http.uvicorn import HttpServer, uvicorn_config
+from server.report import say_ready, server_report
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Bind the port, start the engine, serve until a signal says stop. Raises ConfigError."""
+    configure_logs(args.log_format, args.uvicorn_log_level)
+    config = engine_config(args)
+    template = None if args.chat_template is None else read_chat_template(args.chat_template)
+    check_tls(args.ssl_keyfile, args.ssl_certfile)
+    check_parser_names(args.tool_call_parser, args.reasoning_parser)
+    with listening_socket(args.host, args.port) as bound, ExitStack() as ending:
+        options = server_options(args, record_sinks(args, ending))
+        llm = _start_engine(args, config, template)
+        ending.callback(llm.shutdown)
+        say(options.log_format, f"{llm.info.report}\n{server_report(llm, options, template)}")
+        http = _http_server(args, llm, options, url_of(bound, args.host, tls=args.ssl_certfile is not None))
+        gc.collect()
+        gc.freeze()  # a full collection of what lives now would take a tenth of a second from requests
+        http.run(sockets=[bound])
+    return 0
+
+
+def _start_engine(args: argparse.Namespace, config: EngineConfig, template: str | None) -> AsyncLLM:
+    settings = changed_settings(config)
+    shown = ", ".join(f"{name}={value}" for name, value in settings.items())
+    say(args.log_format, f"jaxpaged {__version__} starts: {shown or 'every setting at its default'}", **settings)
+    llm = AsyncLLM(
+        config,
+        chat_template=template,
+        engine=args.engine_class,
+        restarts=RestartPolicy(most=args.engine_restarts),
+        progress=args.log_format == "text",
+        debug=args.debug,
+    )
+    llm.step_timeout = args.engine_step_timeout
+    return llm
+
+
+def _http_server(args: argparse.Namespace, llm: AsyncLLM, options: ServerOptions, url: str) -> HttpServer:
+    config = uvicorn_config(
+        build_app(llm, options),
+        log_level=args.uvicorn_log_level,
+        keyfile=args.ssl_keyfile,
+        certfile=args.ssl_certfile,
+    )
+    on_start = partial(say_ready, options, url, llm.model_name)
+    return HttpServer(config, llm, shutdown_timeout=options.shutdown_timeout, on_start=on_start)
+
+
+def record_sinks(args: argparse.Namespace, ending: ExitStack) -> tuple[RecordSink, ...]:
+    """Who hears of every request. Raises ConfigError."""
+    sinks: list[RecordSink] = [] if args.disable_uvicorn_access_log else [log_record]
+    if args.otlp_traces_endpoint is not None:
+        tracing = Tracing(args.otlp_traces_endpoint)
+        ending.callback(tracing.shutdown)
+        sinks.append(tracing)
+    return tuple(sinks)
