@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from jaxpaged.frontend.output_stream import OutputStream
     from jaxpaged.llm import LLM
     from jaxpaged.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
+    from jaxpaged.params.ranges import sampling_limits
     from jaxpaged.params.structured import StructuredOutputsParams
     from jaxpaged.params.thought import Thought
-    from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams, sampling_limits
+    from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
     from jaxpaged.text.chat_template import ChatOptions, read_chat_template
     from jaxpaged.text.prompts import EmbedsPrompt, PromptType, TextPrompt, TokensPrompt
 
@@ -110,7 +111,7 @@ _HOMES = {
     "TokensPrompt": "jaxpaged.text.prompts",
     "observing": "jaxpaged.frontend.observation",
     "read_chat_template": "jaxpaged.text.chat_template",
-    "sampling_limits": "jaxpaged.sampling_params",
+    "sampling_limits": "jaxpaged.params.ranges",
 }
 
 

@@ -79,7 +79,6 @@ LENGTH_WAIVERS: dict[str, str] = {
     "jaxpaged/llm.py": "split by whoever brings the calls across the pipe",
     "jaxpaged/engine/build.py": "split by whoever makes start-up read from top to bottom",
     "jaxpaged/engine/engine.py": "split by whoever makes an ordered tuple of what follows a step",
-    "jaxpaged/sampling_params.py": "split into params/ with the public names",
     "jaxpaged/scheduling/scheduler.py": "split by whoever gives a plan its owners",
 }
 

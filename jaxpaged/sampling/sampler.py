@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32, UInt32
 
 from jaxpaged.config import LogprobsMode
+from jaxpaged.params.ranges import MAX_LOGPROB_TOKEN_IDS
 from jaxpaged.sampling.inverse_cdf import draw
 from jaxpaged.sampling.logprobs import NamedIds, TokenLogprobs, log_normaliser, token_logprobs
 from jaxpaged.sampling.random import seed_words, uniforms
@@ -24,7 +25,7 @@ from jaxpaged.sampling.stages import BUILTIN_STAGES
 from jaxpaged.sampling.stages.stage import LogitStage, StageContext
 from jaxpaged.sampling.truncate import Limits, truncate
 from jaxpaged.sampling.variant import Variant
-from jaxpaged.sampling_params import MAX_LOGPROB_TOKEN_IDS, SamplingParams
+from jaxpaged.sampling_params import SamplingParams
 
 __all__ = ["Sampled", "Sampler", "SamplerRows", "StageContext"]
 

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32
 
+from jaxpaged.params.ranges import MAX_BAD_WORDS, MAX_BAD_WORDS_TOKENS
 from jaxpaged.sampling.stages.stage import StageContext, only_if_any, token_slots
-from jaxpaged.sampling_params import MAX_BAD_WORDS, MAX_BAD_WORDS_TOKENS, SamplingParams
+from jaxpaged.sampling_params import SamplingParams
 
 
 @jax.tree_util.register_dataclass

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32
 
+from jaxpaged.params.ranges import MAX_LOGIT_BIAS
 from jaxpaged.sampling.stages.stage import StageContext, leading, only_if_any, token_slots
-from jaxpaged.sampling_params import MAX_LOGIT_BIAS, SamplingParams
+from jaxpaged.sampling_params import SamplingParams
 
 
 @jax.tree_util.register_dataclass

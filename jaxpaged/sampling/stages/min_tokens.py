@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float32, Int32
 
 from jaxpaged.errors import RequestError
+from jaxpaged.params.ranges import MAX_STOP_TOKEN_IDS
 from jaxpaged.sampling.stages.stage import StageContext, leading, only_if_any, token_slots
-from jaxpaged.sampling_params import MAX_STOP_TOKEN_IDS, SamplingParams
+from jaxpaged.sampling_params import SamplingParams
 
 MAX_EOS_TOKEN_IDS = 128
 
