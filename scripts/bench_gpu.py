@@ -107,8 +107,7 @@ def _start(plan: Any, directory: Path) -> Any:
     from gpu.llama import write_model
     from jaxpaged import LLM, EngineConfig
     from jaxpaged.config import CacheConfig, CompileConfig, ModelConfig, SchedulerConfig
-    from jaxpaged.engine import build as startup
-    from jaxpaged.execution import programs
+    from jaxpaged.execution.buckets import Buckets
 
     model = write_model(directory / "llama", plan.config)
     config = EngineConfig(
@@ -118,10 +117,9 @@ def _start(plan: Any, directory: Path) -> Any:
         ),
         CacheConfig(gpu_memory_utilization=plan.kv_share),
         SchedulerConfig(max_num_seqs=plan.max_num_seqs, max_num_batched_tokens=plan.max_num_batched_tokens),
-        compile=CompileConfig(persistent_cache=False, layer_loop="unroll"),
+        compile=CompileConfig(persistent_cache=False, layer_loop="unroll", variants=("greedy", "plain")),
     )  # fmt: skip
-    sizes = mock.patch.object(startup.Buckets, "for_limits", return_value=plan.buckets)
-    with sizes, mock.patch.object(programs, "RARE_VARIANTS", ()):
+    with mock.patch.object(Buckets, "for_limits", return_value=plan.buckets):
         return LLM.from_config(config)
 
 

@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from jaxpaged.config import EngineConfig
 from jaxpaged.engine.beams.search import check_width
 from jaxpaged.engine.beams.searches import BeamSearches, beam_params, stop_tokens
-from jaxpaged.engine.build import start
+from jaxpaged.engine.build import build_engine
 from jaxpaged.engine.collect import LogprobCollector, step_result
 from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats, Sibling
 from jaxpaged.engine.records import StepRecords
@@ -33,7 +33,6 @@ from jaxpaged.scheduling.plan import StepPlan
 from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.scheduler import Scheduler
 from jaxpaged.scheduling.stats import KVStats
-from jaxpaged.structured.compiler import GrammarCompiler
 
 
 class Pending(Protocol):
@@ -94,16 +93,7 @@ class Engine:
         progress: bool = True,
     ) -> Engine:
         """Load the model, compile every program, size the KV pool; then ready. Raises ConfigError."""
-        parts = start(config, devices=devices, mesh=mesh, registry=registry, progress=progress)
-        return cls(
-            parts.info,
-            parts.scheduler,
-            parts.runner,
-            parts.make_request,
-            config.scheduler.plans_in_flight,
-            lambda: parts.counter.count,
-            masks=None if parts.vocabulary is None else StructuredRequests(GrammarCompiler(parts.vocabulary)),
-        )
+        return build_engine(cls, config, devices=devices, mesh=mesh, registry=registry, progress=progress)
 
     def add(self, message: EngineRequest) -> None:
         """Queue a request with its siblings, all or none. Raises RequestError (QueueFullError: try later)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from jaxpaged.config import SchedulerConfig, SchedulerLimits
+from jaxpaged.config import CacheConfig, SchedulerConfig, SchedulerLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,14 @@ def page_choice(page_size: int, reason: str) -> StartChoice:
     return StartChoice("page", f"{page_size} tokens", f"{reason}; a request leaves about {page_size // 2} slots empty")
 
 
-def pool_choice(pages: int, page_size: int, asked: str | None) -> StartChoice:
-    """`asked` names the flag that fixed the size."""
-    why = f"as {asked} says" if asked else "what the memory holds, and no more than --max-num-seqs requests can use"
+def pool_choice(pages: int, page_size: int, asked: CacheConfig) -> StartChoice:
+    """The pages, the null page included, and the tokens they hold."""
+    flags = {
+        "--num-gpu-blocks-override": asked.num_gpu_blocks_override,
+        "--kv-cache-memory-bytes": asked.kv_cache_memory_bytes,
+    }
+    given = next((flag for flag, value in flags.items() if value), None)
+    why = f"as {given} says" if given else "what the memory holds, and no more than --max-num-seqs requests can use"
     return StartChoice("pool", f"{pages:,} pages, {(pages - 1) * page_size:,} tokens", why)
 
 

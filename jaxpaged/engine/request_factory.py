@@ -11,6 +11,8 @@ import numpy as np
 from jaxpaged.engine.messages import EngineRequest
 from jaxpaged.errors import RequestError
 from jaxpaged.sampling.sampler import Sampler
+from jaxpaged.sampling.variant import Variant
+from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.request import Request
 
 FLOAT32_BYTES = 4
@@ -18,11 +20,15 @@ FLOAT32_BYTES = 4
 
 @dataclass(slots=True)
 class RequestFactory:
-    """`embed_width` is the width of a prompt embedding row, or None where prompt embeddings are switched off."""
+    """`embed_width` is the width of a prompt embedding row, or None where prompt embeddings are switched off.
+
+    `variants` of the sampler are those that were compiled.
+    """
 
     sampler: Sampler
     max_model_len: int
     embed_width: int | None
+    variants: tuple[Variant, ...] = tuple(Variant)
     seeds: random.Random = field(default_factory=random.Random)
 
     def __call__(self, message: EngineRequest) -> Request:
@@ -43,9 +49,16 @@ class RequestFactory:
             cache_salt=message.cache_salt,
             content_hashes=digest,
             prompt_embeds=embeds,
-            variant=int(self.sampler.variant(params)),
+            variant=self._variant(params),
             seed=self.seeds.getrandbits(63) if params.seed is None else params.seed,
         )
+
+    def _variant(self, params: SamplingParams) -> int:
+        variant = self.sampler.variant(params)
+        if variant not in self.variants:
+            name = variant.name.lower()
+            raise RequestError(f"the sampler's variant {name!r} was not compiled; add it to CompileConfig.variants.")
+        return int(variant)
 
     def _embeds(self, message: EngineRequest) -> np.ndarray | None:
         if message.prompt_embeds is None:

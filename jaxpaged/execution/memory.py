@@ -1,4 +1,4 @@
-"""Where every byte of a device goes, and how many KV pages that leaves.
+"""Where every byte of a device goes, how many KV pages that leaves, and how long a context they hold.
 
 The compiler reports what a program needs beside its arguments, so nothing is guessed; a named reserve covers what it
 cannot see. Page counts come from a coarse ladder, so the same machine and flags always give the same shapes and hit the
@@ -7,18 +7,27 @@ compile cache.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
+from jax.sharding import Mesh
 
-from jaxpaged.config import CacheConfig
+from jaxpaged.config import CacheConfig, SchedulerLimits
+from jaxpaged.decoder.functional import ParamInfo
 from jaxpaged.errors import MemoryPlanError
+from jaxpaged.kv.pool import PoolGeometry
+from jaxpaged.scheduling.cache_groups import geometries
+from jaxpaged.sharding.rules import sharding_of
 
 GIB = 1 << 30
 CPU_KV_BYTES = 2 * GIB
 ACCELERATOR_RESERVE = GIB  # command buffers, collectives' scratch, autotuning
+CONTEXT_HEADROOM = 8 / 7  # of a context that was shortened to fit, for what is not known yet
+LEAST_CONTEXT = 256  # tokens: less is of no use, and the error that says what is missing helps more
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,83 @@ class MemoryPlan:
         return "\n".join(
             [*lines, f"  room for {tokens:,} tokens: {full:.1f} full-length requests at once per data shard"]
         )
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """What programs need on one device beside weights and pages, in bytes; zero while it is not known."""
+
+    state: int = 0
+    temporaries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlanner:
+    """Shares out one device's memory for any context, in tokens. `weights` in bytes of one device."""
+
+    cache: CacheConfig
+    limits: SchedulerLimits
+    pool: PoolGeometry
+    weights: int
+
+    def plan(self, context: int, use: MemoryUse) -> MemoryPlan:
+        """Page counts for the memory that is left. Raises MemoryPlanError when one request would not fit."""
+        devices = self.pool.mesh.local_devices
+        return plan_memory(
+            self.cache,
+            self.demands(context),
+            platform=devices[0].platform,
+            capacity=device_capacity(devices[0]),
+            weights=self.weights,
+            state=use.state,
+            temporaries=use.temporaries,
+            devices_per_host=len(devices),
+        )
+
+    def longest_context(self, below: int, use: MemoryUse) -> int | None:
+        """The longest context below a length that does not fit, with headroom; None where hardly any is left."""
+        return longest_that_fits(
+            lambda tokens: self._holds(int(tokens * CONTEXT_HEADROOM), use), below, self.pool.page_size
+        )
+
+    def demands(self, context: int) -> tuple[GroupDemand, ...]:
+        """What each cache group asks for."""
+        made = []
+        for index, geometry in enumerate(geometries(self.pool.groups, self.pool.page_size)):
+            needed = geometry.most_pages(context, self.limits.max_num_batched_tokens)
+            made.append(GroupDemand(self.pool.page_bytes(index), needed, self.limits.max_num_seqs * needed + 1))
+        return tuple(made)
+
+    def table(self, plan: MemoryPlan, context: int) -> str:
+        """The start-up table of a plan."""
+        return plan.table(self.pool.page_size, [demand.pages_per_request for demand in self.demands(context)])
+
+    def _holds(self, context: int, use: MemoryUse) -> bool:
+        try:
+            self.plan(context, use)
+        except MemoryPlanError:
+            return False
+        return True
+
+
+def longest_that_fits(fits: Callable[[int], bool], below: int, step: int) -> int | None:
+    """The largest multiple of `step` below `below` tokens for which `fits` holds; None if LEAST_CONTEXT does not.
+
+    What fits must stay so when it gets shorter.
+    """
+    least = -(-min(LEAST_CONTEXT, below) // step)
+    sizes = range(least, -(-below // step))
+    count = bisect_left(sizes, True, key=lambda size: not fits(size * step))
+    return sizes[count - 1] * step if count else None
+
+
+def weight_bytes(params: Sequence[ParamInfo], mesh: Mesh) -> int:
+    """Bytes of a decoder's leaves on one device."""
+    shardings = [sharding_of(mesh, info.axes) for info in params]
+    return sum(
+        math.prod(sharding.shard_shape(info.shape)) * info.dtype.itemsize
+        for info, sharding in zip(params, shardings, strict=True)
+    )
 
 
 def device_capacity(device: jax.Device) -> int:

@@ -6,7 +6,7 @@ Backbone programs are keyed by tokens only, those of the head by rows only, so t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,6 +40,7 @@ class ProgramSet:
     pools: tuple[jax.ShapeDtypeStruct, ...]
     prompt_embeds: bool = False
     structured: bool = False
+    variants: tuple[Variant, ...] = tuple(Variant)
 
     @property
     def mesh(self) -> Mesh:
@@ -78,8 +79,8 @@ class ProgramSet:
     def all(self) -> Iterator[Program]:
         """Largest first, so that the slowest compile does not come last."""
         yield from (self.backbone(size) for size in reversed(self.buckets.tokens))
-        yield from (self.sample(v, size) for v in RARE_VARIANTS for size in reversed(self.buckets.rare_samples))
-        yield from (self.sample(v, size) for v in COMMON_VARIANTS for size in reversed(self.buckets.samples))
+        yield from self._samples(RARE_VARIANTS, self.buckets.rare_samples)
+        yield from self._samples(COMMON_VARIANTS, self.buckets.samples)
         yield from (self.logits(size) for size in reversed(self.buckets.heads))
         yield self._admit()
         yield self._remember()
@@ -115,6 +116,10 @@ class ProgramSet:
         function = partial(self.functions.sample, variant, size, self.buckets.sample_group or size)
         arguments = (self.rows(), self.sampler_rows(), self.logits_buffer(), self._head_input())
         return Program(("sample", variant, size), function, arguments, donate=(0,))
+
+    def _samples(self, variants: Sequence[Variant], sizes: Sequence[int]) -> Iterator[Program]:
+        wanted = [variant for variant in variants if variant in self.variants]
+        yield from (self.sample(variant, size) for variant in wanted for size in reversed(sizes))
 
     def _admit(self) -> Program:
         layout = self.admission()

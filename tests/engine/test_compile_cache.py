@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jaxpaged.config import CompileConfig, EngineConfig
-from jaxpaged.engine import build as startup
+from jaxpaged.engine.startup.setup import cache_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,8 +39,7 @@ def test_a_cache_that_cannot_be_written_is_only_a_slower_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
-    config = EngineConfig(compile=CompileConfig(cache_dir=str(tmp_path / "file" / "cache")))
-    assert startup.cache_directory(config) is None
+    assert cache_directory(CompileConfig(cache_dir=str(tmp_path / "file" / "cache"))) is None
     assert "starts will be slower" in caplog.text
 
 

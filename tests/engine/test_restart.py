@@ -8,23 +8,12 @@ from pathlib import Path
 import pytest
 
 from jaxpaged.async_llm import AsyncLLM
-from jaxpaged.config import EngineConfig
-from jaxpaged.engine.engine import Engine
 from jaxpaged.engine_process.supervisor import RestartPolicy
 from jaxpaged.errors import EngineRestartingError
 from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
 from tests.engine import tiny
 
 pytestmark = pytest.mark.timeout(280)
-
-
-class GreedyEngine:
-    """Engine, with the sampler's greedy programs only; its process builds it by name."""
-
-    @staticmethod
-    def build(config: EngineConfig, *, progress: bool) -> Engine:
-        with tiny.only_variants(tiny.GREEDY):
-            return Engine.build(config, progress=progress)
 
 
 async def tokens(llm: AsyncLLM, count: int) -> list[int]:
@@ -52,10 +41,9 @@ async def killed_and_back(llm: AsyncLLM) -> None:
 
 def test_it_comes_back(tmp_path: Path) -> None:
     model = tiny.write_llama(tmp_path / "model")
-    small = {"max_num_seqs": 1, "max_num_batched_tokens": 4, "layer_loop": "scan"}
+    small = {"max_num_seqs": 1, "max_num_batched_tokens": 4, "layer_loop": "scan", "variants": ("greedy",)}
     config = tiny.engine_config(model, **small, persistent_cache=True, cache_dir=str(tmp_path / "cache"))
-    name = "tests.engine.test_restart:GreedyEngine"
-    llm = AsyncLLM(config, engine=name, restarts=RestartPolicy(most=1, first_delay=0.1), progress=False)
+    llm = AsyncLLM(config, restarts=RestartPolicy(most=1, first_delay=0.1), progress=False)
     try:
         asyncio.run(killed_and_back(llm))
     finally:

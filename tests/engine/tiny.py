@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import jax
 import numpy as np
 from safetensors.numpy import save_file
 
-from jaxpaged.config import CacheConfig, CompileConfig, EngineConfig, ModelConfig, ParallelConfig, SchedulerConfig
+from jaxpaged.config import (
+    CacheConfig,
+    CompileConfig,
+    EngineConfig,
+    ModelConfig,
+    ParallelConfig,
+    SamplerVariant,
+    SchedulerConfig,
+)
 from jaxpaged.engine.engine import Engine
-from jaxpaged.execution import programs
 from jaxpaged.sampling.variant import Variant
 
 GREEDY = (Variant.GREEDY,)
@@ -50,7 +55,7 @@ MODEL_FIELDS = (
 )
 CACHE_FIELDS = ("block_size", "num_gpu_blocks_override", "enable_prefix_caching", "kv_cache_memory_bytes")
 SCHEDULER_FIELDS = ("max_num_seqs", "max_num_batched_tokens", "policy", "plans_in_flight", "max_queued_requests")
-COMPILE_FIELDS = ("persistent_cache", "cache_dir", "layer_loop")
+COMPILE_FIELDS = ("persistent_cache", "cache_dir", "layer_loop", "variants")
 PARALLEL_FIELDS = ("tensor_parallel_size", "data_parallel_size")
 
 Tensors = dict[str, np.ndarray]
@@ -139,17 +144,11 @@ def build(
     devices: Sequence[jax.Device] | None = None,
     **options: Any,
 ) -> Engine:
-    """An engine that is ready for requests of these sampler variants; others would be a CompileGuardError."""
-    config = engine_config(directory, **options)
-    with only_variants(variants):
-        return Engine.build(config, mesh=mesh, devices=devices, progress=False)
+    """An engine that is ready for requests of these sampler variants: the whole sampler costs seconds to compile."""
+    config = engine_config(directory, variants=names(variants), **options)
+    return Engine.build(config, mesh=mesh, devices=devices, progress=False)
 
 
-@contextmanager
-def only_variants(variants: Sequence[Variant]) -> Iterator[None]:
-    """Engines built inside compile no head programs but these: the whole sampler costs seconds."""
-    with (
-        patch.object(programs, "COMMON_VARIANTS", [v for v in programs.COMMON_VARIANTS if v in variants]),
-        patch.object(programs, "RARE_VARIANTS", [v for v in programs.RARE_VARIANTS if v in variants]),
-    ):
-        yield
+def names(variants: Sequence[Variant]) -> tuple[SamplerVariant, ...]:
+    """As CompileConfig has them."""
+    return tuple(variant.name.lower() for variant in variants)  # type: ignore[misc]

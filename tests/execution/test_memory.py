@@ -1,10 +1,10 @@
-"""Page counts: exact, coarse, and refused with numbers when a request cannot fit."""
+"""Page counts: exact, coarse, and refused with numbers when a request cannot fit; the context that fits."""
 
 import pytest
 
 from jaxpaged.config import CacheConfig
 from jaxpaged.errors import MemoryPlanError
-from jaxpaged.execution.memory import GIB, GroupDemand, coarse, plan_memory
+from jaxpaged.execution.memory import GIB, LEAST_CONTEXT, GroupDemand, coarse, longest_that_fits, plan_memory
 
 FULL = GroupDemand(page_bytes=1 << 20, pages_per_request=64, most_pages=1 << 30)
 
@@ -50,3 +50,20 @@ def test_too_little_memory_names_the_numbers_and_the_mend():
         plan(CacheConfig(kv_cache_memory_bytes=10))
     with pytest.raises(MemoryPlanError, match="num_gpu_blocks_override=8"):
         plan(CacheConfig(num_gpu_blocks_override=8))
+
+
+@pytest.mark.parametrize("step", [16, 32, 64])
+@pytest.mark.parametrize("limit", [LEAST_CONTEXT, 300, 1000, 4096, 4095, 100_000])
+def test_the_context_is_the_longest_multiple_that_fits(limit: int, step: int) -> None:
+    found = longest_that_fits(lambda tokens: tokens <= limit, 100_000, step)
+    assert found == min(limit, 99_999) // step * step
+
+
+def test_the_context_is_always_shorter_than_what_did_not_fit() -> None:
+    assert longest_that_fits(lambda tokens: True, 1024, 32) == 992
+
+
+def test_too_little_is_no_context() -> None:
+    assert longest_that_fits(lambda tokens: tokens < LEAST_CONTEXT, 4096, 32) is None
+    assert longest_that_fits(lambda tokens: False, 4096, 32) is None
+    assert longest_that_fits(lambda tokens: True, 32, 32) is None

@@ -10,9 +10,14 @@ from typing import Any
 import jax
 import pytest
 
-from jaxpaged.engine import build as startup
+from jaxpaged.engine.startup.context import choose_context
+from jaxpaged.engine.startup.model import read_model
+from jaxpaged.engine.startup.programs import program_set as program_set_of
+from jaxpaged.engine.startup.setup import set_up
 from jaxpaged.execution.compiler import Program, lower
+from jaxpaged.execution.memory import MemoryUse
 from jaxpaged.execution.programs import ProgramSet
+from jaxpaged.models.registry import REGISTRY
 from jaxpaged.sampling.variant import Variant
 from tests.engine import tiny
 from tests.execution.hlo import large_copies
@@ -36,10 +41,9 @@ def program_set(directory: Path, **options: Any) -> ProgramSet:
     (directory / "model.safetensors").touch()
     small = {"dtype": "bfloat16", "max_num_batched_tokens": 8, "num_gpu_blocks_override": PAGES}
     config = tiny.engine_config(directory, enable_prompt_embeds=True, **{**small, **options})
-    mesh = startup._mesh(config, None, None)
-    model = startup._read_model(config.model)
-    builder = startup._Builder(config, model, startup._decoder(config, model, mesh), mesh)
-    return builder.programs(builder.memory_plan(state=0, temporaries=0))
+    setup = set_up(config)
+    served = choose_context(setup, read_model(config.model, REGISTRY))
+    return program_set_of(setup, served, served.memory.plan(served.context, MemoryUse()))
 
 
 def device_bytes(abstract: Any) -> int:
@@ -96,3 +100,15 @@ def test_there_is_a_program_for_every_size_and_variant(tmp_path: Path) -> None:
     assert {name for name in names if "backbone " in name} == {f"backbone {n}" for n in (8, 16, 32, 48, 64)}
     assert {name for name in names if "logits" in name} == {f"logits {n}" for n in (8, 16, 32, 40)}
     assert {name for name in names if "sample" in name} == {f"sample {variant.name.lower()} 40" for variant in Variant}
+
+
+def test_a_sampler_variant_may_be_left_out(tmp_path: Path) -> None:
+    programs = program_set(tmp_path, variants=("plain", "logprobs"))
+    names = {program.name.rpartition(" ")[0] for program in programs.all() if program.name.startswith("sample")}
+    assert names == {"sample plain", "sample logprobs"}
+
+
+def test_sizes_that_are_left_open_are_those_of_the_device(tmp_path: Path) -> None:
+    programs = program_set(tmp_path, max_num_seqs=None, max_num_batched_tokens=None, num_gpu_blocks_override=9000)
+    assert (programs.buckets.tokens[-1], programs.buckets.heads[-1]) == (512, 256)
+    assert (programs.buckets.sample_group, programs.limits.max_num_seqs) == (16, 256)

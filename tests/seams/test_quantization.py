@@ -30,15 +30,10 @@ def dtypes(engine: Engine) -> Sequence[str]:
     return [leaf.dtype.name for leaf in engine.runner.leaves]
 
 
-def test_through_llm(
-    llama: Path, int8: Oracle, oracle: Oracle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))  # where the compile cache would be
-    with tiny.only_variants(tiny.GREEDY):
-        llm = LLM(
-            str(llama), quantization="int8", dtype="float32", skip_tokenizer_init=True, block_size=16,
-            max_num_seqs=8, max_num_batched_tokens=8, kv_cache_memory_bytes=1 << 20, use_tqdm_on_load=False,
-        )  # fmt: skip
+def test_through_llm(llama: Path, int8: Oracle, oracle: Oracle) -> None:
+    variants = tiny.names(tiny.GREEDY)
+    config = tiny.engine_config(llama, quantization="int8", max_num_batched_tokens=8, variants=variants)
+    llm = LLM.from_config(config, use_tqdm_on_load=False)
     assert dtypes(llm.engine).count("int8") == 4 * tiny.LLAMA["num_hidden_layers"]
     params = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True, detokenize=False)
     outputs = llm.generate([{"prompt_token_ids": prompt} for prompt in PROMPTS], params, use_tqdm=False)

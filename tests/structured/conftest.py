@@ -6,7 +6,6 @@ import pytest
 
 from jaxpaged.engine.engine import Engine
 from jaxpaged.sampling.variant import Variant
-from tests.engine.tiny import only_variants
 from tests.structured import engines
 
 VARIANTS = (Variant.GREEDY, Variant.PLAIN, Variant.LOGPROBS)
@@ -20,8 +19,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def built(model: Path) -> Engine:
     """Every sampler variant but FULL: ask for log probabilities where stages are needed."""
-    with only_variants(VARIANTS):
-        return engines.build(model)
+    return engines.build(model, VARIANTS)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import numpy as np
 from jaxpaged.engine.engine import Engine
 from jaxpaged.engine.messages import EngineRequest, Sibling
 from jaxpaged.engine.structured_requests import StructuredRequests
+from jaxpaged.sampling.variant import Variant
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.structured.compiler import GrammarCompiler
 from tests.engine import tiny
@@ -34,8 +35,9 @@ def write_model(directory: Path) -> Path:
     return directory
 
 
-def build(directory: Path, **options: Any) -> Engine:
-    config = tiny.engine_config(directory, **{"max_num_seqs": 16, "max_num_batched_tokens": 64, **options})
+def build(directory: Path, variants: Sequence[Variant] = tuple(Variant), **options: Any) -> Engine:
+    sizes = {"max_num_seqs": 16, "max_num_batched_tokens": 64, **options}
+    config = tiny.engine_config(directory, variants=tiny.names(variants), **sizes)
     config = replace(config, model=replace(config.model, skip_tokenizer_init=False))
     return Engine.build(config, progress=False)
 

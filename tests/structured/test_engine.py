@@ -20,7 +20,6 @@ from jaxpaged.scheduling.plan_wire import decode_plan, encode_plan
 from jaxpaged.structured.compiler import GrammarCompiler
 from jaxpaged.structured.constraint import Constraint
 from tests.engine.drive import Answer, Answers, assert_idle, collect, preemptions, rescheduled, run
-from tests.engine.tiny import only_variants
 from tests.names import name_of, number
 from tests.structured import engines
 from tests.structured.engines import END_TOKEN, another, ask, text_of
@@ -285,8 +284,7 @@ def test_without_a_tokenizer_it_is_refused_by_name(engine: Engine) -> None:
 def test_two_data_shards_of_two_devices(model: Path, alone: Answers) -> None:
     """The vocabulary is split over two devices, rows over two others."""
     shape = {"data_parallel_size": 2, "tensor_parallel_size": 2, "max_num_seqs": 4, "max_num_batched_tokens": 16}
-    with only_variants((Variant.GREEDY, Variant.PLAIN)):
-        engine = engines.build(model, **shape)
+    engine = engines.build(model, (Variant.GREEDY, Variant.PLAIN), **shape)
     answers = run(engine, [request for request in mixed() if request.params.logprobs is None])
     assert len(answers) == 6
     assert all(answers[name].tokens == alone[name].tokens for name in answers)

@@ -1,0 +1,86 @@
+"""A model directory as start-up reads it: its specification, before any weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxpaged.config import ModelConfig
+from jaxpaged.decoder.functional import FunctionalDecoder, Leaves, build_decoder
+from jaxpaged.engine.startup.setup import Setup
+from jaxpaged.errors import ConfigError
+from jaxpaged.hub.model_directory import read_config, resolve_model
+from jaxpaged.models.architecture import Architecture
+from jaxpaged.models.registry import Registry
+from jaxpaged.models.spec import DecoderSpec
+from jaxpaged.quant.schemes import SCHEMES
+from jaxpaged.weights.loader import load_weights
+
+DEFAULT_CONTEXT = 2048  # for a config.json that does not say
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """`longest` is the model's own context, `wanted` the one to serve if the memory holds it, in tokens."""
+
+    registry: Registry
+    directory: Path
+    architecture: Architecture
+    spec: DecoderSpec
+    dtype: jnp.dtype
+    longest: int
+    wanted: int
+
+    def decoder(self, setup: Setup, context: int) -> FunctionalDecoder:
+        """The decoder for a context; nothing is allocated."""
+        quantization = setup.config.model.quantization
+        return build_decoder(
+            self.spec.served_at(context),
+            dtype=self.dtype,
+            tensor_parallel=setup.mesh.shape["model"],
+            layer_loop=setup.settings.layer_loop,
+            scheme=SCHEMES[quantization] if quantization else None,
+            layer_parts=self.registry.layer_parts,
+        )
+
+    def load(self, setup: Setup, decoder: FunctionalDecoder, *, progress: bool) -> Leaves:
+        """Its weights on the mesh. Raises WeightError or ConfigError."""
+        config, rules = setup.config.model, self.architecture.weights
+        return load_weights(
+            self.directory,
+            decoder,
+            rules,
+            setup.mesh,
+            load_format=config.load_format,
+            seed=config.seed,
+            progress=progress,
+        )
+
+
+def read_model(config: ModelConfig, registry: Registry) -> Model:
+    """Find the directory and read its config.json as a family of `registry` does. Raises ConfigError."""
+    directory = resolve_model(config)
+    settings = read_config(directory, config.hf_overrides)
+    spec = registry.spec_from_config(settings)
+    architecture = registry.find_architecture(settings)
+    longest = spec.max_position or DEFAULT_CONTEXT
+    if config.max_model_len is not None and config.max_model_len > longest:
+        raise ConfigError(
+            f"max_model_len={config.max_model_len} is longer than the model's context of {longest} tokens; "
+            "lower it, or change the model's rope scaling with hf_overrides."
+        )
+    dtype, wanted = _dtype(config, settings), config.max_model_len or longest
+    return Model(registry, directory, architecture, spec, dtype, longest, wanted)
+
+
+def _dtype(config: ModelConfig, settings: Mapping[str, Any]) -> jnp.dtype:
+    name = config.dtype
+    if name == "auto":
+        name = settings.get("dtype") or settings.get("torch_dtype") or "bfloat16"
+    if name not in ("bfloat16", "float16", "float32"):
+        raise ConfigError(f"dtype {name!r} is not one of bfloat16, float16, float32; pass dtype= to choose.")
+    return jnp.dtype(name)
