@@ -26,7 +26,8 @@ from tqdm import tqdm
 from demo_model.exam import accuracy_table, make_logits, model_card
 from demo_model.files import CONFIG, save_model, save_tokenizer, train_tokenizer
 from demo_model.rows import Phase, batches
-from jaxpaged.decoder.functional import FunctionalDecoder, Leaves, Weight, build_decoder
+from jaxpaged.decoder.functional import FunctionalDecoder, Leaves, build_decoder
+from jaxpaged.decoder.parameters import Weight
 from jaxpaged.models.registry import spec_from_config
 
 OUT = Path(__file__).resolve().parents[1] / "jaxpaged" / "assets" / "demo"
@@ -42,7 +43,7 @@ def initial_leaves(decoder: FunctionalDecoder, key: Array) -> Leaves:
     for weight, info, k in zip(
         decoder.weights, decoder.params, jax.random.split(key, len(decoder.params)), strict=True
     ):
-        if weight.inputs or weight.target == "embedding.table":
+        if weight.parameter.inputs or weight.target == "embedding.table":
             residual = weight.target.endswith(("mixer.out", "ffn.down"))
             std = 0.02 / (2 * len(decoder.spec.layers)) ** 0.5 if residual else 0.02
             leaves.append(std * jax.random.normal(k, info.shape, jnp.float32))
@@ -53,10 +54,10 @@ def initial_leaves(decoder: FunctionalDecoder, key: Array) -> Leaves:
 
 def muon_dimensions(weight: Weight) -> MuonDimensionNumbers | None:
     """Which axes of the stacked leaf are a matrix's inputs and outputs; None for what Adam updates."""
-    if not (weight.inputs and weight.layers):
+    if not (weight.parameter.inputs and weight.layers):
         return None
-    first_input = 1 + len(weight.shape) - weight.inputs
-    return MuonDimensionNumbers(tuple(range(first_input, 1 + len(weight.shape))), tuple(range(1, first_input)))
+    first_input = 1 + len(weight.parameter.shape) - weight.parameter.inputs
+    return MuonDimensionNumbers(tuple(range(first_input, 1 + len(weight.parameter.shape))), tuple(range(1, first_input)))
 
 
 def make_optimizer(decoder: FunctionalDecoder, steps: int) -> optax.GradientTransformation:

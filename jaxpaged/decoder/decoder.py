@@ -18,9 +18,9 @@ from jaxtyping import Array, Bool, Float, Float32, Int32
 from jaxpaged.decoder.parts import LayerParts, build_part
 from jaxpaged.kv.spec import cache_groups
 from jaxpaged.layers.attention import Attend
-from jaxpaged.layers.choice import at_layer, gather_layers
 from jaxpaged.layers.context import Place, TokenContext, token_context
 from jaxpaged.layers.embedding import Head, TokenEmbedding
+from jaxpaged.layers.layer_weight import at_layer, gather_layers
 from jaxpaged.layers.norms import Norm, normed
 from jaxpaged.models import spec as parts
 from jaxpaged.models.registry import LAYER_PARTS

@@ -15,6 +15,7 @@ from jaxpaged.layers.norms import Norm, normed
 from jaxpaged.layers.param import bias_of, param, weight_of
 from jaxpaged.models.forms import Padded
 from jaxpaged.models.spec import DecoderSpec
+from jaxpaged.quant.scheme import Role
 
 VOCAB_MULTIPLE = 64
 
@@ -25,10 +26,11 @@ def padded_vocab(vocab_size: int, tensor_parallel: int) -> int:
     return -(-vocab_size // multiple) * multiple
 
 
-def _vocabulary(size: int, tensor_parallel: int, width: int, dtype: DTypeLike, inputs: int = 0) -> nnx.Param:
+def _vocabulary(size: int, tensor_parallel: int, width: int, dtype: DTypeLike, role: Role) -> nnx.Param:
     """A row per token, [vocab, embed]: the embedding's table, or the head's matrix."""
     form = Padded((size, width), (padded_vocab(size, tensor_parallel), width))
-    return param(form.shape, ("vocab", "embed"), dtype, inputs=inputs, form=form)
+    inputs = 1 if role == "head" else 0
+    return param(form.shape, ("vocab", "embed"), dtype, inputs=inputs, role=role, form=form)
 
 
 class TokenEmbedding(nnx.Module):
@@ -37,8 +39,9 @@ class TokenEmbedding(nnx.Module):
     def __init__(self, spec: DecoderSpec, tensor_parallel: int, dtype: DTypeLike) -> None:
         part, hidden = spec.embedding, spec.hidden_size
         self.part = part
-        self.table = _vocabulary(spec.vocab_size, tensor_parallel, part.width, dtype)
-        self.project = param((hidden, part.width), ("embed", None), dtype, inputs=1) if part.width != hidden else None
+        self.table = _vocabulary(spec.vocab_size, tensor_parallel, part.width, dtype, "embedding")
+        shape, axes = (hidden, part.width), ("embed", None)
+        self.project = param(shape, axes, dtype, inputs=1, role="embedding") if part.width != hidden else None
         self.norm = Norm(part.norm, hidden, "embed", dtype) if part.norm else None
         table = part.positions
         self.positions = param((table.count, hidden), ("position", "embed"), dtype) if table else None
@@ -70,8 +73,9 @@ class Head(nnx.Module):
         width, hidden = spec.embedding.width, spec.hidden_size
         size, vocab = spec.vocab_size, padded_vocab(spec.vocab_size, tensor_parallel)
         self.part, self.vocab_size = spec.head, spec.vocab_size
-        self.project = param((width, hidden), (None, "embed"), dtype, inputs=1) if width != hidden else None
-        self.weight = None if spec.head.tied else _vocabulary(size, tensor_parallel, width, dtype, inputs=1)
+        shape, axes = (width, hidden), (None, "embed")
+        self.project = param(shape, axes, dtype, inputs=1, role="head") if width != hidden else None
+        self.weight = None if spec.head.tied else _vocabulary(size, tensor_parallel, width, dtype, "head")
         self.bias = param((vocab,), ("vocab",), dtype, form=Padded((size,), (vocab,))) if spec.head.bias else None
 
     def __call__(self, x: Float[Array, "n e"], table: Float[Array, "v w"]) -> Float32[Array, "n v"]:

@@ -8,29 +8,32 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from jaxpaged.models.forms import Form, Padded
-from jaxpaged.quant.qarray import QArray
+from jaxpaged.quant.product import StoredWeight
+from jaxpaged.quant.scheme import Axes, Role, Shape
 
 
 def param(
-    shape: tuple[int, ...],
-    axes: tuple[str | None, ...],
+    shape: Shape,
+    axes: Axes,
     dtype: DTypeLike,
     *,
     inputs: int = 0,
+    role: Role = "layer",
     form: Form | None = None,
 ) -> nnx.Param:
     """A parameter to be filled from a checkpoint; modules are built under nnx.eval_shape, so this allocates nothing.
 
     inputs: how many of the last axes a linear() contracts; 0 for what is no matrix and is never quantized.
+    role: the part of the decoder it belongs to; a quantization scheme may spare some (quant/scheme.py).
     form: how the checkpoint's parts are put together; None: one tensor of this shape.
     """
     if len(shape) != len(axes):
         raise ValueError(f"shape {shape} and axes {axes} differ in length")
-    return nnx.Param(jnp.zeros(shape, dtype), axes=axes, inputs=inputs, form=form or Padded(shape, shape))
+    return nnx.Param(jnp.zeros(shape, dtype), axes=axes, inputs=inputs, role=role, form=form or Padded(shape, shape))
 
 
-def weight_of(parameter: nnx.Param) -> Array | QArray:
-    """What a parameter holds: an array, or its quantized form."""
+def weight_of(parameter: nnx.Param) -> Array | StoredWeight:
+    """What a parameter holds: an array, or another stored weight."""
     return parameter.get_value()
 
 

@@ -5,10 +5,11 @@ A form only moves elements and puts zeros where the stored array is larger, so i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -21,23 +22,32 @@ PartShapes = Mapping[str, Shape]
 WHOLE = "whole"
 
 
-class Form(Protocol):
-    """Hashable, and equal for equal work. unit: rows of a part that stay together where parts are interleaved."""
+class Form(ABC):
+    """Hashable, and equal for equal work."""
+
+    __slots__ = ()
 
     @property
-    def unit(self) -> int: ...
+    def unit(self) -> int:
+        """Rows of a part that stay together where a tensor has the parts interleaved."""
+        return 1
 
+    @property
+    def experts(self) -> int:
+        """On the first axis of the stored array and of every part; 0: it has no such axis."""
+        return 0
+
+    @abstractmethod
     def parts(self) -> PartShapes:
         """What the checkpoint must give."""
-        ...
 
+    @abstractmethod
     def store(self, parts: Parts) -> Array:
         """The stored array."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
-class FusedHeads:
+class FusedHeads(Form):
     """Parts q, k, v -> [slot, group + 2, head_dim, *rest]."""
 
     layout: HeadLayout
@@ -62,17 +72,13 @@ class FusedHeads:
 
 
 @dataclass(frozen=True, slots=True)
-class SpreadHeads:
+class SpreadHeads(Form):
     """One matrix [out, head * head_dim] -> [out, slot * group * head_dim]."""
 
     layout: HeadLayout
     heads: int
     head_dim: int
     rows: int
-
-    @property
-    def unit(self) -> int:
-        return 1
 
     def parts(self) -> PartShapes:
         return {WHOLE: (self.rows, self.heads * self.head_dim)}
@@ -83,16 +89,12 @@ class SpreadHeads:
 
 
 @dataclass(frozen=True, slots=True)
-class Interleaved:
+class Interleaved(Form):
     """Equal parts in blocks of rows -> [blocks, part, block, *rest], zeros behind each part's own rows."""
 
     names: tuple[str, ...]
     size: Shape
     shape: Shape
-
-    @property
-    def unit(self) -> int:
-        return 1
 
     def parts(self) -> PartShapes:
         return dict.fromkeys(self.names, self.size)
@@ -104,21 +106,39 @@ class Interleaved:
 
 
 @dataclass(frozen=True, slots=True)
-class Padded:
+class Padded(Form):
     """One array, zeros behind its own size."""
 
     size: Shape
     shape: Shape
-
-    @property
-    def unit(self) -> int:
-        return 1
 
     def parts(self) -> PartShapes:
         return {WHOLE: self.size}
 
     def store(self, parts: Parts) -> Array:
         return _pad(parts[WHOLE], self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class EachExpert(Form):
+    """`each` for every expert: parts [expert, ...] -> [expert, ...]."""
+
+    count: int
+    each: Form
+
+    @property
+    def unit(self) -> int:
+        return self.each.unit
+
+    @property
+    def experts(self) -> int:
+        return self.count
+
+    def parts(self) -> PartShapes:
+        return {name: (self.count, *shape) for name, shape in self.each.parts().items()}
+
+    def store(self, parts: Parts) -> Array:
+        return jax.vmap(self.each.store)(parts)
 
 
 def _place(heads: Array, slots: tuple[tuple[int | None, ...], ...]) -> Array:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One tensor name of a checkpoint, and what it is part of. `{i}` stands for the layer in both names.
 
+    `{e}` in the source stands for the expert: the tensors of all experts are stacked, for a target that has an expert
+    axis. Without it, one tensor holds all experts.
     part: which part of a fused target it is (q, k, v; gate, up); None: all of the target's parts.
     transform: how the tensor gives the parts. None: it is one part. rows: all parts, one below the other. interleaved:
-    per head its query, key, value. transpose, transpose_rows: the same for tensors in [in, out] order.
+    the parts in turn, head by head in fused attention, else row by row. transpose, transpose_rows: the same for tensors
+    in [in, out] order.
     aliases: other names that checkpoints use for the same tensor.
     A rule whose target the decoder lacks (a bias, say) does not apply.
     """
@@ -30,3 +34,24 @@ class WeightRules:
     rules: tuple[Rule, ...]
     prefix: str = ""
     ignored: tuple[str, ...] = ()
+
+
+def tower_rules(
+    rules: Iterable[Rule], prefixes: tuple[str, ...], *, strip: str = "", target: str = ""
+) -> tuple[Rule, ...]:
+    """The rules of a model that is one tower (vision, language) of another.
+
+    prefixes: what the tower's tensors are called by in the whole checkpoint, in place of `strip`; the usual one first.
+    Names that do not begin with `strip` (a head beside the tower) stay. target: put before the parameters' names.
+    """
+
+    def renamed(rule: Rule) -> Rule:
+        names = [
+            prefix + name.removeprefix(strip) if name.startswith(strip) else name
+            for name in (rule.source, *rule.aliases)
+            for prefix in prefixes
+        ]
+        source, *aliases = dict.fromkeys(names)
+        return replace(rule, source=source, aliases=tuple(aliases), target=target + rule.target)
+
+    return tuple(map(renamed, rules))

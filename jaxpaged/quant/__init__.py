@@ -1,1 +1,1 @@
-"""Quantized weights: pytrees that linear() understands, and the rules that say which weights become one."""
+"""Weight formats: what a scheme is, the schemes, and products with what they store."""

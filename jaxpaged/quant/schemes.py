@@ -1,26 +1,29 @@
-"""Which weights are quantized, and how: an ordered list of (path pattern, Scheme), the first match wins."""
+"""The schemes by the name that quantization= takes, and which of a model's parameters one of them stores."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from jaxpaged.quant.int8 import Int8Scheme
+from jaxpaged.quant.plain import PLAIN
+from jaxpaged.quant.scheme import Parameter, Scheme
 
-@dataclass(frozen=True, slots=True)
-class Int8:
-    """int8 weights with a scale per output channel, times int8 activations with a dynamic scale per token."""
+SCHEMES: Mapping[str, Scheme] = MappingProxyType({"int8": Int8Scheme()})
 
-
-Scheme = Int8
-SchemeRules = tuple[tuple[str, Scheme | None], ...]
-
-# The matrices of the layers; embeddings, head, norms and biases keep the model's precision.
-MATRICES = r"\.(mixer\.qkv|mixer\.out|ffn\.gate_up|ffn\.up|ffn\.down)"
-SCHEMES: Mapping[str, SchemeRules] = MappingProxyType({"int8": ((MATRICES, Int8()),)})
+# What a user says of single parameters: pairs of a pattern and a scheme, None for the model's precision.
+Overrides = tuple[tuple[str, Scheme | None], ...]
 
 
-def scheme_of(path: str, rules: SchemeRules) -> Scheme | None:
-    """The scheme of the first rule whose pattern ends the parameter's path; None keeps the parameter as it is."""
-    return next((scheme for pattern, scheme in rules if re.search(rf"(?:{pattern})$", path)), None)
+def choose_scheme(target: str, parameter: Parameter, scheme: Scheme | None, overrides: Overrides = ()) -> Scheme:
+    """The scheme of the parameter `target` (its name per layer, e.g. layers.{i}.mixer.qkv) of a model in `scheme`.
+
+    The first override whose pattern ends the name decides; else the scheme does. No matrix: always PLAIN.
+    """
+    if not parameter.inputs:
+        return PLAIN
+    for pattern, chosen in overrides:
+        if re.search(rf"(?:{pattern})$", target):
+            return chosen or PLAIN
+    return scheme if scheme is not None and scheme.accepts(parameter) else PLAIN

@@ -29,6 +29,7 @@ RULES: Mapping[str, str | None] = MappingProxyType(
         # parameters
         "vocab": MODEL,
         "ffn": MODEL,
+        "expert": None,  # each device has a share of every expert's ffn
         "head": MODEL,
         "q_group": None,
         "embed": None,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,30 +11,31 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, UInt32
 
-from jaxpaged.decoder.functional import ParamInfo
+from jaxpaged.decoder.parameters import HasParameters
+from jaxpaged.quant.scheme import Leaf, Scheme, Shape
 from jaxpaged.sharding.rules import sharding_of
 
-STD = 0.02
-LEVELS = 254  # int8 values from -127 to 127
 
-
-def dummy_leaves(params: Sequence[ParamInfo], mesh: Mesh, seed: int = 0) -> tuple[Array, ...]:
-    """One array per parameter, uniform with a standard deviation of 0.02; the same on every mesh."""
-    make = partial(jax.jit, _random, static_argnums=0)
-    return tuple(make(out_shardings=sharding_of(mesh, info.axes))(info, _leaf_seed(info.path, seed)) for info in params)
+def dummy_leaves(decoder: HasParameters, mesh: Mesh, seed: int = 0) -> tuple[Array, ...]:
+    """One array per leaf, so that weights have a standard deviation of 0.02; the same on every mesh."""
+    leaves = []
+    for weight in decoder.weights:
+        for number, leaf in zip(weight.leaves, weight.scheme.leaves(weight.parameter), strict=True):
+            info = decoder.params[number]
+            make = jax.jit(_random, static_argnums=(0, 1, 2), out_shardings=sharding_of(mesh, info.axes))
+            leaves.append(make(weight.scheme, leaf, info.shape, _leaf_seed(info.path, seed)))
+    return tuple(leaves)
 
 
 def _leaf_seed(path: str, seed: int) -> jax.Array:
     return jnp.uint32(zlib.crc32(f"{seed} {path}".encode()))
 
 
-def _random(info: ParamInfo, seed: UInt32[Array, ""]) -> Array:
-    if info.path.endswith(".scale"):  # of a quantized weight: integer values times this have the same deviation
-        return jnp.full(info.shape, STD * math.sqrt(12.0) / LEVELS, info.dtype)
-    bits = _hashed_index(info.shape, seed) >> jnp.uint32(8)
-    unit = bits.astype(jnp.float32) * jnp.float32(2.0**-24) - jnp.float32(0.5)
-    width = STD * math.sqrt(12.0) if jnp.issubdtype(info.dtype, jnp.floating) else LEVELS
-    return (unit * jnp.float32(width)).astype(info.dtype)
+def _random(scheme: Scheme, leaf: Leaf, shape: Shape, seed: UInt32[Array, ""]) -> Array:
+    """`shape`: the leaf's, with its layers."""
+    bits = _hashed_index(shape, seed) >> jnp.uint32(8)
+    noise = bits.astype(jnp.float32) * jnp.float32(2.0**-24) - jnp.float32(0.5)
+    return scheme.dummy(leaf, noise)
 
 
 def _hashed_index(shape: tuple[int, ...], seed: UInt32[Array, ""]) -> UInt32[Array, "..."]:

@@ -14,7 +14,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Int32
 
-from jaxpaged.decoder.functional import ParamInfo
+from jaxpaged.decoder.parameters import ParamInfo
 from jaxpaged.sharding.rules import sharding_of
 from jaxpaged.weights.assembly import Assembly
 from jaxpaged.weights.plan import Slice

@@ -45,7 +45,7 @@ def load_weights(
         check_divides(mesh, info.path, info.shape, info.axes)
     match load_format:
         case "dummy":
-            return dummy_leaves(decoder.params, mesh, seed)
+            return dummy_leaves(decoder, mesh, seed)
         case "orbax":
             return load_converted(directory, decoder, mesh, progress=progress)
         case "auto" if is_converted(directory):
@@ -69,7 +69,7 @@ def load_safetensors(
         for batch, arrays in zip(batches, reader.read_ahead(wanted), strict=True):
             for piece in batch:
                 sources = [arrays[name] for name in piece.sources]
-                checks.append((piece.sources, all_finite(sources, piece.assemble.dtype)))
+                checks.append((piece.sources, all_finite(sources, piece.assemble.plain_dtype)))
                 before = _layered(decoder, mesh, piece, leaves)
                 after = insert(decoder.params, mesh, piece, before, sources)
                 leaves.update(zip(piece.leaves, after, strict=True))

@@ -23,7 +23,8 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array
 from tqdm import tqdm
 
-from jaxpaged.decoder.functional import FunctionalDecoder, ParamInfo
+from jaxpaged.decoder.functional import FunctionalDecoder
+from jaxpaged.decoder.parameters import ParamInfo
 from jaxpaged.errors import WeightError
 from jaxpaged.hub.model_directory import read_json
 from jaxpaged.sharding.rules import sharding_of

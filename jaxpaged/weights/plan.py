@@ -9,21 +9,15 @@ arrays[j] is leaf piece.leaves[j] of decoder.params: its layer number piece.inde
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax.numpy as jnp
-from jax.typing import DTypeLike
-
-from jaxpaged.decoder.functional import FunctionalDecoder, Weight
+from jaxpaged.decoder.parameters import HasParameters, Weight
 from jaxpaged.errors import WeightError
-from jaxpaged.models.spec import DecoderSpec
 from jaxpaged.models.weight_rules import Rule, WeightRules
-from jaxpaged.weights.assembly import Assembly
-
-Available = Mapping[str, tuple[tuple[int, ...], DTypeLike]]
-NAMES_SHOWN = 8
+from jaxpaged.quant.scheme import PackedFormat
+from jaxpaged.weights.assembly import Assembly, Take
+from jaxpaged.weights.comparison import Available, Expected, compare, ignored_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +42,10 @@ class WeightPlan:
     ignored: tuple[str, ...]
 
 
-def plan_weights(rules: WeightRules, decoder: FunctionalDecoder, available: Available) -> WeightPlan:
+def plan_weights(rules: WeightRules, decoder: HasParameters, available: Available) -> WeightPlan:
     """Match a checkpoint's tensors with a decoder's parameters, before anything is read.
 
-    Raises WeightError naming every tensor that is missing, unexpected, mis-shaped or not of a float type.
+    Raises WeightError naming every tensor that is missing, unexpected, mis-shaped or of a wrong type.
     """
     slices = _slices(rules, decoder, available)
     problems, ignored = _compare(rules, decoder, slices, available)
@@ -62,10 +56,10 @@ def plan_weights(rules: WeightRules, decoder: FunctionalDecoder, available: Avai
     return WeightPlan(tuple(slices), ignored)
 
 
-def plan_update(rules: WeightRules, decoder: FunctionalDecoder, available: Available) -> WeightPlan:
+def plan_update(rules: WeightRules, decoder: HasParameters, available: Available) -> WeightPlan:
     """The slices that some new tensors replace. Tensors that are stored together (q, k, v) must come together.
 
-    Raises WeightError naming every tensor that is missing, unexpected, mis-shaped or not of a float type.
+    Raises WeightError naming every tensor that is missing, unexpected, mis-shaped or of a wrong type.
     """
     touched = [piece for piece in _slices(rules, decoder, available) if not available.keys().isdisjoint(piece.sources)]
     problems, ignored = _compare(rules, decoder, touched, available)
@@ -74,74 +68,75 @@ def plan_update(rules: WeightRules, decoder: FunctionalDecoder, available: Avail
     return WeightPlan(tuple(touched), ignored)
 
 
-def _slices(rules: WeightRules, decoder: FunctionalDecoder, available: Available) -> list[Slice]:
+def _compare(
+    rules: WeightRules, decoder: HasParameters, slices: Sequence[Slice], available: Available
+) -> tuple[str, tuple[str, ...]]:
+    """What is wrong with the tensors, in words ("" for nothing), and those of them that are ignored."""
+    expected: Expected = {
+        name: (tensor.shape, tensor.dtype)
+        for piece in slices
+        for name, tensor in zip(piece.sources, piece.assemble.sources(), strict=True)
+    }
+    targets = {weight.target for weight in decoder.weights}
+    ignored = ignored_names(rules, targets, available.keys() - expected.keys())
+    return compare(expected, available, ignored), tuple(sorted(ignored))
+
+
+def _slices(rules: WeightRules, decoder: HasParameters, available: Available) -> list[Slice]:
     return [
-        _piece(rules, decoder, weight, index, available)
+        _piece(rules, weight, index, available)
         for weight in decoder.weights
         for index in range(max(1, len(weight.layers)))
     ]
 
 
-def _piece(rules: WeightRules, decoder: FunctionalDecoder, weight: Weight, index: int, available: Available) -> Slice:
+def _piece(rules: WeightRules, weight: Weight, index: int, available: Available) -> Slice:
+    """Of packed tensors where the scheme has such and the checkpoint holds any of them, else of plain ones."""
     layer = weight.layers[index] if weight.layers else None
+    target = weight.target if layer is None else weight.target.format(i=layer)
     applying = [rule for rule in rules.rules if rule.target == weight.target]
     if not applying:
         raise ValueError(f"the family has no rule for {weight.target}")
-    every = tuple(weight.form.parts())
-    assembly = Assembly(
-        form=weight.form,
-        takes=tuple((every if rule.part is None else (rule.part,), rule.transform) for rule in applying),
-        dtype=weight.dtype,
-        quantize=weight.inputs if len(weight.leaves) > 1 else 0,
-    )
-    target = weight.target if layer is None else weight.target.format(i=layer)
-    sources = tuple(_find(rules, rule, layer, available) for rule in applying)
+    formats = (None,) if weight.scheme.packed is None else (weight.scheme.packed, None)
+    for packed in formats:
+        assembly = _assembly(weight, applying, packed)
+        sources = _sources(rules, applying, layer, assembly, available)
+        if not available.keys().isdisjoint(sources):
+            break
     return Slice(target, weight.leaves, index, sources, assembly)
 
 
-def _find(rules: WeightRules, rule: Rule, layer: int | None, available: Available) -> str:
-    """The name under which the checkpoint has the tensor; where it has none, the usual name."""
-    names = [name if layer is None else name.format(i=layer) for name in (rule.source, *rule.aliases)]
-    names += [name.removeprefix(rules.prefix) for name in names]
+def _assembly(weight: Weight, applying: Sequence[Rule], packed: PackedFormat | None) -> Assembly:
+    form = weight.form
+    for rule in applying:
+        if "{e}" in rule.source and not form.experts:
+            raise ValueError(f"the rule for {rule.source} names experts, but {weight.target} has no expert axis")
+    every = tuple(form.parts())
+    takes = tuple(
+        Take(every if rule.part is None else (rule.part,), rule.transform, "{e}" in rule.source) for rule in applying
+    )
+    return Assembly(weight.parameter, form, weight.scheme, takes, packed)
+
+
+def _sources(
+    rules: WeightRules, applying: Sequence[Rule], layer: int | None, assembly: Assembly, available: Available
+) -> tuple[str, ...]:
+    """The tensors' names, in the order of assembly.sources()."""
+    names: list[str] = []
+    for rule, take in zip(applying, assembly.takes, strict=True):
+        for expert in range(assembly.form.experts if take.each_expert else 1):
+            candidates = _candidates(rules, rule, layer, expert)
+            names += [_find(candidates, word, available) for word in assembly.words(take)]
+    return tuple(names)
+
+
+def _candidates(rules: WeightRules, rule: Rule, layer: int | None, expert: int) -> list[str]:
+    """The names under which checkpoints have the plain tensor, the usual one first."""
+    names = [name.format(i=layer, e=expert) for name in (rule.source, *rule.aliases)]
+    return names + [name.removeprefix(rules.prefix) for name in names]
+
+
+def _find(candidates: Sequence[str], word: str, available: Available) -> str:
+    """The name that the checkpoint has; where it has none, the usual one. `word`: the last one of a packed tensor's."""
+    names = [f"{name.rpartition('.')[0]}.{word}" if word else name for name in candidates]
     return next((name for name in names if name in available), names[0])
-
-
-def _is_ignored(rules: WeightRules, spec: DecoderSpec, name: str) -> bool:
-    # A tied model's head is the embedding table, even where the checkpoint holds a copy of it.
-    heads = (rule for rule in rules.rules if rule.target == "head.weight" and spec.head.tied)
-    copies = {name for rule in heads for name in (rule.source, *rule.aliases)}
-    return name in copies or any(re.search(rf"(?:{pattern})$", name) for pattern in rules.ignored)
-
-
-def _compare(
-    rules: WeightRules, decoder: FunctionalDecoder, slices: Sequence[Slice], available: Available
-) -> tuple[str, tuple[str, ...]]:
-    """What is wrong with the tensors, in words ("" for nothing), and those of them that are ignored."""
-    used = {name for piece in slices for name in piece.sources}
-    ignored = {name for name in available.keys() - used if _is_ignored(rules, decoder.spec, name)}
-    expected = {
-        name: shape
-        for piece in slices
-        for name, shape in zip(piece.sources, piece.assemble.source_shapes(), strict=True)
-    }
-    present = {name: available[name] for name in expected.keys() & available.keys()}
-    wrong_shape = [
-        f"{name}: {list(shape)} instead of {list(expected[name])}"
-        for name, (shape, _) in present.items()
-        if tuple(shape) != expected[name]
-    ]
-    wrong_type = [f"{n}: {jnp.dtype(d)}" for n, (_, d) in present.items() if not jnp.issubdtype(d, jnp.floating)]
-    problems = [
-        _listed("missing", expected.keys() - available.keys()),
-        _listed("unexpected", available.keys() - used - ignored),
-        _listed("of another shape", wrong_shape),
-        _listed("not of a float type", wrong_type),
-    ]
-    return "; ".join(filter(None, problems)), tuple(sorted(ignored))
-
-
-def _listed(what: str, names: Sequence[str] | set[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return f"{len(names)} tensor{'s' * (len(names) > 1)} {what} ({', '.join(sorted(names)[:NAMES_SHOWN])}{more})"

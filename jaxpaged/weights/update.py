@@ -28,7 +28,9 @@ def update_weights(
     for tensors with the shapes and dtypes of the checkpoint that the leaves were loaded from.
     """
     plan = plan_update(rules, decoder, {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()})
-    checks = [(piece.sources, all_finite(_placed(piece, tensors, mesh), piece.assemble.dtype)) for piece in plan.slices]
+    checks = [
+        (piece.sources, all_finite(_placed(piece, tensors, mesh), piece.assemble.plain_dtype)) for piece in plan.slices
+    ]
     refuse_non_finite("update_weights", checks)
     updated = list(leaves)
     for piece in plan.slices:

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from jaxpaged.decoder.functional import FunctionalDecoder, build_decoder
 from jaxpaged.models.registry import find_architecture, spec_from_config
-from jaxpaged.quant.schemes import SchemeRules
+from jaxpaged.quant.scheme import Scheme
 from tests.models.dense import Leaves, assemble, logits_of
 
 
@@ -47,7 +47,7 @@ class Oracle:
         assert list(answer) == best[len(prompt) - 1 : -1].tolist()
 
 
-def oracle_of(directory: Path, length: int, scheme: SchemeRules | None = None) -> Oracle:
+def oracle_of(directory: Path, length: int, scheme: Scheme | None = None) -> Oracle:
     config = json.loads((directory / "config.json").read_text())
     decoder = build_decoder(spec_from_config(config), dtype=jnp.float32, scheme=scheme)
     tensors = load_file(directory / "model.safetensors")

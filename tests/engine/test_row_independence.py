@@ -12,7 +12,7 @@ import pytest
 from jaxpaged.layers.linear import linear
 from jaxpaged.layers.norms import layer_norm, rms_norm
 from jaxpaged.models.spec import LayerNorm, RMSNorm
-from jaxpaged.quant.qarray import quantize_weight
+from jaxpaged.quant.int8 import quantize_weight
 
 # inputs of a row, outputs: qkv, out, gate_up, down and head of a tiny model and of one with 135M parameters.
 SHAPES = [

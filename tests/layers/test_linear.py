@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from jaxpaged.layers.linear import linear
-from jaxpaged.quant.qarray import quantize_weight
-from jaxpaged.quant.schemes import SCHEMES, Int8, scheme_of
+from jaxpaged.quant.int8 import quantize_weight
+from jaxpaged.quant.plain import PLAIN
+from jaxpaged.quant.scheme import Parameter, Role
+from jaxpaged.quant.schemes import SCHEMES, choose_scheme
 
 
 def normal(seed: int, *shape: int) -> jax.Array:
@@ -57,9 +59,23 @@ def test_zero_rows_and_channels_stay_zero() -> None:
     assert (out[:2, [0, 2, 3]] != 0).all()
 
 
-def test_a_scheme_is_the_first_rule_that_fits_the_end_of_the_path() -> None:
-    rules = ((r"layers\.\{i\}\.mixer\.out", None), *SCHEMES["int8"])
-    assert scheme_of("layers.{i}.mixer.qkv", rules) == Int8()
-    assert scheme_of("layers.{i}.mixer.out", rules) is None
-    assert scheme_of("embedding.table", rules) is None
-    assert scheme_of("layers.{i}.mixer.qkv_bias", rules) is None
+def parameter(inputs: int = 1, role: Role = "layer") -> Parameter:
+    return Parameter((4, 8), ("ffn", "embed"), np.dtype(np.float32), inputs, role)
+
+
+def test_int8_stores_the_matrices_of_layers() -> None:
+    int8 = SCHEMES["int8"]
+    assert choose_scheme("layers.{i}.mixer.qkv", parameter(), int8) == int8
+    assert choose_scheme("layers.{i}.mixer.qkv", parameter(), None) == PLAIN
+    assert choose_scheme("layers.{i}.mixer.qkv_bias", parameter(inputs=0), int8) == PLAIN
+    assert choose_scheme("head.weight", parameter(role="head"), int8) == PLAIN
+    assert choose_scheme("embedding.project", parameter(role="embedding"), int8) == PLAIN
+
+
+def test_the_first_override_that_fits_the_end_of_the_name_decides() -> None:
+    int8 = SCHEMES["int8"]
+    overrides = ((r"mixer\.out", None), (r"out|head\.weight", int8))
+    assert choose_scheme("layers.{i}.mixer.out", parameter(), int8, overrides) == PLAIN
+    assert choose_scheme("layers.{i}.mixer.out_more", parameter(), int8, overrides) == int8
+    assert choose_scheme("head.weight", parameter(role="head"), None, overrides) == int8
+    assert choose_scheme("layers.{i}.ffn.out", parameter(inputs=0), int8, overrides) == PLAIN

@@ -37,6 +37,7 @@ NAMES = {
     "float8_e5m2": "F8_E5M2",
     "float64": "F64",
     "int32": "I32",
+    "uint8": "U8",
 }
 
 Tensors = dict[str, np.ndarray]

@@ -1,0 +1,43 @@
+"""Products of rows with stored weights, whatever their format. Weights are in the order [*outputs, *inputs]."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Float32
+
+
+class StoredWeight(Protocol):
+    """A weight that is no plain array."""
+
+    def product(self, x: Float[Array, "t ..."]) -> Float32[Array, "t ..."]: ...
+
+
+def product(x: Float[Array, "t ..."], w: Array | StoredWeight) -> Float32[Array, "t ..."]:
+    """x [t, *inputs] times w, in float32: [t, *outputs]."""
+    return dot(x, w, jnp.float32) if isinstance(w, (jax.Array, np.ndarray)) else w.product(x)
+
+
+def dot(x: Array, w: Array, accumulator: DTypeLike) -> Array:
+    """As one product of matrices: the first axis of w is the one that is sharded, so its outputs can be merged.
+
+    XLA:CPU would copy a weight with more axes into another order at each call, and then add up rows in an order that
+    depends on their number.
+    """
+    outputs = w.shape[: w.ndim - x.ndim + 1]
+    x = x.reshape(len(x), -1)
+    # Accelerators would otherwise round float32 operands to bfloat16 or TF32.
+    precision = lax.Precision.HIGHEST if x.dtype == jnp.float32 else None
+    y = lax.dot_general(
+        x,
+        w.reshape(-1, x.shape[1]),
+        (((1,), (1,)), ((), ())),
+        precision=precision,
+        preferred_element_type=accumulator,
+    )
+    return y.reshape(len(x), *outputs)

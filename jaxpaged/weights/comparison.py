@@ -1,0 +1,62 @@
+"""A checkpoint's tensors against those that the rules ask for: what is wrong, in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from jaxpaged.models.weight_rules import WeightRules
+
+Shape = tuple[int, ...]
+Available = Mapping[str, tuple[Shape, DTypeLike]]
+Expected = Mapping[str, tuple[Shape, np.dtype | None]]  # None: any float type
+NAMES_SHOWN = 8
+HEAD = "head.weight"
+
+
+def compare(expected: Expected, available: Available, ignored: Collection[str]) -> str:
+    """What is missing, unexpected, of another shape or of a wrong type; "" for nothing."""
+    present = {name: (*expected[name], *available[name]) for name in expected.keys() & available.keys()}
+    wrong_shape = [
+        f"{name}: {list(shape)} instead of {list(wanted)}"
+        for name, (wanted, _, shape, _) in present.items()
+        if tuple(shape) != wanted
+    ]
+    no_float = [
+        f"{name}: {jnp.dtype(dtype)}"
+        for name, (_, wanted, _, dtype) in present.items()
+        if wanted is None and not jnp.issubdtype(dtype, jnp.floating)
+    ]
+    wrong_type = [
+        f"{name}: {jnp.dtype(dtype)} instead of {wanted}"
+        for name, (_, wanted, _, dtype) in present.items()
+        if wanted is not None and jnp.dtype(dtype) != wanted
+    ]
+    problems = [
+        _listed("missing", expected.keys() - available.keys()),
+        _listed("unexpected", available.keys() - expected.keys() - set(ignored)),
+        _listed("of another shape", wrong_shape),
+        _listed("not of a float type", no_float),
+        _listed("of another type", wrong_type),
+    ]
+    return "; ".join(filter(None, problems))
+
+
+def ignored_names(rules: WeightRules, targets: Collection[str], unused: Collection[str]) -> set[str]:
+    """Those of the unused tensors that may be left over. targets: the model's parameters."""
+    # Without a head of its own, a model's head is the embedding table, even where the checkpoint holds a copy of it.
+    heads = () if HEAD in targets else (rule for rule in rules.rules if rule.target == HEAD)
+    copies = {name for rule in heads for name in (rule.source, *rule.aliases)}
+    patterns = [rf"(?:{pattern})$" for pattern in rules.ignored]
+    return {name for name in unused if name in copies or any(re.search(pattern, name) for pattern in patterns)}
+
+
+def _listed(what: str, names: Sequence[str] | set[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return f"{len(names)} tensor{'s' * (len(names) > 1)} {what} ({', '.join(sorted(names)[:NAMES_SHOWN])}{more})"
