@@ -57,7 +57,9 @@ def muon_dimensions(weight: Weight) -> MuonDimensionNumbers | None:
     if not (weight.parameter.inputs and weight.layers):
         return None
     first_input = 1 + len(weight.parameter.shape) - weight.parameter.inputs
-    return MuonDimensionNumbers(tuple(range(first_input, 1 + len(weight.parameter.shape))), tuple(range(1, first_input)))
+    return MuonDimensionNumbers(
+        tuple(range(first_input, 1 + len(weight.parameter.shape))), tuple(range(1, first_input))
+    )
 
 
 def make_optimizer(decoder: FunctionalDecoder, steps: int) -> optax.GradientTransformation:
