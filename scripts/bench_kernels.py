@@ -56,13 +56,12 @@ TABLE = 64  # pages of a row of the page table
 def program(spec: Spec, layers: int, implementation: str | None):
     """pool, arguments -> (sum of outputs, pool) after attention in `layers` layers."""
 
-    def run(pool, q, k, v, table, kv_lens, cu_q_lens, distribution, options):
+    def run(pool, q, k, v, sequences, options):
         def layer(carry, index):
             x, pool = carry
             result = paged_attention(
-                x, k, v, pool, index, table, kv_lens, cu_q_lens, distribution,
-                score=spec.score, implementation=implementation, **options,
-            )  # fmt: skip
+                x, k, v, pool, index, sequences, score=spec.score, implementation=implementation, **options
+            )
             return (result.out, result.pool), None
 
         (x, pool), _ = lax.scan(layer, (q, pool), jnp.arange(layers, dtype=jnp.int32))
@@ -72,13 +71,13 @@ def program(spec: Spec, layers: int, implementation: str | None):
 
 
 def measure(spec: Spec, arrays: Arrays, layers: int, implementation: str | None, repeats: int) -> str:
-    q, k, v, pool, _, *metadata = arrays.args
-    compiled = program(spec, layers, implementation).lower(pool, q, k, v, *metadata, arrays.options).compile()
+    q, k, v, pool, _, sequences = arrays.args
+    compiled = program(spec, layers, implementation).lower(pool, q, k, v, sequences, arrays.options).compile()
     temporary = compiled.memory_analysis().temp_size_in_bytes
     times = []
     for _ in range(repeats + 2):
         start = time.perf_counter()
-        _, pool = jax.block_until_ready(compiled(pool, q, k, v, *metadata, arrays.options))
+        _, pool = jax.block_until_ready(compiled(pool, q, k, v, sequences, arrays.options))
         times.append((time.perf_counter() - start) * 1e3 / layers)
     times = times[2:]
     return f"{statistics.median(times):8.3f} ms/layer  best {min(times):8.3f}  temp {temporary / 2**20:7.1f} MiB"

@@ -32,7 +32,7 @@ from jaxpaged.sampling.sampler import Sampled, Sampler, StageContext
 from jaxpaged.sampling.token_masks import apply_masks
 from jaxpaged.sampling.variant import Variant
 from jaxpaged.sharding.rules import spec_of
-from pallas_kernels.paged_attention import PoolLayout, paged_attention
+from pallas_kernels.paged_attention import PoolLayout, Sequences, paged_attention
 
 DATA = PartitionSpec("data")
 LOGITS = PartitionSpec("data", None, "model")
@@ -134,9 +134,9 @@ class StepFunctions:
             per_head = {name: value for name, value in per_head.items() if value is not None}
 
             def local(q, k, v, pool, index, sequences, per_head):
-                sequences = [field[0] for field in sequences]
+                sequences = Sequences(*(field[0] for field in sequences))
                 layout, score = self.pool_layout, layer.score
-                result = paged_attention(q, k, v, pool, index, *sequences, score=score, layout=layout, **per_head)
+                result = paged_attention(q, k, v, pool, index, sequences, score=score, layout=layout, **per_head)
                 return result.out, result.pool
 
             sharded = jax.shard_map(
@@ -147,7 +147,7 @@ class StepFunctions:
                 check_vma=False,
             )
             table = prepared.page_tables[layer.group]
-            sequences = (table, batch.kv_lens, batch.cu_q_lens, prepared.distribution)
+            sequences = Sequences(table, batch.kv_lens, batch.cu_q_lens, prepared.distribution)
             out, pool = sharded(q, k, v, pools[layer.group], layer.index, sequences, per_head)
             return (*pools[: layer.group], pool, *pools[layer.group + 1 :]), out
 

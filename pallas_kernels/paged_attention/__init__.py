@@ -10,11 +10,13 @@ from pallas_kernels.paged_attention.layout import (
     write_pages,
 )
 from pallas_kernels.paged_attention.score import ScoreMod
+from pallas_kernels.paged_attention.sequences import Sequences
 
 __all__ = [
     "PagedAttentionResult",
     "PoolLayout",
     "ScoreMod",
+    "Sequences",
     "copy_pages",
     "device_layout",
     "implementations",

@@ -15,6 +15,7 @@ from pallas_kernels.paged_attention.layout import PoolLayout, device_layout
 from pallas_kernels.paged_attention.mosaic_gpu import attention as mosaic_gpu
 from pallas_kernels.paged_attention.mosaic_tpu import attention as mosaic_tpu
 from pallas_kernels.paged_attention.score import ScoreMod
+from pallas_kernels.paged_attention.sequences import Sequences
 from pallas_kernels.paged_attention.xla import attention as xla
 
 IMPLEMENTATIONS = MappingProxyType(
@@ -49,10 +50,7 @@ def paged_attention(
     v: jax.Array,
     pool: jax.Array,
     layer: jax.Array,
-    page_table: jax.Array,
-    kv_lens: jax.Array,
-    cu_q_lens: jax.Array,
-    distribution: jax.Array,
+    sequences: Sequences,
     *,
     score: ScoreMod,
     alibi_slopes: jax.Array | None = None,
@@ -67,11 +65,7 @@ def paged_attention(
     pool: all layers' pages in `layout` (default: that of the first device). Donate it and carry it through the
         loop over layers: it is updated in place.
     layer: integer scalar, may be traced.
-    page_table: int32 [s, p], page ids of sequence s in order; entries that no visible key lies on may be anything in
-        range. kv_lens: int32 [s], tokens of the sequence, the new ones included; 0 is padding.
-    cu_q_lens: int32 [s + 1], new tokens of sequence s are cu_q_lens[s]:cu_q_lens[s + 1]; the i-th has position
-        kv_lens[s] - q_len + i. distribution: int32 [3]: sequences with one new token, which come first; up to here
-        chunks; sequences in all.
+    sequences: pages, lengths and new tokens of each sequence.
     alibi_slopes: float32 [hq], adds slope * (k_pos - q_pos). sinks: float32 [hq], a logit in each softmax's sum
         without a value.
     implementation: a name, or names in the order to try; default: the layout's order.
@@ -81,7 +75,10 @@ def paged_attention(
     Raises ValueError that names the wrong argument, ExceptionGroup when no implementation can serve the call.
     """
     layout = device_layout(jax.devices()[0]) if layout is None else layout
-    _check(q, k, v, pool, layer, page_table, kv_lens, cu_q_lens, distribution, alibi_slopes, sinks, layout)
+    _check_tokens(q, k, v)
+    _check_pool(pool, layer, k, layout)
+    _check_sequences(sequences)
+    _check_per_head(q.shape[1], alibi_slopes=alibi_slopes, sinks=sinks)
     order = ORDER[layout.name] if implementation is None else implementation
     out, pool = dispatch(
         "paged_attention",
@@ -92,10 +89,7 @@ def paged_attention(
         v,
         pool,
         layer,
-        page_table,
-        kv_lens,
-        cu_q_lens,
-        distribution,
+        sequences,
         score=score,
         alibi_slopes=alibi_slopes,
         sinks=sinks,
@@ -104,21 +98,8 @@ def paged_attention(
     return PagedAttentionResult(out, pool)
 
 
-def _check(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    pool: jax.Array,
-    layer: jax.Array,
-    page_table: jax.Array,
-    kv_lens: jax.Array,
-    cu_q_lens: jax.Array,
-    distribution: jax.Array,
-    alibi_slopes: jax.Array | None,
-    sinks: jax.Array | None,
-    layout: PoolLayout,
-) -> None:
-    """Raise ValueError, starting with the argument's name, unless all static shapes and dtypes fit together."""
+def _check_tokens(q: jax.Array, k: jax.Array, v: jax.Array) -> None:
+    """Raise ValueError, starting with the argument's name, unless shapes and dtypes fit together. So do the others."""
     if q.ndim != 3 or not jnp.issubdtype(q.dtype, jnp.floating):
         raise ValueError(f"q: want floating [t, hq, d], got {q.dtype} {q.shape}.")
     tokens, q_heads, head_dim = q.shape
@@ -128,21 +109,27 @@ def _check(
         raise ValueError(f"v: want k's shape {k.shape}, got {v.shape}.")
     if k.dtype != q.dtype or v.dtype != q.dtype:
         raise ValueError(f"k: q, k and v must share a dtype, got {q.dtype}, {k.dtype}, {v.dtype}.")
-    want = layout.shape(layers=0, pages=0, page_size=0, kv_heads=k.shape[1], head_dim=head_dim)
+
+
+def _check_pool(pool: jax.Array, layer: jax.Array, k: jax.Array, layout: PoolLayout) -> None:
+    want = layout.shape(layers=0, pages=0, page_size=0, kv_heads=k.shape[1], head_dim=k.shape[2])
     if pool.ndim != len(want) or any(size not in (0, have) for size, have in zip(want, pool.shape, strict=True)):
         raise ValueError(f"pool: want axes {layout.axes} of {want} (0: any), got {pool.shape}.")
     if jnp.shape(layer) != () or not jnp.issubdtype(jnp.result_type(layer), jnp.integer):
         raise ValueError(f"layer: want an integer scalar, got {jnp.result_type(layer)} {jnp.shape(layer)}.")
-    sequences = kv_lens.shape[0] if kv_lens.ndim == 1 else -1
-    integers = {
-        "kv_lens": (kv_lens, (sequences,)),
-        "page_table": (page_table, (sequences, page_table.shape[-1])),
-        "cu_q_lens": (cu_q_lens, (sequences + 1,)),
-        "distribution": (distribution, (3,)),
-    }
-    for name, (array, shape) in integers.items():
+
+
+def _check_sequences(sequences: Sequences) -> None:
+    count = sequences.kv_lens.shape[0] if sequences.kv_lens.ndim == 1 else -1
+    width = sequences.page_table.shape[-1]
+    wanted = {"kv_lens": (count,), "page_table": (count, width), "cu_q_lens": (count + 1,), "distribution": (3,)}
+    for name, shape in wanted.items():
+        array = getattr(sequences, name)
         if array.shape != shape or array.dtype != jnp.int32:
             raise ValueError(f"{name}: want int32 {shape}, got {array.dtype} {array.shape}.")
-    for name, per_head in {"alibi_slopes": alibi_slopes, "sinks": sinks}.items():
-        if per_head is not None and (per_head.shape != (q_heads,) or per_head.dtype != jnp.float32):
-            raise ValueError(f"{name}: want float32 ({q_heads},), got {per_head.dtype} {per_head.shape}.")
+
+
+def _check_per_head(q_heads: int, **per_head: jax.Array | None) -> None:
+    for name, array in per_head.items():
+        if array is not None and (array.shape != (q_heads,) or array.dtype != jnp.float32):
+            raise ValueError(f"{name}: want float32 ({q_heads},), got {array.dtype} {array.shape}.")

@@ -12,13 +12,23 @@ import numpy as np
 
 from pallas_kernels.paged_attention.example_specs import Spec
 from pallas_kernels.paged_attention.layout import PoolLayout
+from pallas_kernels.paged_attention.sequences import Sequences
 
 
 class Arrays(NamedTuple):
     """The array arguments of api.paged_attention, in its order, and the optional ones by name."""
 
-    args: tuple[jax.Array, ...]
+    q: jax.Array
+    k: jax.Array
+    v: jax.Array
+    pool: jax.Array
+    layer: jax.Array
+    sequences: Sequences
     options: dict[str, jax.Array]
+
+    @property
+    def args(self) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array, Sequences]:
+        return self[:-1]
 
 
 @dataclass(frozen=True)
@@ -99,9 +109,9 @@ def assemble(
     stored = stored.reshape(*shape[:2], *stored.shape[1:])
     q, k, v = np.split(new.swapaxes(0, 1), [spec.q_heads, spec.q_heads + spec.kv_heads], axis=1)
     distribution = np.asarray([batch.decodes, count, count], np.int32)
-    floats = (*(jnp.asarray(x, dtype) for x in (q * batch.key_scale, k, v)), stored)
-    integers = (np.int32(batch.layer), table, kv_lens, cu_q_lens, distribution)
-    return Arrays(floats + tuple(jnp.asarray(x) for x in integers), _options(spec))
+    q, k, v = (jnp.asarray(x, dtype) for x in (q * batch.key_scale, k, v))
+    arranged = Sequences(*(jnp.asarray(x) for x in (table, kv_lens, cu_q_lens, distribution)))
+    return Arrays(q, k, v, stored, jnp.asarray(np.int32(batch.layer)), arranged, _options(spec))
 
 
 def _options(spec: Spec) -> dict[str, jax.Array]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from pallas_kernels.paged_attention.layout import PoolLayout
 from pallas_kernels.paged_attention.score import ScoreMod
+from pallas_kernels.paged_attention.sequences import Sequences
 from pallas_kernels.paged_attention.tokens import token_places, write_tokens
 
 
@@ -19,10 +20,7 @@ def paged_attention(
     v: jax.Array,
     pool: jax.Array,
     layer: jax.Array,
-    page_table: jax.Array,
-    kv_lens: jax.Array,
-    cu_q_lens: jax.Array,
-    distribution: jax.Array,
+    sequences: Sequences,
     *,
     score: ScoreMod,
     alibi_slopes: jax.Array | None,
@@ -33,10 +31,10 @@ def paged_attention(
     tokens, q_heads, head_dim = q.shape
     kv_heads = k.shape[1]
     page_size = layout.sizes(pool)["slot"]
-    places = token_places(tokens, page_table, kv_lens, cu_q_lens, distribution, page_size)
+    places = token_places(tokens, sequences, page_size)
     pool = write_tokens(pool, layer, k, v, places, layout)
 
-    pages = pool[layer][page_table[places.sequence].reshape(-1)]
+    pages = pool[layer][sequences.page_table[places.sequence].reshape(-1)]
     pages = layout.split(pages, head_dim).reshape(tokens, -1, 2, kv_heads, page_size, head_dim)
     keys, values = (
         pages[:, :, i].swapaxes(1, 2).reshape(tokens, kv_heads, -1, head_dim).astype(jnp.float32) for i in (0, 1)

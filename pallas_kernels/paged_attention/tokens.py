@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from pallas_kernels.paged_attention.layout import PoolLayout
+from pallas_kernels.paged_attention.sequences import Sequences
 
 
 class TokenPlaces(NamedTuple):
@@ -20,20 +21,14 @@ class TokenPlaces(NamedTuple):
     valid: jax.Array
 
 
-def token_places(
-    tokens: int,
-    page_table: jax.Array,
-    kv_lens: jax.Array,
-    cu_q_lens: jax.Array,
-    distribution: jax.Array,
-    page_size: int,
-) -> TokenPlaces:
-    """Place of each of `tokens` tokens. page_table [s, p], kv_lens [s], cu_q_lens [s + 1], distribution [3], int32."""
+def token_places(tokens: int, sequences: Sequences, page_size: int) -> TokenPlaces:
+    """Place of each of the step's `tokens` tokens."""
+    page_table, kv_lens, cu_q_lens, distribution = sequences
     index = jnp.arange(tokens, dtype=jnp.int32)
-    sequences = kv_lens.shape[0]
-    ends = jnp.where(jnp.arange(sequences, dtype=jnp.int32) < distribution[2], cu_q_lens[1:], jnp.int32(2**31 - 1))
+    count = kv_lens.shape[0]
+    ends = jnp.where(jnp.arange(count, dtype=jnp.int32) < distribution[2], cu_q_lens[1:], jnp.int32(2**31 - 1))
     sequence = jnp.sum((index[:, None] >= ends[None, :]).astype(jnp.int32), axis=1)
-    sequence = jnp.minimum(sequence, sequences - 1)
+    sequence = jnp.minimum(sequence, count - 1)
     valid = index < cu_q_lens[distribution[2]]
     position = jnp.where(valid, kv_lens[sequence] - cu_q_lens[sequence + 1] + index, 0)
     page = jnp.where(valid, page_table[sequence, position // page_size], 0)

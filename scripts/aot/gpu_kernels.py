@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -33,7 +34,7 @@ import numpy as np  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 from jax.sharding import Mesh, NamedSharding, PartitionSpec  # noqa: E402
 
-from pallas_kernels.paged_attention import pool_layout  # noqa: E402
+from pallas_kernels.paged_attention import Sequences, pool_layout  # noqa: E402
 from pallas_kernels.paged_attention.config import ChunkConfig  # noqa: E402
 from pallas_kernels.paged_attention.example_specs import MODEL_SPECS, Spec  # noqa: E402
 from pallas_kernels.paged_attention.mosaic_gpu import attention as mosaic_gpu  # noqa: E402
@@ -116,7 +117,7 @@ def check(name: str, case: Case) -> tuple[list[str], str]:
     return problems, f"registers {'/'.join(registers)}{spilled}, temp {memory.temp_size_in_bytes / 2**20:.0f} MiB"
 
 
-def arguments(case: Case, here: NamedSharding) -> tuple[list[jax.ShapeDtypeStruct], dict[str, jax.ShapeDtypeStruct]]:
+def arguments(case: Case, here: NamedSharding) -> tuple[list[Any], dict[str, jax.ShapeDtypeStruct]]:
     spec = case.spec
     pool = LAYOUT.shape(layers=2, pages=16384, page_size=spec.page_size, kv_heads=spec.kv_heads, head_dim=spec.head_dim)
     new = (case.tokens, spec.kv_heads, spec.head_dim)
@@ -124,7 +125,8 @@ def arguments(case: Case, here: NamedSharding) -> tuple[list[jax.ShapeDtypeStruc
     integers = [(), (case.sequences, case.table_width), (case.sequences,), (case.sequences + 1,), (3,)]
     shapes = [*((shape, jnp.bfloat16) for shape in floats), (pool, jnp.dtype(case.stored))]
     shapes += [(shape, jnp.int32) for shape in integers]
-    args = [jax.ShapeDtypeStruct(shape, dtype, sharding=here) for shape, dtype in shapes]
+    arrays = [jax.ShapeDtypeStruct(shape, dtype, sharding=here) for shape, dtype in shapes]
+    args = [*arrays[:5], Sequences(*arrays[5:])]
     per_head = jax.ShapeDtypeStruct((spec.q_heads,), jnp.float32, sharding=here)
     options = {name: per_head for name, used in (("alibi_slopes", spec.alibi), ("sinks", spec.sinks)) if used}
     return args, options

@@ -15,6 +15,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TPU_SKIP_MDS_QUERY"] = "1"
@@ -27,7 +28,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pallas_kernels.paged_attention import paged_attention, pool_layout
+from pallas_kernels.paged_attention import Sequences, paged_attention, pool_layout
 from pallas_kernels.paged_attention.example_specs import MODEL_SPECS, Spec
 
 TARGETS = {"v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2", "tpu7x": "tpu7x:2x2x1"}
@@ -97,7 +98,7 @@ def check(topology: str, case: Case) -> list[str]:
     return problems
 
 
-def arguments(case: Case, here: NamedSharding) -> tuple[list[jax.ShapeDtypeStruct], dict[str, jax.ShapeDtypeStruct]]:
+def arguments(case: Case, here: NamedSharding) -> tuple[list[Any], dict[str, jax.ShapeDtypeStruct]]:
     spec = case.spec
     pool = pool_layout("tpu").shape(
         layers=2, pages=4096, page_size=spec.page_size, kv_heads=spec.kv_heads, head_dim=spec.head_dim
@@ -106,7 +107,8 @@ def arguments(case: Case, here: NamedSharding) -> tuple[list[jax.ShapeDtypeStruc
     floats = [((case.tokens, spec.q_heads, spec.head_dim), "bfloat16"), (new, "bfloat16"), (new, "bfloat16")]
     integers = [(), (case.sequences, case.table_width), (case.sequences,), (case.sequences + 1,), (3,)]
     shapes = [*floats, (pool, case.dtype), *((shape, "int32") for shape in integers)]
-    args = [jax.ShapeDtypeStruct(shape, jnp.dtype(dtype), sharding=here) for shape, dtype in shapes]
+    arrays = [jax.ShapeDtypeStruct(shape, jnp.dtype(dtype), sharding=here) for shape, dtype in shapes]
+    args = [*arrays[:5], Sequences(*arrays[5:])]
     per_head = jax.ShapeDtypeStruct((spec.q_heads,), jnp.float32, sharding=here)
     options = {name: per_head for name, used in (("alibi_slopes", spec.alibi), ("sinks", spec.sinks)) if used}
     return args, options

@@ -57,12 +57,12 @@ def _check_and_time(
     poison = [jnp.full(q.shape, jnp.nan, q.dtype) for _ in range(case.layers)]
     jax.block_until_ready(poison)
     del poison
-    outputs, pool = compiled(arrays.pool, arrays.new, arrays.metadata)
+    outputs, pool = compiled(arrays.pool, arrays.new, arrays.sequences)
     accuracy = compare(sample, outputs[-1])
     del outputs
     if accuracy.problem:
         return accuracy, None
-    time = measure(lambda pool: compiled(pool, arrays.new, arrays.metadata)[1], pool)
+    time = measure(lambda pool: compiled(pool, arrays.new, arrays.sequences)[1], pool)
     return accuracy, Time(*(seconds / case.layers for seconds in asdict(time).values()))
 
 

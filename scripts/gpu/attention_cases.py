@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pallas_kernels.paged_attention import PoolLayout, ScoreMod
+from pallas_kernels.paged_attention import PoolLayout, ScoreMod, Sequences
 
 QUERY_SCALE = 2.0  # makes the softmax peaked enough for mistakes to show
 UNWRITTEN = 3  # slots at the end of each decode's last page
@@ -80,13 +80,11 @@ QUICK_CASES = (
 
 
 class Arrays(NamedTuple):
-    """One step: per layer q, k, v of the new tokens; the pool of all layers; and, in `metadata`, page_table, kv_lens,
-    cu_q_lens, distribution.
-    """
+    """One step: per layer q, k, v of the new tokens; the pool of all layers; the sequences."""
 
     new: tuple[tuple[jax.Array, jax.Array, jax.Array], ...]
     pool: jax.Array
-    metadata: tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+    sequences: Sequences
 
 
 def make_arrays(case: Case, layout: PoolLayout, seed: int) -> Arrays:
@@ -105,11 +103,11 @@ def make_arrays(case: Case, layout: PoolLayout, seed: int) -> Arrays:
     )
     decodes = case.sequences if case.decode else 0
     starts = np.arange(case.sequences + 1) * (case.tokens // case.sequences)
-    metadata = (table, np.full(case.sequences, case.length), starts, np.array([decodes, decodes, case.sequences]))
+    sequences = (table, np.full(case.sequences, case.length), starts, np.array([decodes, decodes, case.sequences]))
     return Arrays(
         tuple(_new_tokens(case, keys[3 * layer : 3 * layer + 3]) for layer in range(case.layers)),
         _random_pool(shape, layout, pool_key, jnp.asarray(kept)),
-        tuple(jnp.asarray(x, jnp.int32) for x in metadata),
+        Sequences(*(jnp.asarray(x, jnp.int32) for x in sequences)),
     )
 
 

@@ -78,7 +78,7 @@ def attend(
 
 def _held(case: Case, layout: PoolLayout, arrays: Arrays, layer: int, row: int) -> tuple[np.ndarray, np.ndarray]:
     """Keys and values of a decoding sequence, float64 [hkv, length, d]: those in its pages, then the new ones."""
-    ids = arrays.metadata[0][row, : case.pages]
+    ids = arrays.sequences.page_table[row, : case.pages]
     kv = _float64(layout.split(arrays.pool[layer, ids], case.head_dim))  # [pages, 2, hkv, slot, d]
     kv = kv.transpose(1, 2, 0, 3, 4).reshape(2, case.kv_heads, -1, case.head_dim)[:, :, : case.length]
     kv[:, :, -1] = [_float64(new[row]) for new in arrays.new[layer][1:]]

@@ -14,21 +14,21 @@ from pallas_kernels.paged_attention import PoolLayout, paged_attention
 
 
 def compile_layers(case: Case, layout: PoolLayout, arrays: Arrays, implementation: str | None) -> Callable[..., Any]:
-    """(pool, new, metadata) -> (outputs, pool), compiled. Donates the pool."""
+    """(pool, new, sequences) -> (outputs, pool), compiled. Donates the pool."""
 
     @jax.jit  # traced and lowered once for all layers
-    def attend(pool, new, index, metadata):
+    def attend(pool, new, index, sequences):
         return paged_attention(
-            *new, pool, index, *metadata, score=case.score, layout=layout, implementation=implementation
+            *new, pool, index, sequences, score=case.score, layout=layout, implementation=implementation
         )
 
-    def run(pool, new, metadata):
+    def run(pool, new, sequences):
         outputs = []
         for index, of_layer in enumerate(new):
-            out, pool = attend(pool, of_layer, jnp.int32(index), metadata)
+            out, pool = attend(pool, of_layer, jnp.int32(index), sequences)
             # As in a model a layer's keys are written after the layer before has read: else XLA copies the pool.
             out, pool = lax.optimization_barrier((out, pool))
             outputs.append(out)
         return outputs, pool
 
-    return jax.jit(run, donate_argnums=0).lower(arrays.pool, arrays.new, arrays.metadata).compile()
+    return jax.jit(run, donate_argnums=0).lower(arrays.pool, arrays.new, arrays.sequences).compile()

@@ -21,19 +21,22 @@ def lengths(draw: st.DrawFn) -> tuple[tuple[int, int], ...]:
     return tuple(singles + chunks)
 
 
+def with_page_table(arrays: Arrays, table: np.ndarray) -> Arrays:
+    return arrays._replace(sequences=arrays.sequences._replace(page_table=jnp.asarray(table)))
+
+
 def with_stale_entries(arrays: Arrays, batch: Batch, spec: Spec) -> Arrays:
     """Every entry of the page table behind a sequence's end names a free page."""
-    table = np.array(arrays.args[5])
+    table = np.array(arrays.sequences.page_table)
     free = np.setdiff1d(np.arange(1, batch.pages), table)[0]
     for row, pair in zip(table, batch.lengths, strict=False):
         row[-(-sum(pair) // spec.page_size) :] = free
-    return Arrays((*arrays.args[:5], jnp.asarray(table), *arrays.args[6:]), arrays.options)
+    return with_page_table(arrays, table)
 
 
 def with_a_broken_sequence(arrays: Arrays, batch: Batch, broken: int) -> tuple[Arrays, np.ndarray, np.ndarray]:
     """The new keys and values of one sequence are NaN; and the tokens of that one and of all others."""
     ends = np.cumsum([0, *(new for _, new in batch.lengths)])
     its = np.arange(ends[broken], ends[broken + 1])
-    k, v = (x.at[its].set(jnp.nan) for x in arrays.args[1:3])
-    spoilt = Arrays((arrays.args[0], k, v, *arrays.args[3:]), arrays.options)
-    return spoilt, its, np.setdiff1d(np.arange(ends[-1]), its)
+    k, v = (x.at[its].set(jnp.nan) for x in (arrays.k, arrays.v))
+    return arrays._replace(k=k, v=v), its, np.setdiff1d(np.arange(ends[-1]), its)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import cache, partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
@@ -15,6 +14,7 @@ from jax.lax import GatherScatterMode
 from pallas_kernels.paged_attention import PagedAttentionResult, paged_attention, pool_layout
 from pallas_kernels.paged_attention.example_batches import Arrays, Batch, make
 from pallas_kernels.paged_attention.example_specs import BY_NAME, Spec
+from tests.kernels.batches import with_page_table
 
 CPU = pool_layout("cpu")
 # Page and block edges, padded sequences and tokens, a table wider than any sequence.
@@ -66,7 +66,7 @@ def test_a_page_that_is_not_there_is_seen(page: int, implementation: str) -> Non
     """What the check is worth: the same call with one wrong page id."""
     spec = SPECS[1]
     arrays = make(spec, BATCH, CPU)
-    table = np.array(arrays.args[5])
+    table = np.array(arrays.sequences.page_table)
     table[3, 2] = page
-    wrong = Arrays((*arrays.args[:5], jnp.asarray(table), *arrays.args[6:]), arrays.options)
+    wrong = with_page_table(arrays, table)
     assert "out-of-bounds" in (problem(spec, wrong, implementation) or "")

@@ -63,13 +63,13 @@ def interpret(arrays: Arrays, attention: Attention) -> PagedAttentionResult:
 
 def reference(spec: Spec, arrays: Arrays) -> PagedAttentionResult:
     """In float32, of the values as the pool holds them."""
-    q, k, v, pool = arrays.args[:4]
+    q, k, v, pool = arrays[:4]
     floats = (q, k.astype(pool.dtype), v.astype(pool.dtype), pool)
     return reference_program(spec)(*(x.astype(jnp.float32) for x in floats), *arrays.args[4:], **arrays.options)
 
 
 def in_pages_of(dtype: jnp.dtype, arrays: Arrays) -> Arrays:
-    return Arrays((*arrays.args[:3], arrays.args[3].astype(dtype), *arrays.args[4:]), arrays.options)
+    return arrays._replace(pool=arrays.pool.astype(dtype))
 
 
 def check(
@@ -102,7 +102,7 @@ def test_a_hopper_tries_the_kernels_first_and_other_gpus_do_not() -> None:
 @pytest.mark.parametrize("spec", [*SPECS, *MODEL_SPECS], ids=lambda spec: spec.name)
 def test_every_spec_selects_the_kernels_unless_a_reason_is_listed(spec: Spec, dtype: str) -> None:
     arrays = make(spec, Batch(((3, 1), (0, 2))), HOPPER, jnp.dtype("float32" if dtype == "float32" else "bfloat16"))
-    args = (*arrays.args[:3], arrays.args[3].astype(dtype), *arrays.args[4:])
+    args = arrays._replace(pool=arrays.pool.astype(dtype)).args
     jaxpr = str(jax.make_jaxpr(partial(paged_attention, score=spec.score, layout=HOPPER))(*args, **arrays.options))
     refused = ("mosaic_gpu", spec.name, dtype) in REFUSED
     assert ("wgmma" in jaxpr) != refused

@@ -41,7 +41,7 @@ def interpret(spec: Spec, arrays: Arrays) -> PagedAttentionResult:
 
 def reference(spec: Spec, arrays: Arrays) -> PagedAttentionResult:
     """In float32, of the values as they are."""
-    floats = [x.astype(jnp.float32) for x in arrays.args[:4]]
+    floats = [x.astype(jnp.float32) for x in arrays[:4]]
     return program(spec, "reference")(*floats, *arrays.args[4:], **arrays.options)
 
 
@@ -72,7 +72,7 @@ def test_a_tpu_tries_the_kernel_first() -> None:
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_every_spec_selects_the_kernel_unless_a_reason_is_listed(spec: Spec, dtype: jnp.dtype) -> None:
     arrays = make(spec, Batch(((3, 1), (0, 2))), TPU, BFLOAT16)
-    args = (*arrays.args[:3], arrays.args[3].astype(dtype), *arrays.args[4:])
+    args = arrays._replace(pool=arrays.pool.astype(dtype)).args
     call = partial(paged_attention, score=spec.score, layout=TPU)
     jaxpr = str(jax.make_jaxpr(call)(*args, **arrays.options))
     refused = ("mosaic_tpu", spec.name, str(dtype)) in REFUSED
@@ -171,7 +171,7 @@ def test_fp8_pages(capfd: pytest.CaptureFixture[str]) -> None:
     spec = BY_NAME["smol135"]
     eight = jnp.dtype("float8_e4m3fn")
     arrays = make(spec, EDGES, TPU, BFLOAT16)
-    stored = Arrays((*arrays.args[:3], arrays.args[3].astype(eight), *arrays.args[4:]), arrays.options)
+    stored = arrays._replace(pool=arrays.pool.astype(eight))
     got, want = interpret(spec, stored), reference_over(spec, stored, eight)
     assert "RACE DETECTED" not in capfd.readouterr().out
     new = sum(fresh for _, fresh in EDGES.lengths)
@@ -183,7 +183,7 @@ def test_fp8_pages(capfd: pytest.CaptureFixture[str]) -> None:
 
 def reference_over(spec: Spec, arrays: Arrays, stored: jnp.dtype) -> PagedAttentionResult:
     """The reference in float32 over keys and values that were rounded to `stored`."""
-    q, k, v, pool = arrays.args[:4]
+    q, k, v, pool = arrays[:4]
     k, v = (x.astype(stored).astype(jnp.float32) for x in (k, v))
     args = (q.astype(jnp.float32), k, v, pool.astype(jnp.float32), *arrays.args[4:])
     return program(spec, "reference")(*args, **arrays.options)

@@ -10,9 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pallas_kernels.paged_attention import PagedAttentionResult, PoolLayout, ScoreMod, paged_attention, pool_layout
+from pallas_kernels.paged_attention import (
+    PagedAttentionResult,
+    PoolLayout,
+    ScoreMod,
+    Sequences,
+    paged_attention,
+    pool_layout,
+)
 from pallas_kernels.paged_attention.example_batches import Arrays, Batch, make, sequence_contents
 from pallas_kernels.paged_attention.example_specs import BY_NAME, SPECS, Spec
+from tests.kernels.batches import with_page_table
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 3e-3}
 FAST = ["xla"]  # the kernels have tests of their own: their layouts and interpreters differ
@@ -88,12 +96,12 @@ def test_what_lies_in_free_pages_and_unwritten_slots_changes_nothing(spec: Spec,
     dtype = jnp.dtype(jnp.bfloat16)
     clean = make(spec, EDGES, CPU, dtype)
     poisoned = make(spec, Batch(**{**vars(EDGES), "fill": poison}), CPU, dtype)
-    table = np.array(poisoned.args[5])
+    table = np.array(poisoned.sequences.page_table)
     free = np.setdiff1d(np.arange(1, EDGES.pages), table)[0]
     for row, pair in zip(table, EDGES.lengths, strict=False):
         row[-(-sum(pair) // spec.page_size) :] = free  # stale ids
     table[len(EDGES.lengths) :] = free
-    stale = Arrays((*poisoned.args[:5], jnp.asarray(table), *poisoned.args[6:]), poisoned.options)
+    stale = with_page_table(poisoned, table)
     a, b = (np.asarray(run(spec, arrays, name).out, np.float32) for arrays in (clean, stale))
     assert np.array_equal(a, b)
 
@@ -117,8 +125,8 @@ def test_the_steps_tokens_are_written_into_their_slots_and_nothing_else_is() -> 
     spec, batch = BY_NAME["gqa4_page16"], Batch(((20, 1), (0, 18)), tokens=32, sequences=3, fill=7.0)
     arrays = make(spec, batch, CPU)
     got = np.asarray(run(spec, arrays, "reference").pool)
-    want, table = np.array(arrays.args[3]), np.asarray(arrays.args[5])
-    k, v = (np.asarray(x) for x in arrays.args[1:3])
+    want, table = np.array(arrays.pool), np.asarray(arrays.sequences.page_table)
+    k, v = (np.asarray(x) for x in (arrays.k, arrays.v))
     for token, (sequence, position) in enumerate([(0, 20), *((1, i) for i in range(18))]):
         page = table[sequence, position // 16]
         want[1, page, 0, :, position % 16], want[1, page, 1, :, position % 16] = k[token], v[token]
@@ -154,10 +162,11 @@ def attention_by_loops(spec: Spec, contents: np.ndarray, old: int, options: dict
 
 def changed(**arguments: object) -> Callable[[], PagedAttentionResult]:
     """A call with some arguments replaced."""
-    names = ("q", "k", "v", "pool", "layer", "page_table", "kv_lens", "cu_q_lens", "distribution")
-    arrays = make(BY_NAME["gqa4_page16"], Batch(((3, 1),)), CPU)
-    call = dict(zip(names, arrays.args, strict=True)) | {"score": ScoreMod(1.0), "layout": CPU} | arguments
-    return lambda: paged_attention(**call)
+    call = make(BY_NAME["gqa4_page16"], Batch(((3, 1),)), CPU)._asdict()
+    sequences = call.pop("sequences")
+    arrays = {name: arguments.pop(name) for name in Sequences._fields if name in arguments}
+    call |= call.pop("options") | {"score": ScoreMod(1.0), "layout": CPU} | arguments
+    return lambda: paged_attention(**call, sequences=sequences._replace(**arrays))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from pallas_kernels.paged_attention.mosaic_gpu.decode import DecodeShape, decode
 from pallas_kernels.paged_attention.mosaic_gpu.merge import merge_splits
 from pallas_kernels.paged_attention.mosaic_gpu.tiles import WIDENED, Pages
 from pallas_kernels.paged_attention.score import ScoreMod
+from pallas_kernels.paged_attention.sequences import Sequences
 from pallas_kernels.paged_attention.tokens import TokenPlaces, token_places, write_tokens
 
 DECODE, CHUNK = DecodeConfig(), ChunkConfig()
@@ -32,10 +33,7 @@ class _Call(NamedTuple):
     q: jax.Array  # [t, hq, padded d], in what products are computed in
     pool: jax.Array
     layer: jax.Array
-    page_table: jax.Array
-    kv_lens: jax.Array
-    cu_q_lens: jax.Array
-    distribution: jax.Array
+    sequences: Sequences
     alibi_slopes: jax.Array | None
     sinks: jax.Array | None
     score: ScoreMod
@@ -55,10 +53,7 @@ def paged_attention(
     v: jax.Array,
     pool: jax.Array,
     layer: jax.Array,
-    page_table: jax.Array,
-    kv_lens: jax.Array,
-    cu_q_lens: jax.Array,
-    distribution: jax.Array,
+    sequences: Sequences,
     *,
     score: ScoreMod,
     alibi_slopes: jax.Array | None,
@@ -70,15 +65,15 @@ def paged_attention(
     """See api.paged_attention. Raises NotImplementedError for what the kernels cannot take."""
     _refuse(q, pool, layout, score)
     tokens, _, head_dim = q.shape
-    places = token_places(tokens, page_table, kv_lens, cu_q_lens, distribution, pool.shape[4])
+    places = token_places(tokens, sequences, pool.shape[4])
     pool = write_tokens(pool, layer, k, v, places, layout)
     padded = pad_heads(q, layout.head_multiple).astype(q.dtype if pool.dtype == q.dtype else WIDENED)
     layer = jnp.asarray(layer, jnp.int32)
-    call = _Call(padded, pool, layer, page_table, kv_lens, cu_q_lens, distribution, alibi_slopes, sinks, score)
+    call = _Call(padded, pool, layer, sequences, alibi_slopes, sinks, score)
     out = decodes(call, decode)
     out = jnp.pad(out, ((0, tokens - len(out)), (0, 0), (0, 0)))
     if tokens > 1:
-        in_chunk = places.valid & (jnp.arange(tokens, dtype=jnp.int32) >= distribution[0])
+        in_chunk = places.valid & (jnp.arange(tokens, dtype=jnp.int32) >= sequences.distribution[0])
         out = jnp.where(in_chunk[:, None, None], chunks(call, places, chunk), out)
     return out[..., :head_dim].astype(q.dtype), pool
 
@@ -99,13 +94,13 @@ def _refuse(q: jax.Array, pool: jax.Array, layout: PoolLayout, score: ScoreMod) 
 
 def decodes(call: _Call, config: DecodeConfig) -> jax.Array:
     """Outputs [n, hq, padded d] of the first tokens, one a sequence; 0 where it is no decode."""
-    sequences, (page_size, padded) = min(len(call.q), len(call.kv_lens)), call.pool.shape[4:]
-    page_table, kv_lens = call.page_table[:sequences], call.kv_lens[:sequences]
+    count, (page_size, padded) = min(len(call.q), len(call.sequences.kv_lens)), call.pool.shape[4:]
+    page_table, kv_lens = call.sequences.page_table[:count], call.sequences.kv_lens[:count]
     context = page_table.shape[1] * page_size
     split = config.keys_per_split(context)
-    first, end = split_range(kv_lens, call.distribution[0], split, call.score.window)
+    first, end = split_range(kv_lens, call.sequences.distribution[0], split, call.score.window)
     shape = DecodeShape(
-        sequences=sequences,
+        sequences=count,
         columns=call.group + -call.group % COLUMNS,
         head_dim=padded,
         splits=-(-context // split),
@@ -114,7 +109,7 @@ def decodes(call: _Call, config: DecodeConfig) -> jax.Array:
         blocks=config.blocks,
         pages=Pages(page_size, config.tile, call.kv_heads),
     )
-    q = call.q[:sequences].reshape(sequences, call.kv_heads, call.group, padded)
+    q = call.q[:count].reshape(count, call.kv_heads, call.group, padded)
     q = jnp.pad(q, ((0, 0), (0, 0), (0, shape.columns - call.group), (0, 0)))
     slopes, sinks = (_by_column(x, call.kv_heads, shape.columns) for x in (call.alibi_slopes, call.sinks))
     work = work_list(first, end, shape.splits)
@@ -122,7 +117,7 @@ def decodes(call: _Call, config: DecodeConfig) -> jax.Array:
         q, call.pool, call.layer, page_table, kv_lens, work, slopes, shape=shape, score=call.score
     )
     out = merge_splits(values, softmax, first, end, sinks, call.q.dtype)
-    return out[..., : call.group].swapaxes(2, 3).reshape(sequences, -1, padded)
+    return out[..., : call.group].swapaxes(2, 3).reshape(count, -1, padded)
 
 
 def _by_column(per_head: jax.Array | None, kv_heads: int, columns: int) -> jax.Array | None:
@@ -146,7 +141,7 @@ def chunks(call: _Call, places: TokenPlaces, config: ChunkConfig) -> jax.Array:
         pages=Pages(call.pool.shape[4], config.keys_per_tile(padded), call.kv_heads),
     )
     # Chunks of fewer than two tokens are decodes, but nothing here relies on it.
-    room = tokens * call.group + min(tokens, len(call.kv_lens)) * (ALIGNED_ROWS - 1) + TILE_ROWS
+    room = tokens * call.group + min(tokens, len(call.sequences.kv_lens)) * (ALIGNED_ROWS - 1) + TILE_ROWS
     room += -room % ALIGNED_ROWS
 
     def by_row(x: jax.Array) -> jax.Array:
@@ -163,7 +158,7 @@ def chunks(call: _Call, places: TokenPlaces, config: ChunkConfig) -> jax.Array:
     q = by_row(call.q.reshape(tokens, call.kv_heads, call.group, padded).swapaxes(0, 1))
     position = by_row(jnp.broadcast_to(places.position[None, :, None], (1, *row.shape)))[0]
     rows = Rows(position, of_heads(call.alibi_slopes), of_heads(call.sinks))
-    out = chunk_tiles(q, rows, call.pool, call.layer, call.page_table, tiles, shape=shape, score=call.score)
+    out = chunk_tiles(q, rows, call.pool, call.layer, call.sequences.page_table, tiles, shape=shape, score=call.score)
     out = out.at[:, jnp.minimum(row, room - 1)].get(mode="promise_in_bounds")
     return out.swapaxes(0, 1).reshape(tokens, q_heads, padded)
 
@@ -173,21 +168,22 @@ def chunk_list(call: _Call, places: TokenPlaces) -> tuple[Tiles, jax.Array]:
 
     Each chunk's rows begin at a multiple of ALIGNED_ROWS; tokens that are in no chunk have rows beyond all others.
     """
-    sequences, tokens, group = len(call.kv_lens), len(call.q), call.group
-    index = jnp.arange(sequences, dtype=jnp.int32)
-    is_chunk = (index >= call.distribution[0]) & (index < call.distribution[2])
-    rows = jnp.where(is_chunk, (call.cu_q_lens[1:] - call.cu_q_lens[:-1]) * group, 0)
+    _, kv_lens, cu_q_lens, distribution = call.sequences
+    count, tokens, group = len(kv_lens), len(call.q), call.group
+    index = jnp.arange(count, dtype=jnp.int32)
+    is_chunk = (index >= distribution[0]) & (index < distribution[2])
+    rows = jnp.where(is_chunk, (cu_q_lens[1:] - cu_q_lens[:-1]) * group, 0)
     aligned = (rows + (ALIGNED_ROWS - 1)) // ALIGNED_ROWS * ALIGNED_ROWS
     begin_row = jnp.cumsum(aligned, dtype=jnp.int32) - aligned
 
-    count = (rows + (TILE_ROWS - 1)) // TILE_ROWS
-    ends = jnp.cumsum(count, dtype=jnp.int32)
-    item = jnp.arange(-(-tokens * group // TILE_ROWS) + min(sequences, tokens), dtype=jnp.int32)
+    tile_count = (rows + (TILE_ROWS - 1)) // TILE_ROWS
+    ends = jnp.cumsum(tile_count, dtype=jnp.int32)
+    item = jnp.arange(-(-tokens * group // TILE_ROWS) + min(count, tokens), dtype=jnp.int32)
     sequence = jnp.sum((item[:, None] >= ends[None, :]).astype(jnp.int32), axis=1)
-    sequence = jnp.minimum(sequence, sequences - 1)
-    offset = (item - (ends - count)[sequence]) * TILE_ROWS  # of the item's first row from its sequence's
+    sequence = jnp.minimum(sequence, count - 1)
+    offset = (item - (ends - tile_count)[sequence]) * TILE_ROWS  # of the item's first row from its sequence's
     last_offset = jnp.minimum(offset + TILE_ROWS, rows[sequence]) - 1
-    old = call.kv_lens[sequence] - (call.cu_q_lens[1:] - call.cu_q_lens[:-1])[sequence]
+    old = kv_lens[sequence] - (cu_q_lens[1:] - cu_q_lens[:-1])[sequence]
     first, last = old + offset // group, old + last_offset // group
     window = call.score.window
     tiles = Tiles(
@@ -200,6 +196,6 @@ def chunk_list(call: _Call, places: TokenPlaces) -> tuple[Tiles, jax.Array]:
         real=ends[-1:],
     )
     token = jnp.arange(tokens, dtype=jnp.int32)
-    first_row = begin_row[places.sequence] + (token - call.cu_q_lens[places.sequence]) * group
+    first_row = begin_row[places.sequence] + (token - cu_q_lens[places.sequence]) * group
     first_row = jnp.where(places.valid & is_chunk[places.sequence], first_row, FAR + token * group)
     return tiles, first_row[:, None] + jnp.arange(group, dtype=jnp.int32)[None, :]

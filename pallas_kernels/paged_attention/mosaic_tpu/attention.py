@@ -19,6 +19,7 @@ from pallas_kernels.paged_attention.mosaic_tpu.fetch import Plan
 from pallas_kernels.paged_attention.mosaic_tpu.refs import Geometry, sublanes
 from pallas_kernels.paged_attention.mosaic_tpu.write import write_chunks, write_plan
 from pallas_kernels.paged_attention.score import ScoreMod
+from pallas_kernels.paged_attention.sequences import Sequences
 
 CONFIG = TpuConfig()
 
@@ -29,10 +30,7 @@ def paged_attention(
     v: jax.Array,
     pool: jax.Array,
     layer: jax.Array,
-    page_table: jax.Array,
-    kv_lens: jax.Array,
-    cu_q_lens: jax.Array,
-    distribution: jax.Array,
+    sequences: Sequences,
     *,
     score: ScoreMod,
     alibi_slopes: jax.Array | None,
@@ -43,8 +41,9 @@ def paged_attention(
     """See api.paged_attention. Raises NotImplementedError for what the kernels cannot take."""
     _refuse(q, pool, layout)
     rows = fuse(k, v).astype(pool.dtype)  # [t, hkv, 2 * half]
-    scalars = (jnp.asarray(layer, jnp.int32).reshape(1), distribution, kv_lens, cu_q_lens)
-    table = _in_lanes(page_table)
+    distribution = sequences.distribution
+    scalars = (jnp.asarray(layer, jnp.int32).reshape(1), distribution, sequences.kv_lens, sequences.cu_q_lens)
+    table = _in_lanes(sequences.page_table)
     shared = (scalars, alibi_slopes, sinks, q, rows, table)
     out, pool = _decodes(config, score, pool, *shared)
     if len(q) == 1:

@@ -24,6 +24,7 @@ from jax import lax
 from pallas_kernels.paged_attention.config import XlaConfig
 from pallas_kernels.paged_attention.layout import PoolLayout
 from pallas_kernels.paged_attention.score import ScoreMod
+from pallas_kernels.paged_attention.sequences import Sequences
 from pallas_kernels.paged_attention.tokens import token_places, write_tokens
 from pallas_kernels.paged_attention.xla.call import Call, Tiles
 from pallas_kernels.paged_attention.xla.softmax import attend
@@ -37,10 +38,7 @@ def paged_attention(
     v: jax.Array,
     pool: jax.Array,
     layer: jax.Array,
-    page_table: jax.Array,
-    kv_lens: jax.Array,
-    cu_q_lens: jax.Array,
-    distribution: jax.Array,
+    sequences: Sequences,
     *,
     score: ScoreMod,
     alibi_slopes: jax.Array | None,
@@ -49,46 +47,46 @@ def paged_attention(
     config: XlaConfig = CONFIG,
 ) -> tuple[jax.Array, jax.Array]:
     """See api.paged_attention."""
-    places = token_places(q.shape[0], page_table, kv_lens, cu_q_lens, distribution, layout.sizes(pool)["slot"])
+    places = token_places(q.shape[0], sequences, layout.sizes(pool)["slot"])
     pool = write_tokens(pool, layer, k, v, places, layout)
-    call = Call(
-        q, pool, layer, page_table, kv_lens, cu_q_lens, alibi_slopes, sinks, score=score, layout=layout, config=config
-    )
-    out = _decodes(call, jnp.zeros_like(q), distribution[0])
+    call = Call(q, pool, layer, sequences, alibi_slopes, sinks, score=score, layout=layout, config=config)
+    out = _decodes(call, jnp.zeros_like(q))
     if q.shape[0] > 1:
-        out = _chunks(call, out, distribution)
+        out = _chunks(call, out)
     return out, pool
 
 
-def _decodes(call: Call, out: jax.Array, num_decodes: jax.Array) -> jax.Array:
+def _decodes(call: Call, out: jax.Array) -> jax.Array:
     """Sequences of like length share a step: no block of keys is read in vain."""
-    sequences = call.kv_lens.shape[0]
-    index = jnp.arange(sequences, dtype=jnp.int32)
-    length = jnp.where(index < num_decodes, call.kv_lens, 0)
+    _, kv_lens, cu_q_lens, distribution = call.sequences
+    count, num_decodes = kv_lens.shape[0], distribution[0]
+    index = jnp.arange(count, dtype=jnp.int32)
+    length = jnp.where(index < num_decodes, kv_lens, 0)
     order = jnp.argsort(-length).astype(jnp.int32)
 
     def tiles(at: jax.Array) -> Tiles:
-        sequence = order[jnp.minimum(at, sequences - 1)]
-        return Tiles(sequence, call.cu_q_lens[sequence], (at < num_decodes).astype(jnp.int32))
+        sequence = order[jnp.minimum(at, count - 1)]
+        return Tiles(sequence, cu_q_lens[sequence], (at < num_decodes).astype(jnp.int32))
 
     return _steps(call, out, tiles, num_decodes, call.config.decode_width(call.q.shape[0]), 1)
 
 
-def _chunks(call: Call, out: jax.Array, distribution: jax.Array) -> jax.Array:
+def _chunks(call: Call, out: jax.Array) -> jax.Array:
     tokens = call.config.chunk_tokens
-    sequences = call.kv_lens.shape[0]
-    index = jnp.arange(sequences, dtype=jnp.int32)
+    _, kv_lens, cu_q_lens, distribution = call.sequences
+    count = kv_lens.shape[0]
+    index = jnp.arange(count, dtype=jnp.int32)
     is_chunk = (index >= distribution[0]) & (index < distribution[2])
-    q_lens = jnp.where(is_chunk, call.cu_q_lens[1:] - call.cu_q_lens[:-1], 0)
+    q_lens = jnp.where(is_chunk, cu_q_lens[1:] - cu_q_lens[:-1], 0)
     num_tiles = (q_lens + tokens - 1) // tokens
     ends = jnp.cumsum(num_tiles)
 
     def tiles(at: jax.Array) -> Tiles:
         sequence = jnp.sum((at[:, None] >= ends[None, :]).astype(jnp.int32), axis=1)
-        sequence = jnp.minimum(sequence, sequences - 1)
+        sequence = jnp.minimum(sequence, count - 1)
         offset = (at - (ends - num_tiles)[sequence]) * tokens
         length = jnp.where(at < ends[-1], jnp.minimum(tokens, q_lens[sequence] - offset), 0)
-        return Tiles(sequence, call.cu_q_lens[sequence] + offset, length)
+        return Tiles(sequence, cu_q_lens[sequence] + offset, length)
 
     return _steps(call, out, tiles, ends[-1], call.config.chunk_width(call.q.shape[0]), tokens)
 

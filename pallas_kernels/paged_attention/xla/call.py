@@ -9,6 +9,7 @@ import jax
 from pallas_kernels.paged_attention.config import XlaConfig
 from pallas_kernels.paged_attention.layout import PoolLayout
 from pallas_kernels.paged_attention.score import ScoreMod
+from pallas_kernels.paged_attention.sequences import Sequences
 
 
 class Call(NamedTuple):
@@ -17,9 +18,7 @@ class Call(NamedTuple):
     q: jax.Array  # [t, hq, d]
     pool: jax.Array
     layer: jax.Array
-    page_table: jax.Array
-    kv_lens: jax.Array
-    cu_q_lens: jax.Array
+    sequences: Sequences
     alibi_slopes: jax.Array | None
     sinks: jax.Array | None
     score: ScoreMod

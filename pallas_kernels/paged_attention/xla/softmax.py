@@ -61,9 +61,9 @@ def attend(call: Call, q: jax.Array, tiles: Tiles) -> jax.Array:
 
 def _span(call: Call, tiles: Tiles, tokens: int) -> _Span:
     sequence, window = tiles.sequence, call.score.window
-    first = call.kv_lens[sequence] - call.cu_q_lens[sequence + 1] + tiles.start
+    first = call.sequences.kv_lens[sequence] - call.sequences.cu_q_lens[sequence + 1] + tiles.start
     return _Span(
-        table=call.page_table[sequence],
+        table=call.sequences.page_table[sequence],
         query=first[:, None] + jnp.arange(tokens, dtype=jnp.int32)[None, :],
         begin=jnp.zeros_like(first) if window is None else jnp.maximum(first - window + 1, 0),
         last=jnp.where(tiles.length > 0, first + tiles.length - 1, -1),
