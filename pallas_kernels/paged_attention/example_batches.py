@@ -109,9 +109,10 @@ def assemble(
     stored = stored.reshape(*shape[:2], *stored.shape[1:])
     q, k, v = np.split(new.swapaxes(0, 1), [spec.q_heads, spec.q_heads + spec.kv_heads], axis=1)
     distribution = np.asarray([batch.decodes, count, count], np.int32)
-    q, k, v = (jnp.asarray(x, dtype) for x in (q * batch.key_scale, k, v))
     arranged = Sequences(*(jnp.asarray(x) for x in (table, kv_lens, cu_q_lens, distribution)))
-    return Arrays(q, k, v, stored, jnp.asarray(np.int32(batch.layer)), arranged, _options(spec))
+    layer = jnp.asarray(np.int32(batch.layer))
+    scaled, k_new, v_new = (jnp.asarray(x, dtype) for x in (q * batch.key_scale, k, v))
+    return Arrays(scaled, k_new, v_new, stored, layer, arranged, _options(spec))
 
 
 def _options(spec: Spec) -> dict[str, jax.Array]:
