@@ -23,16 +23,14 @@ _HEADERS = [
 log = logging.getLogger("jaxpaged.server")
 
 
-async def answer_at_once(stream: OutputStream, dialect: Dialect, receive: Receive) -> Response:
-    """Wait for the end of all requests. A client that goes away ends them."""
-    outputs: list[RequestOutput] = []
+async def answer_whole(stream: OutputStream, dialect: Dialect, receive: Receive) -> Response:
+    """One body, when all requests have ended. A client that goes away ends them."""
     async with closing_on_disconnect(stream, receive):
         while bundle := await stream.take():
             for output in bundle:
                 check(output)
-                if output.finished:
-                    outputs.append(output)
-    return json_response(200, dialect.body(outputs))
+                dialect.note(output)
+    return json_response(200, dialect.body())
 
 
 class EventStream(Response):

@@ -9,8 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from server.answers.answer import Answer
-from server.answers.delta_answer import answer_from_deltas
-from server.answers.streaming import EventStream
+from server.answers.streaming import EventStream, answer_whole
 from server.messages.dialect import MessagesDialect, error_event
 from server.messages.parse import NAMES, parse_messages
 from server.messages.schema import CountTokensRequest, MessagesRequest
@@ -32,7 +31,7 @@ async def answer_message(serving: Serving, body: MessagesRequest, receive: Recei
     stream = llm.submit([chat.request])
     if body.stream:
         return EventStream(stream, dialect, error_event)
-    return await answer_from_deltas(stream, dialect, receive)
+    return await answer_whole(stream, dialect, receive)
 
 
 async def count_prompt(serving: Serving, body: CountTokensRequest) -> int:

@@ -51,15 +51,9 @@ class MessagesDialect:
         """As events(), for an answer that is not streamed."""
         self.events(output)
 
-    def whole(self) -> dict[str, Any]:
+    def body(self) -> dict[str, Any]:
         content = [content_block(block, show_thinking=self._show_thinking) for block in self._blocks.all]
         return {**self._message(), "content": content, **self._stop()}
-
-    def body(self, outputs: list[RequestOutput]) -> dict[str, Any]:
-        """Of an answer in deltas."""
-        for output in outputs:
-            self.note(output)
-        return self.whole()
 
     def _show(self, delta: AssistantDelta, tokens: int) -> bytes:
         return b"".join(map(self._change_event, self._blocks.add(delta, tokens)))

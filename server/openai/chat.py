@@ -12,7 +12,7 @@ from starlette.types import Receive
 from jaxpaged import PreparedRequest, SamplingParams, TokensPrompt
 from server.answers.answer import Answer
 from server.answers.assistant import AssistantParser, PlainText
-from server.answers.streaming import EventStream, answer_at_once
+from server.answers.streaming import EventStream, answer_whole
 from server.openai.chat_dialect import ChatDialect
 from server.openai.message import MessageStyle
 from server.openai.parse import ChatCall, begun_answer, parse_chat, truncated
@@ -43,7 +43,7 @@ async def answer_chat(serving: Serving, body: ChatRequest, receive: Receive) -> 
     stream = llm.submit([chat.request])
     if call.reply.stream:
         return EventStream(stream, dialect)
-    return await answer_at_once(stream, dialect, receive)
+    return await answer_whole(stream, dialect, receive)
 
 
 def chat_call(serving: Serving, body: ChatRequest) -> ChatCall:

@@ -34,6 +34,7 @@ class ChatDialect:
         self._plain = self._top is None and not answer.reply.return_token_ids and make_parser is None
         self._frame = Frame(answer, "chat.completion.chunk")
         self._prompt_shown = False
+        self._whole: list[RequestOutput] = []
 
     def begin(self) -> bytes:
         """The role, once for each answer."""
@@ -49,9 +50,13 @@ class ChatDialect:
     def end(self) -> bytes:
         return self._frame.last()
 
-    def body(self, outputs: list[RequestOutput]) -> dict[str, Any]:
-        (output,) = outputs
-        self._answer.usage.note(output)
+    def note(self, output: RequestOutput) -> None:
+        if output.finished:
+            self._answer.usage.note(output)
+            self._whole.append(output)
+
+    def body(self) -> dict[str, Any]:
+        (output,) = self._whole
         reply = self._answer.reply
         body = self._answer.head("chat.completion")
         body["choices"] = [self._choice(completion) for completion in output.outputs]

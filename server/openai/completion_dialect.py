@@ -24,6 +24,7 @@ class CompletionDialect:
         self._frame = Frame(answer, "text_completion")
         self._offsets: dict[int, int] = {}  # choice -> characters of its tokens so far
         self._echoed: dict[str, list[Position]] = {}  # request id -> its prompt's log probabilities
+        self._choices: list[dict[str, Any]] = []
 
     def begin(self) -> bytes:
         return b""
@@ -44,19 +45,21 @@ class CompletionDialect:
     def end(self) -> bytes:
         return self._frame.last()
 
-    def body(self, outputs: list[RequestOutput]) -> dict[str, Any]:
-        choices = []
-        for output in outputs:
-            self._answer.usage.note(output)
-            if output.prompt_logprobs is not None:
-                self._echoed[output.request_id] = output.prompt_logprobs
-            first = self._positions[output.request_id] * self._n
-            for completion in output.outputs:
-                choice = self._choice(output, completion, first + completion.index)
-                if self._answer.reply.prompt_logprobs:
-                    choice["prompt_logprobs"] = prompt_logprobs(output.prompt_logprobs or [])
-                choices.append(choice)
-        choices.sort(key=lambda choice: choice["index"])
+    def note(self, output: RequestOutput) -> None:
+        if not output.finished:
+            return
+        self._answer.usage.note(output)
+        if output.prompt_logprobs is not None:
+            self._echoed[output.request_id] = output.prompt_logprobs
+        first = self._positions[output.request_id] * self._n
+        for completion in output.outputs:
+            choice = self._choice(output, completion, first + completion.index)
+            if self._answer.reply.prompt_logprobs:
+                choice["prompt_logprobs"] = prompt_logprobs(output.prompt_logprobs or [])
+            self._choices.append(choice)
+
+    def body(self) -> dict[str, Any]:
+        choices = sorted(self._choices, key=lambda choice: choice["index"])
         return {**self._answer.head("text_completion"), "choices": choices, "usage": self._answer.usage.body()}
 
     def _event(self, completion: CompletionOutput, index: int) -> bytes:

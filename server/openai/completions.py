@@ -9,7 +9,7 @@ from starlette.types import Receive
 
 from jaxpaged import PreparedRequest, TextPrompt, TokensPrompt
 from server.answers.answer import Answer
-from server.answers.streaming import EventStream, answer_at_once
+from server.answers.streaming import EventStream, answer_whole
 from server.openai.completion_dialect import CompletionDialect
 from server.openai.parse import CompletionCall, Prompt, parse_completion, truncated
 from server.openai.schema import CompletionRequest
@@ -27,7 +27,7 @@ async def answer_completion(serving: Serving, body: CompletionRequest, receive: 
     stream = llm.submit(batch)
     if call.reply.stream:
         return EventStream(stream, dialect)
-    return await answer_at_once(stream, dialect, receive)
+    return await answer_whole(stream, dialect, receive)
 
 
 async def _prepare(serving: Serving, call: CompletionCall, prompt: Prompt) -> PreparedRequest:

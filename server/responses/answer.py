@@ -10,8 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from server.answers.answer import Answer
-from server.answers.delta_answer import answer_from_deltas
-from server.answers.streaming import EventStream
+from server.answers.streaming import EventStream, answer_whole
 from server.errors import ApiError
 from server.openai.chat import chat_call, prepare_chat
 from server.openai.chat_body import errors_name
@@ -45,7 +44,7 @@ async def answer_response(
     stream = llm.submit([chat.request])
     if body.stream:
         return EventStream(stream, dialect, dialect.error_event)
-    return await answer_from_deltas(stream, dialect, receive)
+    return await answer_whole(stream, dialect, receive)
 
 
 def _before(store: ResponseStore, owner: str, response_id: str | None) -> list[Message]:

@@ -78,14 +78,8 @@ class ResponsesDialect:
         """As events(), for an answer that is not streamed."""
         self.events(output)
 
-    def whole(self) -> dict[str, Any]:
+    def body(self) -> dict[str, Any]:
         return self._finished()
-
-    def body(self, outputs: list[RequestOutput]) -> dict[str, Any]:
-        """Of an answer in deltas."""
-        for output in outputs:
-            self.note(output)
-        return self.whole()
 
     def error_event(self, error: Exception) -> bytes:
         """An error in the middle: the response has failed, and why. `error` beside the fields is what SDKs raise."""

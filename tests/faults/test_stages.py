@@ -106,7 +106,7 @@ def in_rendering(llm: AsyncLLM, patch: pytest.MonkeyPatch) -> None:
 
         return fails
 
-    for name in ("events", "body"):
+    for name in ("events", "note"):
         patch.setattr(CompletionDialect, name, fail_if_bad(getattr(CompletionDialect, name)))
 
 
