@@ -233,7 +233,7 @@ def step_programs(target: Target, tokens: int) -> tuple[Any, int]:
     leaves = tuple(
         jax.ShapeDtypeStruct(info.shape, info.dtype, sharding=sharding_of(mesh, info.axes)) for info in decoder.params
     )
-    functions = StepFunctions(decoder, Sampler(spec.vocab_size), mesh, pool.layout)
+    functions = StepFunctions(decoder, Sampler(spec.vocab_size), mesh, pool)
     programs = ProgramSet(functions, Buckets.for_limits(tokens, 64), limits, leaves, pool.abstract(pages))
     return programs, pages[0] * pool.page_bytes(0)
 

@@ -26,7 +26,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int32
 from jaxpaged.decoder.decoder import Decoder, LayerLoop
 from jaxpaged.decoder.parameters import ParamInfo, Path, Place, Weight, declare
 from jaxpaged.decoder.parts import LayerParts
-from jaxpaged.kv.spec import LayerCacheSpec
+from jaxpaged.kv.kind import CacheKind
 from jaxpaged.layers.attention import Attend
 from jaxpaged.models.registry import LAYER_PARTS
 from jaxpaged.models.runs import find_runs
@@ -51,7 +51,7 @@ class FunctionalDecoder:
     _tree: PyTreeDef  # of the Decoder
     _order: tuple[int, ...]  # which leaf comes where in it
 
-    def layer_caches(self) -> tuple[LayerCacheSpec, ...]:
+    def layer_caches(self) -> tuple[CacheKind, ...]:
         """What each layer keeps of earlier tokens, as it is stored for these devices."""
         return self.spec.layer_caches(self.tensor_parallel)
 

@@ -20,7 +20,7 @@ from jaxpaged.config import CacheConfig, SchedulerLimits
 from jaxpaged.decoder.functional import ParamInfo
 from jaxpaged.errors import MemoryPlanError
 from jaxpaged.kv.pool import PoolGeometry
-from jaxpaged.scheduling.cache_groups import geometries
+from jaxpaged.kv.spec import page_policies
 from jaxpaged.sharding.rules import sharding_of
 
 GIB = 1 << 30
@@ -111,8 +111,8 @@ class MemoryPlanner:
     def demands(self, context: int) -> tuple[GroupDemand, ...]:
         """What each cache group asks for."""
         made = []
-        for index, geometry in enumerate(geometries(self.pool.groups, self.pool.page_size)):
-            needed = geometry.most_pages(context, self.limits.max_num_batched_tokens)
+        for index, policy in enumerate(page_policies(self.pool.groups, self.pool.page_size)):
+            needed = policy.most_pages(context, self.limits.max_num_batched_tokens)
             made.append(GroupDemand(self.pool.page_bytes(index), needed, self.limits.max_num_seqs * needed + 1))
         return tuple(made)
 

@@ -25,18 +25,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Float32, Int32
 
 from jaxpaged.decoder.functional import FunctionalDecoder
+from jaxpaged.execution.attend import PagedAttend, Pools
 from jaxpaged.execution.batch import HEADER, BatchLayout, DeviceBatch, unpack
 from jaxpaged.execution.row_upload import AdmissionLayout
-from jaxpaged.layers.attention import LayerRef
+from jaxpaged.kv.pool import PoolGeometry
 from jaxpaged.sampling.sampler import Sampled, Sampler, StageContext
 from jaxpaged.sampling.token_masks import apply_masks
 from jaxpaged.sampling.variant import Variant
-from jaxpaged.sharding.rules import spec_of
-from pallas_kernels.paged_attention import PoolLayout, Sequences, paged_attention
 
 DATA = PartitionSpec("data")
 LOGITS = PartitionSpec("data", None, "model")
-Pools = tuple[Array, ...]
 Leaves = tuple[Array, ...]
 
 
@@ -84,7 +82,7 @@ class StepFunctions:
     decoder: FunctionalDecoder
     sampler: Sampler
     mesh: Mesh
-    pool_layout: PoolLayout
+    pool: PoolGeometry
 
     def per_shard(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Map over the data shards; indices inside are local to a shard."""
@@ -124,34 +122,9 @@ class StepFunctions:
         heads = HeadRows(batch.head_rows, batch.head_positions, batch.head_samples)
         return pools, rows, HeadInput(chosen, heads, batch.header[:, HEADER.index("num_heads")])
 
-    def attend(self, prepared: _Prepared, batch: DeviceBatch) -> Callable[..., tuple[Pools, Array]]:
-        """Paged attention as the decoder's attention argument: heads over `model`, sequences and pages over `data`."""
-        heads, per_head_spec = PartitionSpec("data", "model", None), PartitionSpec("model")
-        pool_spec = spec_of(self.pool_layout.axes)
-
-        def attend(pools: Pools, q: Array, k: Array, v: Array, layer: LayerRef) -> tuple[Pools, Array]:
-            per_head = {"alibi_slopes": layer.alibi_slopes, "sinks": layer.sinks}
-            per_head = {name: value for name, value in per_head.items() if value is not None}
-
-            def local(q, k, v, pool, index, sequences, per_head):
-                sequences = Sequences(*(field[0] for field in sequences))
-                layout, score = self.pool_layout, layer.score
-                result = paged_attention(q, k, v, pool, index, sequences, score=score, layout=layout, **per_head)
-                return result.out, result.pool
-
-            sharded = jax.shard_map(
-                local,
-                mesh=self.mesh,
-                in_specs=(heads, heads, heads, pool_spec, PartitionSpec(), DATA, per_head_spec),
-                out_specs=(heads, pool_spec),
-                check_vma=False,
-            )
-            table = prepared.page_tables[layer.group]
-            sequences = Sequences(table, batch.kv_lens, batch.cu_q_lens, prepared.distribution)
-            out, pool = sharded(q, k, v, pools[layer.group], layer.index, sequences, per_head)
-            return (*pools[: layer.group], pool, *pools[layer.group + 1 :]), out
-
-        return attend
+    def attend(self, prepared: _Prepared, batch: DeviceBatch) -> PagedAttend:
+        """The decoder's attention argument: what its layers keep is in the pools."""
+        return PagedAttend(self.pool, prepared.page_tables, batch.kv_lens, batch.cu_q_lens, prepared.distribution)
 
     def logits(
         self, size: int, leaves: Leaves, buffer: Float32[Array, "d s v"], heads: HeadInput

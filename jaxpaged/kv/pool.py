@@ -1,4 +1,4 @@
-"""The device pool of KV pages: one array per cache group, in the layout of the backend.
+"""The device pool of pages: one array per cache group, [layer, page, ...] with pages as the group's kind wants them.
 
 Page ids are local to a data shard and page 0 of every shard is the null page. Everything here that changes a pool
 donates it: the old KVPool is dead after the call.
@@ -9,30 +9,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jaxtyping import Array, Int32
-from numpy.typing import NDArray
 
 from jaxpaged.errors import InvariantError
+from jaxpaged.kv.kind import IntArray
 from jaxpaged.kv.spec import CacheGroup
 from jaxpaged.sharding.mesh import DATA
 from jaxpaged.sharding.rules import sharding_of
 from pallas_kernels.paged_attention import PoolLayout, copy_pages, read_pages, write_pages
 
+PAGE_AXIS = 1  # after the layers
 BATCH = 64  # pages that one call of a program takes; more are done in several calls
-IntArray = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class PoolGeometry:
     """What fixes the shape of the pools, except the number of pages. `page_size` in tokens.
 
-    `groups` count KV heads as they are stored: a multiple of the mesh's `model` axis.
+    layout: that of keys and values. dtype: the model's, for kinds that ask for no other.
     """
 
     groups: tuple[CacheGroup, ...]
@@ -41,38 +41,27 @@ class PoolGeometry:
     dtype: np.dtype
     mesh: Mesh
 
-    def shape(self, group: int, pages: int) -> tuple[int, ...]:
-        """Shape of a group's whole array, for `pages` pages in each data shard."""
-        return self.layout.shape(
-            layers=len(self.groups[group].layers),
-            pages=pages * self.mesh.shape[DATA],
-            page_size=self.page_size,
-            kv_heads=self.groups[group].spec.kv_heads,
-            head_dim=self.groups[group].spec.head_dim,
-        )
+    def array(self, group: int, pages: int) -> jax.ShapeDtypeStruct:
+        """A group's whole array, with its sharding, for `pages` pages in each data shard."""
+        page = self.groups[group].kind.page_array(self.layout, self.page_size)
+        shape = (len(self.groups[group].layers), pages * self.mesh.shape[DATA], *page.shape)
+        sharding = sharding_of(self.mesh, ("layer", "page", *page.axes))
+        return jax.ShapeDtypeStruct(shape, self.dtype if page.dtype is None else page.dtype, sharding=sharding)
 
     def page_bytes(self, group: int) -> int:
         """Bytes that one page of a group takes on one device, all layers of the group together."""
-        return math.prod(self.shape(group, 1)) * self.dtype.itemsize // self.mesh.size
-
-    @cached_property
-    def sharding(self) -> NamedSharding:
-        return sharding_of(self.mesh, self.layout.axes)
-
-    @cached_property
-    def page_axis(self) -> int:
-        return self.layout.axes.index("page")
+        array = self.array(group, 1)
+        return math.prod(array.sharding.shard_shape(array.shape)) * array.dtype.itemsize
 
     def abstract(self, num_pages: Sequence[int]) -> tuple[jax.ShapeDtypeStruct, ...]:
         """The pools' shapes and shardings, to compile programs before they exist."""
-        shapes = [self.shape(group, pages) for group, pages in enumerate(num_pages)]
-        return tuple(jax.ShapeDtypeStruct(shape, self.dtype, sharding=self.sharding) for shape in shapes)
+        return tuple(self.array(group, pages) for group, pages in enumerate(num_pages))
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class KVPool:
-    """One array per cache group, pages over `data` and KV heads over `model`."""
+    """One array per cache group: pages over `data`, the axes of a page over `model` or on every device."""
 
     arrays: tuple[Array, ...]
     geometry: PoolGeometry = field(metadata={"static": True})
@@ -88,20 +77,24 @@ class KVPool:
 
     def num_pages(self, group: int) -> int:
         """Pages of a group in each data shard, the null page included."""
-        return self.arrays[group].shape[self.geometry.page_axis] // self.geometry.mesh.shape[DATA]
+        return self.arrays[group].shape[PAGE_AXIS] // self.geometry.mesh.shape[DATA]
+
+    def abstract(self, group: int) -> jax.ShapeDtypeStruct:
+        """A group's array as the programs are compiled for it."""
+        return self.geometry.array(group, self.num_pages(group))
 
     def warm_up(self) -> KVPool:
         """Compile what copy, read and write need, so that nothing is compiled later; changes nothing."""
-        for array in self.arrays:
+        for group in range(len(self.arrays)):
             for program in (_copy_program, _read_program, _write_program):
-                program(self.geometry, array.shape)
+                program(self.abstract(group))
         return self
 
     def copy(self, group: int, copies: Sequence[Int32[np.ndarray, "k 2"]]) -> KVPool:
         """Copy pages, in order: `copies[shard]` holds rows (from, to) of that data shard. Donates the pool."""
         for pairs in copies:
             self._check(group, pairs)
-        array, program = self.arrays[group], _copy_program(self.geometry, self.arrays[group].shape)
+        array, program = self.arrays[group], _copy_program(self.abstract(group))
         for start in range(0, max(map(len, copies)), BATCH):
             parts = [pairs[start : start + BATCH] for pairs in copies]
             counts = np.array([len(part) for part in parts], np.int32)
@@ -111,25 +104,23 @@ class KVPool:
     def read(self, group: int, pages: IntArray, shard: int = 0) -> np.ndarray:
         """The content of pages of one data shard, on the host: the pool's shape with len(pages) on the page axis."""
         self._check(group, pages)
-        parts = []
+        parts, program = [], _read_program(self.abstract(group))
         for start in range(0, max(1, len(pages)), BATCH):
             part = pages[start : start + BATCH]
-            content = _read_program(self.geometry, self.arrays[group].shape)(
-                self.arrays[group], self._one_shard(part, shard)
-            )
+            content = program(self.arrays[group], self._one_shard(part, shard))
             parts.append(self._take(np.asarray(content), shard * BATCH, len(part)))
-        return np.concatenate(parts, axis=self.geometry.page_axis)
+        return np.concatenate(parts, axis=PAGE_AXIS)
 
     def write(self, group: int, pages: IntArray, content: np.ndarray, shard: int = 0) -> KVPool:
         """The inverse of read(), bit for bit; pages must differ from each other. Donates the pool."""
         self._check(group, pages)
-        array, geometry = self.arrays[group], self.geometry
+        array, program = self.arrays[group], _write_program(self.abstract(group))
+        batch = self.geometry.array(group, BATCH)
         for start in range(0, len(pages), BATCH):
             part = pages[start : start + BATCH]
-            whole = np.zeros(geometry.shape(group, BATCH), array.dtype)
+            whole = np.zeros(batch.shape, batch.dtype)
             self._take(whole, shard * BATCH, len(part))[...] = self._take(content, start, len(part))
-            placed = jax.device_put(whole, geometry.sharding)
-            array = _write_program(geometry, array.shape)(array, self._one_shard(part, shard), placed)
+            array = program(array, self._one_shard(part, shard), jax.device_put(whole, batch.sharding))
         return self._with(group, array)
 
     def _with(self, group: int, array: Array) -> KVPool:
@@ -142,10 +133,9 @@ class KVPool:
                 f"page ids {pages.min()}..{pages.max()} of group {group}: 0..{self.num_pages(group) - 1}"
             )
 
-    def _take(self, content: np.ndarray, start: int, length: int) -> np.ndarray:
-        index = [slice(None)] * content.ndim
-        index[self.geometry.page_axis] = slice(start, start + length)
-        return content[tuple(index)]
+    @staticmethod
+    def _take(content: np.ndarray, start: int, length: int) -> np.ndarray:
+        return content[:, start : start + length]
 
     def _one_shard(self, pages: IntArray, shard: int) -> Array:
         parts = [pages[:0]] * self.geometry.mesh.shape[DATA]
@@ -172,48 +162,47 @@ def _allocate_program(geometry: PoolGeometry, num_pages: tuple[int, ...]) -> Cal
 
 
 @cache
-def _copy_program(geometry: PoolGeometry, shape: tuple[int, ...]) -> Callable[[Array, Array, Array], Array]:
+def _copy_program(pool: jax.ShapeDtypeStruct) -> Callable[[Array, Array, Array], Array]:
     def local(pool: Array, pairs: Int32[Array, "1 b 2"], counts: Int32[Array, "1"]) -> Array:
-        return copy_pages(pool, pairs[0], counts[0], geometry.layout)
+        return copy_pages(pool, pairs[0], counts[0])
 
-    return _compiled(geometry, shape, local, (_ids(geometry, BATCH, 2), _ids(geometry)), donate=True)
+    return _compiled(pool, local, (_ids(pool, BATCH, 2), _ids(pool)), donate=True)
 
 
 @cache
-def _read_program(geometry: PoolGeometry, shape: tuple[int, ...]) -> Callable[[Array, Array], Array]:
+def _read_program(pool: jax.ShapeDtypeStruct) -> Callable[[Array, Array], Array]:
     def local(pool: Array, pages: Int32[Array, "1 b"]) -> Array:
-        return read_pages(pool, pages[0], geometry.layout)
+        return read_pages(pool, pages[0])
 
-    return _compiled(geometry, shape, local, (_ids(geometry, BATCH),), donate=False)
+    return _compiled(pool, local, (_ids(pool, BATCH),), donate=False)
 
 
 @cache
-def _write_program(geometry: PoolGeometry, shape: tuple[int, ...]) -> Callable[[Array, Array, Array], Array]:
+def _write_program(pool: jax.ShapeDtypeStruct) -> Callable[[Array, Array, Array], Array]:
     def local(pool: Array, pages: Int32[Array, "1 b"], content: Array) -> Array:
-        return write_pages(pool, pages[0], content, geometry.layout)
+        return write_pages(pool, pages[0], content)
 
-    pages = list(shape)
-    pages[geometry.page_axis] = BATCH * geometry.mesh.shape[DATA]
-    content = jax.ShapeDtypeStruct(tuple(pages), geometry.dtype, sharding=geometry.sharding)
-    return _compiled(geometry, shape, local, (_ids(geometry, BATCH), content), donate=True)
+    layers, _, *page = pool.shape
+    shape = (layers, BATCH * pool.sharding.mesh.shape[DATA], *page)
+    content = jax.ShapeDtypeStruct(shape, pool.dtype, sharding=pool.sharding)
+    return _compiled(pool, local, (_ids(pool, BATCH), content), donate=True)
 
 
-def _ids(geometry: PoolGeometry, *tail: int) -> jax.ShapeDtypeStruct:
+def _ids(pool: jax.ShapeDtypeStruct, *tail: int) -> jax.ShapeDtypeStruct:
     """Integers for each data shard."""
-    shape = (geometry.mesh.shape[DATA], *tail)
-    return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=sharding_of(geometry.mesh, ("shard",)))
+    mesh = pool.sharding.mesh
+    return jax.ShapeDtypeStruct((mesh.shape[DATA], *tail), jnp.int32, sharding=sharding_of(mesh, ("shard",)))
 
 
 def _compiled(
-    geometry: PoolGeometry,
-    shape: tuple[int, ...],
+    pool: jax.ShapeDtypeStruct,
     local: Callable[..., Array],
     arguments: tuple[jax.ShapeDtypeStruct, ...],
     *,
     donate: bool,
 ) -> Callable[..., Array]:
-    """`local` on the pages and heads of each device. No value is summed across devices, so every bit survives."""
-    pool = jax.ShapeDtypeStruct(shape, geometry.dtype, sharding=geometry.sharding)
+    """`local` on the part of the pages that each device has. No value is summed across devices: every bit survives."""
     specs = tuple(argument.sharding.spec for argument in (pool, *arguments))
-    mapped = jax.shard_map(local, mesh=geometry.mesh, in_specs=specs, out_specs=specs[0], check_vma=False)
+    mesh = pool.sharding.mesh
+    mapped = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=specs[0], check_vma=False)
     return jax.jit(mapped, donate_argnums=(0,) if donate else ()).lower(pool, *arguments).compile()

@@ -1,9 +1,16 @@
-"""What one layer keeps per token, and which layers share a page table. Knows no arrays."""
+"""What attention layers keep per token, and which layers share a page table. Knows no arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jaxpaged.kv.kind import CacheKind, PageArray, PagePolicy
+from jaxpaged.kv.policies import FullPages, WindowPages
+
+if TYPE_CHECKING:
+    from pallas_kernels.paged_attention import PoolLayout
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +19,16 @@ class FullAttentionSpec:
 
     kv_heads: int
     head_dim: int
+
+    @property
+    def keeps_all(self) -> bool:
+        return True
+
+    def page_array(self, layout: PoolLayout, page_size: int) -> PageArray:
+        return keys_and_values(layout, page_size, self.kv_heads, self.head_dim)
+
+    def policy(self, page_size: int) -> PagePolicy:
+        return FullPages(page_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,31 +39,40 @@ class SlidingWindowSpec:
     head_dim: int
     window: int
 
+    @property
+    def keeps_all(self) -> bool:
+        return False
 
-LayerCacheSpec = FullAttentionSpec | SlidingWindowSpec
+    def page_array(self, layout: PoolLayout, page_size: int) -> PageArray:
+        return keys_and_values(layout, page_size, self.kv_heads, self.head_dim)
+
+    def policy(self, page_size: int) -> PagePolicy:
+        return WindowPages(page_size, self.window)
+
+
+def keys_and_values(layout: PoolLayout, page_size: int, kv_heads: int, head_dim: int) -> PageArray:
+    """A page of keys and values as the backend's kernels want them; KV heads are split over the devices."""
+    shape = layout.shape(layers=1, pages=1, page_size=page_size, kv_heads=kv_heads, head_dim=head_dim)
+    return PageArray(shape[2:], layout.axes[2:])
 
 
 @dataclass(frozen=True, slots=True)
 class CacheGroup:
     """Decoder layers, by index, that share one page table and one pool."""
 
-    spec: LayerCacheSpec
+    kind: CacheKind
     layers: tuple[int, ...]
 
-    @property
-    def window(self) -> int | None:
-        """Tokens visible to a query, itself included; None means all."""
-        match self.spec:
-            case SlidingWindowSpec(window=window):
-                return window
-            case FullAttentionSpec():
-                return None
+
+def cache_groups(per_layer: Sequence[CacheKind]) -> tuple[CacheGroup, ...]:
+    """One group per distinct kind: those that keep all pages first, then the others, each in the order of first use."""
+    layers: dict[CacheKind, list[int]] = {}
+    for index, kind in enumerate(per_layer):
+        layers.setdefault(kind, []).append(index)
+    ordered = sorted(layers, key=lambda kind: not kind.keeps_all)
+    return tuple(CacheGroup(kind, tuple(layers[kind])) for kind in ordered)
 
 
-def cache_groups(per_layer: Sequence[LayerCacheSpec]) -> tuple[CacheGroup, ...]:
-    """One group per distinct spec: full attention first, then windows, each in the order of first use."""
-    layers: dict[LayerCacheSpec, list[int]] = {}
-    for index, spec in enumerate(per_layer):
-        layers.setdefault(spec, []).append(index)
-    ordered = sorted(layers, key=lambda spec: isinstance(spec, SlidingWindowSpec))
-    return tuple(CacheGroup(spec, tuple(layers[spec])) for spec in ordered)
+def page_policies(groups: Sequence[CacheGroup], page_size: int) -> tuple[PagePolicy, ...]:
+    """The policy of each group for pages of `page_size` tokens."""
+    return tuple(group.kind.policy(page_size) for group in groups)

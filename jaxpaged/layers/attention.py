@@ -13,6 +13,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
+from jaxpaged.layers.cache_op import CacheOp
 from jaxpaged.layers.context import Place, TokenContext
 from jaxpaged.layers.linear import linear
 from jaxpaged.layers.norms import Norm
@@ -119,7 +120,7 @@ def stored_slopes(heads: int, layout: HeadLayout) -> np.ndarray:
     return np.asarray([0 if q is None else slopes[q] for slot in layout.queries for q in slot], np.float32)
 
 
-def dense_attend(positions: Int32[Array, "t"], segments: Int32[Array, "t"] | None = None) -> Attend[None]:
+def dense_attend(positions: Int32[Array, "t"], segments: Int32[Array, "t"] | None = None) -> DenseAttend:
     """Causal attention among the tokens of one call, without a cache; tokens of other segments are invisible.
 
     For training, scoring and encoders; differentiable. Its state is passed through.
@@ -128,12 +129,26 @@ def dense_attend(positions: Int32[Array, "t"], segments: Int32[Array, "t"] | Non
     together = distance >= 0
     if segments is not None:
         together &= segments[:, None] == segments[None, :]
+    return DenseAttend(positions, segments, distance, together)
 
-    def attend[State](state: State, q: Array, k: Array, v: Array, layer: LayerRef) -> tuple[State, Array]:
-        visible = together if layer.score.window is None else together & (distance < layer.score.window)
-        return state, dense_attention(q, k, v, layer, distance, visible)
 
-    return attend
+@dataclass(frozen=True, slots=True)
+class DenseAttend:
+    """What dense_attend() makes."""
+
+    positions: Int32[Array, "t"]
+    segments: Int32[Array, "t"] | None
+    distance: Int32[Array, "t t"]
+    together: Bool[Array, "t t"]
+
+    def __call__[State](self, state: State, q: Array, k: Array, v: Array, layer: LayerRef) -> tuple[State, Array]:
+        window = layer.score.window
+        visible = self.together if window is None else self.together & (self.distance < window)
+        return state, dense_attention(q, k, v, layer, self.distance, visible)
+
+    def apply[State](self, state: State, place: Place, op: CacheOp, *arrays: Array) -> tuple[State, Array]:
+        """A mixer's own operation, on whole sequences."""
+        return state, op.dense(self.positions, self.segments, *arrays)
 
 
 def dense_attention(

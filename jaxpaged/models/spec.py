@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self
 
 from jaxpaged.errors import UnsupportedModelError
-from jaxpaged.kv.spec import FullAttentionSpec, LayerCacheSpec, SlidingWindowSpec
+from jaxpaged.kv.kind import CacheKind
+from jaxpaged.kv.spec import FullAttentionSpec, SlidingWindowSpec
 from jaxpaged.models.heads import plan_heads
 from jaxpaged.models.rope import Rope, check_rope
 
@@ -50,7 +51,7 @@ class MixerSpec(Hashable, Protocol):
         """The rotations that the decoder computes once for all layers."""
         ...
 
-    def cache(self, tensor_parallel: int) -> LayerCacheSpec:
+    def cache(self, tensor_parallel: int) -> CacheKind:
         """What the layer keeps of earlier tokens, as it is stored for so many devices."""
         ...
 
@@ -82,7 +83,7 @@ class Attention:
     def ropes(self) -> tuple[Rope, ...]:
         return (self.position,) if isinstance(self.position, Rope) else ()
 
-    def cache(self, tensor_parallel: int) -> LayerCacheSpec:
+    def cache(self, tensor_parallel: int) -> CacheKind:
         """KV heads as they are stored, repeated or padded for the devices."""
         kv_heads = plan_heads(self.heads, self.kv_heads, tensor_parallel).slots
         if self.window is None:
@@ -222,6 +223,6 @@ class DecoderSpec:
         """The same model with other values of a field of all its mixers."""
         return replace(self, layers=tuple(layer.with_mixer(**changes) for layer in self.layers))
 
-    def layer_caches(self, tensor_parallel: int = 1) -> tuple[LayerCacheSpec, ...]:
+    def layer_caches(self, tensor_parallel: int = 1) -> tuple[CacheKind, ...]:
         """What each layer keeps of earlier tokens, as it is stored for so many devices."""
         return tuple(layer.mixer.cache(tensor_parallel) for layer in self.layers)

@@ -111,10 +111,8 @@ def _sibling_pages(shard: Shard, requests: list[Request]) -> IntArray:
 def _pages_beside(shard: Shard, draft: StepDraft, request: Request, hit: PrefixHit) -> list[int]:
     """Available pages that a request takes: for what the hit leaves to compute, and the idle ones that it shares."""
     needs = []
-    for group, geometry in enumerate(shard.geometry):
-        fresh = max(request.page_need[group] - hit.num_pages, 0)
-        if geometry.window is not None:  # what it needs in all does not tell what it needs beside the hit
-            fresh = min(geometry.pages_for(len(request.tokens)) - hit.num_pages, geometry.pages_for(draft.budget))
+    for group, policy in enumerate(shard.policies):
+        fresh = policy.fresh_pages(request.page_need[group], len(request.tokens), hit.num_pages, draft.budget)
         needs.append(fresh + shard.allocators[group].idle_among(hit.pages[group]))
     return needs
 
@@ -132,10 +130,9 @@ def _unreserved_pages(shard: Shard, draft: StepDraft) -> list[int]:
         left.append(allocator.available - growth.num_pages - kept_back - shard.num_promised)
     behind = np.array(draft.catching_up + draft.admitted, np.intp)
     if len(behind):
-        wanted = (rows.planned_tokens[behind] + (shard.page_size - 1)) // shard.page_size
-        for group, geometry in enumerate(shard.geometry):
-            if geometry.window is None:
-                left[group] -= int(np.maximum(wanted - rows.end_page[group][behind], 0).sum())
+        wanted = rows.planned_tokens[behind]
+        for group, policy in enumerate(shard.policies):
+            left[group] -= policy.pages_to_come(wanted, rows.end_page[group][behind])
     return left
 
 

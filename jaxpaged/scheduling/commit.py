@@ -150,7 +150,7 @@ def _finish(
 def _set_back(shard: Shard, flight: Flight, staying: BoolArray, outcome: _Outcome, now: float) -> list[Request]:
     """Plan rows anew that took another number of tokens than one: plans in flight for them assumed otherwise.
 
-    Returns requests that had to be preempted: a plan in flight let go of a page that the row would need again.
+    Returns requests that had to be preempted: a plan in flight let go of what it needs again, or wrote over it.
     """
     rows = shard.rows
     unexpected = staying & (outcome.taken != 1)
@@ -160,7 +160,8 @@ def _set_back(shard: Shard, flight: Flight, staying: BoolArray, outcome: _Outcom
     where: RowArray = unexpected.nonzero()[0]
     if not len(where):
         return []
+    lost = [row for row in where.tolist() if shard.resume_point(row, int(rows.computed[row])) != rows.computed[row]]
     rows.planned_tokens[where] = rows.num_tokens[where]
     rows.planned_computed[where] = rows.computed[where]
     rows.epoch[where] += 1
-    return [shard.preempt(row, now) for row in where.tolist() if not shard.sees_all(row)]
+    return [shard.preempt(row, now) for row in lost]

@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxpaged.config import SchedulerLimits
 from jaxpaged.errors import RequestError
+from jaxpaged.kv.kind import PagePolicy
 from jaxpaged.scheduling.arrays import IntArray
-from jaxpaged.scheduling.cache_groups import PageGeometry
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
 from jaxpaged.scheduling.request import NOT_CHOSEN, BeamGroup, Request
 from jaxpaged.scheduling.rows import LIMIT, NO_TOKEN, PROMPT_HEADS
@@ -22,13 +22,13 @@ class Intake:
     def __init__(
         self,
         config: SchedulerLimits,
-        geometry: Sequence[PageGeometry],
+        policies: Sequence[PagePolicy],
         num_pages: Sequence[int],
         max_model_len: int,
         hasher: PrefixHasher | None,
     ) -> None:
         self._config = config
-        self._geometry = tuple(geometry)
+        self._policies = tuple(policies)
         self._num_pages = tuple(num_pages)
         self._max_model_len = max_model_len
         self._hasher = hasher
@@ -75,9 +75,7 @@ class Intake:
         request.tokens = tokens
         # One token more than is known, so that every admission brings the request forward; the last is never computed.
         needed = min(len(tokens) + 1, int(request.row_words[LIMIT]) - 1)
-        request.page_need = tuple(
-            self._pages(request, geometry, needed, request.num_shared) for geometry in self._geometry
-        )
+        request.page_need = tuple(self._pages(request, policy, needed, request.num_shared) for policy in self._policies)
         request.prompt_heads = request.params.prompt_logprobs is not None and len(tokens) == request.prompt_len
         request.row_words[PROMPT_HEADS] = request.prompt_heads
         if self._hasher is not None:
@@ -117,25 +115,25 @@ class Intake:
 
     def _check_pages(self, request: Request, limit: int, room: Sequence[int], there_are: str) -> None:
         """The last token is never computed, so limit - 1 tokens need pages. Page 0 holds none."""
-        for geometry, pages in zip(self._geometry, room, strict=True):
-            need = self._pages(request, geometry, limit - 1, request.prompt_len)
+        for policy, pages in zip(self._policies, room, strict=True):
+            need = self._pages(request, policy, limit - 1, request.prompt_len)
             if need > pages:
                 beams, lower = "", "lower max_tokens"
                 if request.beams is not None:
                     beams, lower = f"{len(request.beams.members)} beams of ", "lower beam_width or max_tokens"
                 raise RequestError(
                     f"{beams}a prompt of {request.prompt_len} tokens and an answer of up to "
-                    f"{limit - request.prompt_len} need {need} KV pages of {geometry.page_size} tokens, and "
+                    f"{limit - request.prompt_len} need {need} KV pages of {policy.page_size} tokens, and "
                     f"{there_are} {pages}; {lower}, shorten the prompt or give the KV cache more memory.",
                     "max_tokens",
                 )
 
-    def _pages(self, request: Request, geometry: PageGeometry, tokens: int, num_shared: int) -> int:
+    def _pages(self, request: Request, policy: PagePolicy, tokens: int, num_shared: int) -> int:
         """What a request of `tokens` tokens holds at most; with its beams, which share the first `num_shared`."""
-        pages = geometry.most_pages(tokens, self._config.max_num_batched_tokens)
+        pages = policy.most_pages(tokens, self._config.max_num_batched_tokens)
         if request.beams is None or num_shared == NOT_CHOSEN:
             return pages
-        shared = num_shared // geometry.page_size if geometry.window is None else 0
+        shared = policy.shared_pages(num_shared // policy.page_size)
         return shared + len(request.beams.members) * (pages - shared)
 
 

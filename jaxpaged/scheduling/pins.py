@@ -85,11 +85,11 @@ def _check_half(shard: Shard, hit: PrefixHit) -> None:
 
 
 def _room(shard: Shard, request: Request) -> list[int]:
-    """The pinned pages that are the beginning of the request's prompt are its own too, if no window passes them."""
+    """The pinned pages that are the beginning of the request's prompt are its own too, where it keeps them."""
     hit = shard.prefix.match([request])[0]
     room = []
-    for geometry, allocator, pages in zip(shard.geometry, shard.allocators, hit.pages, strict=True):
+    for policy, allocator, pages in zip(shard.policies, shard.allocators, hit.pages, strict=True):
         pinned = allocator.pinned()
-        shared = int(np.isin(pages, pinned).sum()) if geometry.window is None else 0
+        shared = policy.shared_pages(int(np.isin(pages, pinned).sum()))
         room.append(allocator.num_pages - 1 - len(pinned) + shared)
     return room

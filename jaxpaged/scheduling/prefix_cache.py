@@ -13,8 +13,8 @@ import secrets
 from collections.abc import Buffer, Sequence
 from dataclasses import dataclass
 
+from jaxpaged.kv.kind import PagePolicy
 from jaxpaged.scheduling.arrays import NO_INTS, IntArray
-from jaxpaged.scheduling.cache_groups import PageGeometry
 from jaxpaged.scheduling.digest_table import DIGEST_BYTES, as_digests
 from jaxpaged.scheduling.pages import PageAllocator
 from jaxpaged.scheduling.request import Request
@@ -81,7 +81,7 @@ class PrefixHasher:
 @dataclass(frozen=True, slots=True)
 class PrefixHit:
     """The first `num_pages` pages of a prompt are cached. `pages[g]` are entries first_pages[g]..num_pages-1 of the
-    page table of group g; those before are behind its window and not needed."""
+    page table of group g; those before are not needed any more."""
 
     num_pages: int
     first_pages: tuple[int, ...]
@@ -91,11 +91,10 @@ class PrefixHit:
 class PrefixCache:
     """Finds hits over all cache groups of one data shard."""
 
-    def __init__(self, allocators: Sequence[PageAllocator], geometry: Sequence[PageGeometry]) -> None:
+    def __init__(self, allocators: Sequence[PageAllocator], policies: Sequence[PagePolicy]) -> None:
         self._allocators = tuple(allocators)
-        self._geometry = tuple(geometry)
-        self._page_size = geometry[0].page_size
-        self._any_full = any(geometry.window is None for geometry in geometry)
+        self._policies = tuple(policies)
+        self._page_size = policies[0].page_size
         self.miss = PrefixHit(0, (0,) * len(allocators), (NO_INTS,) * len(allocators))
 
     def match(self, requests: Sequence[Request]) -> list[PrefixHit]:
@@ -107,40 +106,23 @@ class PrefixCache:
             end = 0
             for index, request in enumerate(requests):
                 begin, end = end + 1, end + len(request.page_digests) // DIGEST_BYTES
-                # With full attention, nothing is usable without the first page.
-                if request.usable_pages and (found[0][begin] or not self._any_full):
+                if request.usable_pages:
                     hits[index] = self._hit([pages[begin : begin + request.usable_pages] for pages in found])
         return hits
 
     def _hit(self, found: list[IntArray]) -> PrefixHit:
-        """The longest prefix of which full groups have all pages, and windows those that the next token sees."""
-        length = len(found[0])
-        for pages, geometry in zip(found, self._geometry, strict=True):
-            if geometry.window is None:
-                gaps = (pages[:length] == 0).nonzero()[0]
-                length = int(gaps[0]) if len(gaps) else length
-        length = self._usable(found, length)
-        first = tuple(geometry.first_page(length * self._page_size) for geometry in self._geometry)
+        """The longest prefix after which the next token finds, in every group, all that it needs."""
+        length = self._usable(found, len(found[0]))
+        if not length:
+            return self.miss
+        first = tuple(policy.first_page(length * self._page_size) for policy in self._policies)
         return PrefixHit(length, first, tuple(pages[a:length] for pages, a in zip(found, first, strict=True)))
 
     def _usable(self, found: list[IntArray], length: int) -> int:
-        """The longest hit whose visible pages are there in every group. Lengths only shrink, so this ends."""
+        """What one group cannot use is of no use to the others either. Lengths only shrink, so this ends."""
         while True:
-            shorter = length
-            for pages, geometry in zip(found, self._geometry, strict=True):
-                if geometry.window is not None:
-                    shorter = _longest_visible(pages, geometry, shorter)
-            if shorter == length:
+            longest = length
+            for pages, policy in zip(found, self._policies, strict=True):
+                length = policy.usable_hit(pages, length)
+            if length == longest:
                 return length
-            length = shorter
-
-
-def _longest_visible(pages: IntArray, geometry: PageGeometry, length: int) -> int:
-    """The largest hit <= length for which every page that the next query sees is found (not 0)."""
-    page = length - 1
-    while length and page >= geometry.first_page(length * geometry.page_size):
-        if pages[page]:
-            page -= 1
-        else:
-            length, page = page, page - 1
-    return length

@@ -28,7 +28,7 @@ def publish_full_pages(shard: Shard, hasher: PrefixHasher, sampled: BoolArray) -
         pages = table.reshape(-1)[entries]
         if pages.all():
             allocator.publish(pages, digests)
-        else:  # some are behind a window already
+        else:  # some have been let go already
             held = pages.nonzero()[0]
             allocator.publish(pages[held], digests[held])
     rows.published[grown] = last

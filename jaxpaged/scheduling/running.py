@@ -153,12 +153,12 @@ def _draft_guesses(shard: Shard, draft: StepDraft) -> None:
 
 
 def _release_passed_pages(shard: Shard) -> None:
-    """Let go of pages behind a sliding window. Plans in flight that read them run before those of a new owner."""
+    """Let go of pages that no later token needs. Plans in flight that read them run before those of a new owner."""
     rows = shard.rows
-    for group, geometry in enumerate(shard.geometry):
-        if geometry.window is None:
+    for group, policy in enumerate(shard.policies):
+        first = policy.first_kept(rows.planned_computed)
+        if first is None:
             continue
-        first = np.maximum(rows.planned_computed - (geometry.window - 1), 0) // geometry.page_size
         old, table = rows.first_page[group], rows.tables[group].reshape(-1)
         moved = (first > old).nonzero()[0]
         if len(moved):

@@ -17,11 +17,10 @@ import numpy as np
 
 from jaxpaged.config import SchedulerLimits
 from jaxpaged.errors import InvariantError, RequestError
-from jaxpaged.kv.spec import CacheGroup
+from jaxpaged.kv.spec import CacheGroup, page_policies
 from jaxpaged.scheduling import beams
 from jaxpaged.scheduling.admission import admit, find_hits, share_out
 from jaxpaged.scheduling.assemble import Flight, assemble
-from jaxpaged.scheduling.cache_groups import geometries
 from jaxpaged.scheduling.commit import Committed, commit_shard
 from jaxpaged.scheduling.intake import Intake, lead
 from jaxpaged.scheduling.pins import Pins
@@ -68,11 +67,11 @@ class Scheduler:
         self.config = config
         self.queue = WaitingQueue(config.max_queued_requests)
         self.requests: dict[int, Request] = {}
-        geometry = geometries(groups, page_size)
+        policies = page_policies(groups, page_size)
         self.hasher = PrefixHasher(page_size) if enable_prefix_caching else None
         rows = [Rows(config.max_num_seqs, max_model_len, page_size, len(groups)) for _ in range(data_shards)]
-        self.shards = tuple(Shard(index, rows[index], geometry, num_pages, self.hasher) for index in range(data_shards))
-        self._intake = Intake(config, geometry, tuple(num_pages), max_model_len, self.hasher)
+        self.shards = tuple(Shard(index, rows[index], policies, num_pages, self.hasher) for index in range(data_shards))
+        self._intake = Intake(config, policies, tuple(num_pages), max_model_len, self.hasher)
         self._pins = Pins(self.shards, self._intake, self.hasher)
         self._flights: deque[StepFlight] = deque()
         self._holds: dict[str, int] = {}  # name -> shard
@@ -138,11 +137,14 @@ class Scheduler:
         else:
             self._intake.accept_fork(parent, child, parent.tokens, parent.page_digests)
         self._pins.check_beside(child)
-        if parent.row and not child.prompt_heads and shard.can_fork(parent.row):
+        start = None
+        if parent.row and not child.prompt_heads and shard.num_free:
+            start = shard.resume_point(parent.row, int(shard.rows.computed[parent.row]))
+        if start is not None:
             self.requests[child.request_id] = child
             child.shard = parent.shard
             child.events.append(("queued", self._clock()))
-            shard.fork(parent.row, child, int(shard.rows.computed[parent.row]), self._clock())
+            shard.fork(parent.row, child, start, self._clock())
         else:
             self.queue.check_room()
             self._enqueue(child)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxpaged.errors import InvariantError
+from jaxpaged.kv.kind import PagePolicy
 from jaxpaged.scheduling.arrays import IntArray, RowArray
-from jaxpaged.scheduling.cache_groups import PageGeometry
 from jaxpaged.scheduling.pages import PageAllocator
 from jaxpaged.scheduling.prefix_cache import PrefixCache, PrefixHasher, PrefixHit
 from jaxpaged.scheduling.request import Request
@@ -26,16 +26,16 @@ class Shard:
         self,
         index: int,
         rows: Rows,
-        geometry: Sequence[PageGeometry],
+        policies: Sequence[PagePolicy],
         num_pages: Sequence[int],
         hasher: PrefixHasher | None,
     ) -> None:
         self.index = index
         self.rows = rows
-        self.geometry = tuple(geometry)
-        self.page_size = geometry[0].page_size
+        self.policies = tuple(policies)
+        self.page_size = policies[0].page_size
         self.allocators = tuple(PageAllocator(count) for count in num_pages)
-        self.prefix = PrefixCache(self.allocators, self.geometry)
+        self.prefix = PrefixCache(self.allocators, self.policies)
         self.hasher = hasher
         self.guesses: dict[int, IntArray] = {}
         self.leaders: dict[int, Request] = {}
@@ -84,22 +84,22 @@ class Shard:
         request.row = 0
         return request
 
-    def sees_all(self, row: int) -> bool:
-        """Whether the row still holds every page that its next token sees, counted without the plans in flight."""
-        position = int(self.rows.computed[row])
-        return all(
-            first[row] <= geometry.first_page(position)
-            for first, geometry in zip(self.rows.first_page, self.geometry, strict=True)
+    def resume_point(self, row: int, tokens: int) -> int | None:
+        """How many of a row's first `tokens` tokens, all computed, need not be computed again by whatever goes on from
+        its pages: a fork, or the row itself when it is set back. None: pages that this takes have been let go."""
+        planned, point = int(self.rows.planned_computed[row]), tokens
+        while (lower := min(policy.resume_point(point, planned) for policy in self.policies)) < point:
+            point = lower
+        held = all(
+            first[row] <= policy.first_page(point)
+            for first, policy in zip(self.rows.first_page, self.policies, strict=True)
         )
-
-    def can_fork(self, row: int) -> bool:
-        """Whether a free row, promised to nobody, can share the pages of `row`."""
-        return self.num_free > 0 and self.sees_all(row)
+        return point if held else None
 
     def fork(self, parent: int, child: Request, computed: int, now: float) -> None:
         """Start the child on the pages of the row `parent`, whose first `computed` tokens are the child's too.
 
-        Needs a free row, and in `parent` every page that the child's next token sees.
+        Needs a free row, and in `parent` every page that the child's next token sees: `computed` is a resume_point().
         """
         rows = self.rows
         row = int(rows.occupy([child], np.array([computed], np.int32), self.index, now)[0])
@@ -127,18 +127,19 @@ class Shard:
         A sibling computes the last token of the prompt again, for logits of its own; a beam that has been preempted
         computes the tokens in which it differs from the first one. Called when a plan has been
         assembled: the leader still holds every page that the token sees, and may be gone when the plan is committed.
-        Returns the families for which there was no row.
+        Returns the families for which there was no row, or whose leader no longer holds the pages to go on from.
         """
         left = []
         for row, leader in list(self.leaders.items()):
             if self.rows.planned_computed[row] <= leader.num_shared:
                 continue
-            siblings, room = leader.siblings, len(self.rows.free)
+            siblings, start = leader.siblings, self.resume_point(row, leader.num_shared)
+            room = 0 if start is None else len(self.rows.free)
             leader.siblings = ()
             del self.leaders[row]
             for sibling in siblings[:room]:
                 sibling.leader = None
-                self.fork(row, sibling, leader.num_shared, now)
+                self.fork(row, sibling, start or 0, now)
             if siblings[room:]:
                 left.append(list(siblings[room:]))
         return left
@@ -194,7 +195,7 @@ class Shard:
         """Raise InvariantError when rows, tables and pages disagree."""
         rows = self.rows
         active = np.flatnonzero(rows.active)
-        for group, (allocator, geometry) in enumerate(zip(self.allocators, self.geometry, strict=True)):
+        for group, (allocator, policy) in enumerate(zip(self.allocators, self.policies, strict=True)):
             table, first, end = rows.tables[group], rows.first_page[group], rows.end_page[group]
             columns = np.arange(table.shape[1])
             live = (columns >= first[:, None]) & (columns < end[:, None]) & rows.active[:, None]
@@ -202,7 +203,7 @@ class Shard:
                 raise InvariantError("page tables: an entry is missing or stale")
             if (end[active] * self.page_size < rows.planned_computed[active]).any():
                 raise InvariantError("page tables: planned tokens have no page")
-            if any(first[row] > geometry.first_page(int(rows.planned_computed[row])) for row in active.tolist()):
+            if any(first[row] > policy.first_page(int(rows.planned_computed[row])) for row in active.tolist()):
                 raise InvariantError("page tables: a page that the next token sees was let go")
             allocator.check(table[live])
         occupied = [row for row, request in enumerate(rows.requests.tolist()) if request is not None]

@@ -107,34 +107,26 @@ def pool_layout(backend: str) -> PoolLayout:
     return _LAYOUTS[backend]
 
 
-def read_pages(pool: jax.Array, ids: jax.Array, layout: PoolLayout) -> jax.Array:
-    """Whole pages ids[k] over all layers, bit-exact: [layers, k, ...the layout's other axes]."""
-    _check_rank(pool, layout)
+def read_pages(pool: jax.Array, ids: jax.Array) -> jax.Array:
+    """Whole pages ids[k] over all layers, bit-exact: [layers, k, ...the other axes of the pool]."""
     return pool.at[:, ids].get(mode="promise_in_bounds")
 
 
-def write_pages(pool: jax.Array, ids: jax.Array, values: jax.Array, layout: PoolLayout) -> jax.Array:
+def write_pages(pool: jax.Array, ids: jax.Array, values: jax.Array) -> jax.Array:
     """The pool with pages ids[k] set to `values` as read_pages gives them. In place when the pool is donated."""
-    _check_rank(pool, layout)
     if values.dtype != pool.dtype:
         raise ValueError(f"values: dtype {values.dtype} is not the pool's {pool.dtype}; a cast would not be bit-exact.")
     return pool.at[:, ids].set(values, mode="promise_in_bounds")
 
 
-def copy_pages(pool: jax.Array, pairs: jax.Array, count: jax.Array, layout: PoolLayout) -> jax.Array:
+def copy_pages(pool: jax.Array, pairs: jax.Array, count: jax.Array) -> jax.Array:
     """The pool with page pairs[i, 0] copied to page pairs[i, 1], one after the other, for the first `count` pairs.
 
     In place when the pool is donated. A loop, because a copy by index arrays would move every pair there is room for.
     """
-    _check_rank(pool, layout)
 
     def one(i: jax.Array, pool: jax.Array) -> jax.Array:
         page = lax.dynamic_slice_in_dim(pool, pairs[i, 0], 1, axis=1)
         return lax.dynamic_update_slice_in_dim(pool, page, pairs[i, 1], axis=1)
 
     return lax.fori_loop(0, count, one, pool)
-
-
-def _check_rank(pool: jax.Array, layout: PoolLayout) -> None:
-    if pool.ndim != len(layout.axes):
-        raise ValueError(f"pool: {pool.ndim} axes {pool.shape}, but layout {layout.name} has {layout.axes}.")

@@ -114,7 +114,7 @@ def _program(llm: LLM, spec: DecoderSpec, layer_loop: LayerLoop, tokens: int) ->
     )
     dtype = runner.pool.arrays[0].dtype
     decoder = build_decoder(spec, dtype=dtype, tensor_parallel=1, layer_loop=layer_loop)
-    functions = StepFunctions(decoder, runner.sampler, runner.mesh, runner.pool.geometry.layout)
+    functions = StepFunctions(decoder, runner.sampler, runner.mesh, runner.pool.geometry)
     return ProgramSet(functions, runner.buckets, runner.limits, *abstract).backbone(tokens)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from jaxpaged.decoder.functional import FunctionalDecoder, build_decoder
-from jaxpaged.models.registry import find_architecture, spec_from_config
+from jaxpaged.models.registry import REGISTRY, Registry
 from jaxpaged.quant.scheme import Scheme
 from tests.models.dense import Leaves, assemble, logits_of
 
@@ -47,8 +47,9 @@ class Oracle:
         assert list(answer) == best[len(prompt) - 1 : -1].tolist()
 
 
-def oracle_of(directory: Path, length: int, scheme: Scheme | None = None) -> Oracle:
+def oracle_of(directory: Path, length: int, scheme: Scheme | None = None, registry: Registry = REGISTRY) -> Oracle:
     config = json.loads((directory / "config.json").read_text())
-    decoder = build_decoder(spec_from_config(config), dtype=jnp.float32, scheme=scheme)
+    spec, parts = registry.spec_from_config(config), registry.layer_parts
+    decoder = build_decoder(spec, dtype=jnp.float32, scheme=scheme, layer_parts=parts)
     tensors = load_file(directory / "model.safetensors")
-    return Oracle(decoder, assemble(find_architecture(config).weights, decoder, tensors), length)
+    return Oracle(decoder, assemble(registry.find_architecture(config).weights, decoder, tensors), length)

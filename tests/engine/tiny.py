@@ -21,6 +21,7 @@ from jaxpaged.config import (
     SchedulerConfig,
 )
 from jaxpaged.engine.engine import Engine
+from jaxpaged.models.registry import REGISTRY, Registry
 from jaxpaged.sampling.variant import Variant
 
 GREEDY = (Variant.GREEDY,)
@@ -142,11 +143,12 @@ def build(
     *,
     mesh: jax.sharding.Mesh | None = None,
     devices: Sequence[jax.Device] | None = None,
+    registry: Registry = REGISTRY,
     **options: Any,
 ) -> Engine:
     """An engine that is ready for requests of these sampler variants: the whole sampler costs seconds to compile."""
     config = engine_config(directory, variants=names(variants), **options)
-    return Engine.build(config, mesh=mesh, devices=devices, progress=False)
+    return Engine.build(config, mesh=mesh, devices=devices, registry=registry, progress=False)
 
 
 def names(variants: Sequence[Variant]) -> tuple[SamplerVariant, ...]:

@@ -51,10 +51,10 @@ def test_axes_must_be_a_permutation_with_layers_and_pages_first() -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_pages_survive_a_round_trip_bit_for_bit(backend: str) -> None:
-    layout, pool = pool_layout(backend), random_bits(backend)
+    pool = random_bits(backend)
     ids, other = jnp.asarray([4, 1]), jnp.asarray([2, 5])
-    content = jax.jit(read_pages, static_argnums=2)(pool, ids, layout)
-    moved = jax.jit(write_pages, static_argnums=3)(pool, other, content, layout)
+    content = jax.jit(read_pages)(pool, ids)
+    moved = jax.jit(write_pages)(pool, other, content)
     assert np.array_equal(bits(content), bits(pool)[:, [4, 1]])
     assert np.array_equal(bits(moved)[:, [2, 5]], bits(pool)[:, [4, 1]])
     assert np.array_equal(bits(moved)[:, [0, 1, 3, 4]], bits(pool)[:, [0, 1, 3, 4]])
@@ -62,16 +62,16 @@ def test_pages_survive_a_round_trip_bit_for_bit(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_counted_pairs_are_copied_one_after_the_other(backend: str) -> None:
-    layout, pool = pool_layout(backend), random_bits(backend)
+    pool = random_bits(backend)
     pairs = jnp.asarray([[1, 2], [2, 3], [4, 5]])
-    copied = jax.jit(copy_pages, static_argnums=3)(pool, pairs, 2, layout)
+    copied = jax.jit(copy_pages)(pool, pairs, 2)
     assert np.array_equal(bits(copied), bits(pool)[:, [0, 1, 1, 1, 4, 5]])
 
 
 def test_values_of_another_dtype_are_refused() -> None:
     pool = random_bits("cpu")
     with pytest.raises(ValueError, match="values: dtype float32"):
-        write_pages(pool, jnp.asarray([1]), jnp.zeros(pool[:, :1].shape), pool_layout("cpu"))
+        write_pages(pool, jnp.asarray([1]), jnp.zeros(pool[:, :1].shape))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxpaged.errors import InvariantError
-from jaxpaged.kv.pool import BATCH, KVPool, PoolGeometry
+from jaxpaged.kv.pool import BATCH, PAGE_AXIS, KVPool, PoolGeometry
 from jaxpaged.kv.spec import FullAttentionSpec, SlidingWindowSpec, cache_groups
 from jaxpaged.sharding.mesh import make_mesh
 from pallas_kernels.paged_attention import pool_layout
@@ -31,7 +31,9 @@ def random_bits(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 def filled(own: PoolGeometry) -> tuple[KVPool, list[np.ndarray]]:
     pool = KVPool.allocate(own, PAGES)
     content = [random_bits(array.shape, own.dtype) for array in pool.arrays]
-    return pool.with_arrays(tuple(jax.device_put(each, own.sharding) for each in content)), content
+    return pool.with_arrays(
+        tuple(map(jax.device_put, content, [array.sharding for array in own.abstract(PAGES)]))
+    ), content
 
 
 def bits(array: np.ndarray | jax.Array) -> np.ndarray:
@@ -39,7 +41,7 @@ def bits(array: np.ndarray | jax.Array) -> np.ndarray:
 
 
 def pages(own: PoolGeometry, content: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    return np.take(content, ids, axis=own.page_axis)
+    return np.take(content, ids, axis=PAGE_AXIS)
 
 
 @pytest.mark.parametrize(("data", "model"), MESHES)
@@ -77,12 +79,12 @@ def test_copies_stay_in_their_shard_and_happen_in_order(data: int, model: int) -
     copies = [np.array([[1, 2], [2, 3], [shard + 4, 40]], np.int32) for shard in range(data)]
     copies[0] = np.concatenate([copies[0], [[5, page] for page in range(41, 41 + BATCH // 2)]]).astype(np.int32)
     copies[-1] = copies[-1][: len(copies[-1]) if data == 1 else 2]
-    expected = np.moveaxis(content[0].copy(), own.page_axis, 0)
+    expected = np.moveaxis(content[0].copy(), PAGE_AXIS, 0)
     for shard, pairs in enumerate(copies):
         for source, target in shard * PAGES[0] + pairs:
             expected[target] = expected[source]
     copied = pool.copy(0, copies)
-    np.testing.assert_array_equal(bits(copied.arrays[0]), bits(np.moveaxis(expected, 0, own.page_axis)))
+    np.testing.assert_array_equal(bits(copied.arrays[0]), bits(np.moveaxis(expected, 0, PAGE_AXIS)))
     np.testing.assert_array_equal(bits(copied.arrays[1]), bits(content[1]))
 
 
@@ -120,7 +122,7 @@ def test_pages_out_of_range_are_an_error_and_none_is_fine() -> None:
         with pytest.raises(InvariantError, match="group 1"):
             pool.copy(1, [np.array([[1, bad]], np.int32)])
     none = np.zeros(0, np.int32)
-    assert pool.read(1, none).shape[pool.geometry.page_axis] == 0
+    assert pool.read(1, none).shape[PAGE_AXIS] == 0
     pool = pool.write(1, none, pool.read(1, none)).copy(1, [np.zeros((0, 2), np.int32)])
 
 

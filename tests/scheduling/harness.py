@@ -72,7 +72,7 @@ class Harness:
             config, setup.groups, pages, setup.page_size, setup.max_model_len, setup.shards,
             enable_prefix_caching=setup.caching, clock=self.clock,
         )  # fmt: skip
-        self.windows = [group.window for group in setup.groups]
+        self.windows = [getattr(group.kind, "window", None) for group in setup.groups]
         self.device = FakeDevice(
             self.windows, pages, setup.page_size, setup.max_num_seqs + 1, setup.max_model_len, setup.shards
         )

@@ -7,9 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxpaged.kv.spec import cache_groups
+from jaxpaged.kv.spec import cache_groups, page_policies
 from jaxpaged.sampling_params import SamplingParams
-from jaxpaged.scheduling.cache_groups import geometries
 from jaxpaged.scheduling.digest_table import DIGEST_BYTES, as_digests
 from jaxpaged.scheduling.pages import PageAllocator
 from jaxpaged.scheduling.prefix_cache import PrefixCache, PrefixHasher
@@ -111,9 +110,9 @@ class Cache:
     """A cache of one request's five pages in several groups, some of them missing."""
 
     def __init__(self, specs: list[object], missing: list[list[int]]) -> None:
-        geometry = geometries(cache_groups(specs), PAGE)  # type: ignore[arg-type]
-        self.allocators = [PageAllocator(16) for _ in geometry]
-        self.cache = PrefixCache(self.allocators, geometry)
+        policies = page_policies(cache_groups(specs), PAGE)  # type: ignore[arg-type]
+        self.allocators = [PageAllocator(16) for _ in policies]
+        self.cache = PrefixCache(self.allocators, policies)
         self.request = request()
         self.request.tokens = np.arange(21, dtype=np.int32)
         PrefixHasher(PAGE).prepare(self.request)

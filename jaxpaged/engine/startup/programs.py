@@ -55,7 +55,7 @@ def program_set(setup: Setup, served: ServedModel, plan: MemoryPlan) -> ProgramS
     stages = (*BUILTIN_STAGES, *config.logits_processors)
     sampler = Sampler(decoder.spec.vocab_size, config.model.max_logprobs, config.model.logprobs_mode, stages)
     return ProgramSet(
-        functions=StepFunctions(decoder, sampler, setup.mesh, pool.layout),
+        functions=StepFunctions(decoder, sampler, setup.mesh, pool),
         buckets=Buckets.for_limits(limits.max_num_batched_tokens, limits.max_num_seqs, setup.settings.sample_group),
         limits=_batch_limits(setup, served, plan),
         leaves=tuple(
