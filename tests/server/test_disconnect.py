@@ -24,7 +24,8 @@ async def test_a_disconnect_frees_the_rows_at_once(stream: bool, n: int) -> None
     task = asyncio.create_task(exchange.run())
     await until(lambda: engine.steps > 5)
     exchange.gone.set()
-    assert await until(lambda: not engine.has_work()) < 0.5
+    await until(lambda: not engine.has_work())
+    assert engine.steps < LONG["max_tokens"]
     assert len(engine.aborted) == n
     assert llm.num_in_flight() == 0
     await task
@@ -39,7 +40,7 @@ async def test_a_disconnect_before_the_first_token() -> None:
         task = asyncio.create_task(exchange.run())
         await until(engine.has_work)
         exchange.gone.set()
-        assert await until(lambda: not engine.has_work()) < 0.5
+        await until(lambda: not engine.has_work())
         await asyncio.wait_for(task, 1)
     llm.shutdown()
 

@@ -65,10 +65,10 @@ def test_it_takes_linear_time(family: str, pieces_of: int) -> None:
     texts = hostile(family)
     for name in texts if pieces_of == SIZE else ("nested", "quotes", "half markers", "a long string", "openings"):
         text, parser, message = texts[name], make(), AssistantMessage()
-        began = time.monotonic()
+        began = time.process_time()
         deltas = [parser.feed(text[at : at + pieces_of]) for at in range(0, SIZE, pieces_of)]
         deltas.append(parser.end())
-        assert time.monotonic() - began < SECONDS, name
+        assert time.process_time() - began < SECONDS, name
         size = sum(
             len(delta.reasoning) + len(delta.content) + sum(len(call.arguments) for call in delta.tool_calls)
             for delta in deltas

@@ -165,4 +165,5 @@ async def test_a_client_that_does_not_read_is_let_go_when_it_leaves() -> None:
         connection.send(HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
         await until(lambda: engine.steps > 200)
         connection.writer.transport.abort()
-        assert await until(lambda: not engine.has_work()) < 1
+        await until(lambda: not engine.has_work())
+        assert engine.steps < 90_000
