@@ -1,4 +1,4 @@
-"""Strict JAX on eight virtual CPU devices, for every test. Programs are compiled once a run, costly tests begin first."""
+"""Strict JAX on eight virtual CPU devices; programs are compiled once a run, and costly tests begin first."""
 
 import os
 import tempfile

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from itertools import pairwise
 
 import pytest
@@ -176,21 +175,20 @@ async def test_a_request_may_be_named_like_a_sample_of_another(first: str) -> No
 async def test_long_texts_do_not_hold_up_the_loop() -> None:
     """A chat of 2 MB is tokenized (and refused) beside a loop that keeps turning."""
     llm = async_llm()
-    longest, running = 0.0, True
+    turns, running = 0, True
 
     async def watch() -> None:
-        nonlocal longest
+        nonlocal turns
         while running:
-            began = time.thread_time()
             await asyncio.sleep(0.001)
-            longest = max(longest, time.thread_time() - began)
+            turns += 1
 
     watcher = asyncio.create_task(watch())
     with pytest.raises(RequestError, match="context"):
         await texts(llm.chat([{"role": "user", "content": "hello world " * 170_000}]))
     running = False
     await watcher
-    assert longest < 0.5
+    assert turns > 10  # none if the loop does it itself
     llm.shutdown()
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -70,7 +69,9 @@ def test_the_engine_comes_back_and_only_its_streams_are_lost(model: Path) -> Non
                 with pytest.raises(openai.APIError, match="started again"):
                     list(stream)
             assert status(server, "/health") == status(server, "/ready") == 503
-            assert status(server, "/v1/completions", body=b'{"prompt": "hello"}') == 503  # it does not wait for the engine
+            assert (
+                status(server, "/v1/completions", body=b'{"prompt": "hello"}') == 503
+            )  # it does not wait for the engine
             wait_for(lambda: status(server, "/ready") == 200, 15)
             assert server.engine_pid() != killed
             assert status(server, "/v1/completions", body=b'{"prompt": "hello", "max_tokens": 3}') == 200

@@ -12,7 +12,13 @@ import pytest
 from jaxpaged.async_llm import AsyncLLM
 from jaxpaged.config import EngineConfig, ModelConfig
 from jaxpaged.engine_process.process import EngineProcess
-from jaxpaged.engine_process.supervisor import EngineState, EngineSupervisor, RestartBudget, RestartPolicy, RunningEngine
+from jaxpaged.engine_process.supervisor import (
+    EngineState,
+    EngineSupervisor,
+    RestartBudget,
+    RestartPolicy,
+    RunningEngine,
+)
 from jaxpaged.errors import ConfigError, EngineDeadError, EngineRestartingError
 from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
 from tests.fake_engine import FakeEngine
