@@ -1,29 +1,27 @@
 """What a directory of safetensors files holds, checked before a byte of a tensor is read.
 
-Orbax trusts the headers; these checks are what the format's description demands
-(https://github.com/huggingface/safetensors#format): no hole, no overlap, nothing beyond the file.
+Orbax trusts the headers; the safetensors library checks them: no hole, no overlap, nothing beyond the file.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeGuard
+from typing import Any
 
 import ml_dtypes
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from jaxpaged.errors import WeightError
 from jaxpaged.hub.model_directory import OTHER_WEIGHTS, read_json
+from jaxpaged.weights.header_faults import fault, read_raw_header, unreadable
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
-LENGTH_BYTES = 8
 
 # The dtypes that Orbax reads.
 DTYPES: Mapping[str, np.dtype] = MappingProxyType(
@@ -49,12 +47,12 @@ DTYPES: Mapping[str, np.dtype] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """Where a tensor is: `start` is the offset of its first byte in the file's data section."""
+    """Where a tensor is: the `place`-th in its file."""
 
     file: Path
     shape: tuple[int, ...]
     dtype: np.dtype
-    start: int
+    place: int
 
     @property
     def nbytes(self) -> int:
@@ -77,30 +75,18 @@ def read_entries(directory: Path) -> dict[str, TensorEntry]:
 
 
 def read_header(path: Path) -> dict[str, TensorEntry]:
-    """The tensors of one safetensors file. Raises WeightError naming the file and the tensor."""
-    text, data_bytes = _header_text(path)
+    """The tensors of one safetensors file. Raises WeightError naming the file and, where it can, the tensor."""
+    header = read_raw_header(path)
     try:
-        header = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise WeightError(f"{path} has a broken safetensors header ({error}); fetch the file again.") from error
-    if not isinstance(header, dict):
-        raise WeightError(f"{path} has a safetensors header that is not a JSON object; fetch the file again.")
-    entries = {name: _entry(path, name, info) for name, info in header.items() if name != "__metadata__"}
-    _check_offsets(path, entries, data_bytes)
-    return entries
-
-
-def _header_text(path: Path) -> tuple[bytes, int]:
-    """The header, and how many bytes of data follow it."""
-    try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            length = int.from_bytes(file.read(LENGTH_BYTES), "little")
-            if not 2 <= length <= min(MAX_HEADER_BYTES, size - LENGTH_BYTES):
-                raise WeightError(f"{path} is truncated or no safetensors file: {length} header bytes in {size} bytes.")
-            return file.read(length), size - LENGTH_BYTES - length
-    except OSError as error:
-        raise WeightError(f"{path} cannot be read ({error.strerror}).") from error
+        with safe_open(path, framework="numpy") as file:
+            slices = [(name, file.get_slice(name)) for name in file.offset_keys()]
+            found = [(name, each.get_dtype(), tuple(each.get_shape())) for name, each in slices]
+    except SafetensorError as error:
+        raise WeightError(fault(path, header, DTYPES, str(error))) from error
+    for name, dtype, _ in found:
+        if dtype not in DTYPES:
+            raise WeightError(unreadable(path, name, dtype, DTYPES))
+    return {name: TensorEntry(path, shape, DTYPES[dtype], place) for place, (name, dtype, shape) in enumerate(found)}
 
 
 def _without_index(directory: Path) -> list[Path]:
@@ -137,49 +123,3 @@ def _merge(files: Mapping[Path, Mapping[str, TensorEntry]]) -> dict[str, TensorE
             raise WeightError(f"{tensor} is in both {merged[tensor].file} and {path}; remove one of the files.")
         merged.update(entries)
     return merged
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if len(set(names)) != len(names):
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)} occurs twice")
-    return dict(pairs)
-
-
-def _entry(path: Path, tensor: str, info: Any) -> TensorEntry:
-    fields: dict[str, Any] = info if isinstance(info, dict) else {}
-    dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise WeightError(f"{path}: {tensor} has the dtype {dtype}; readable are {', '.join(DTYPES)}.")
-    if not _naturals(shape) or not _naturals(offsets) or len(offsets) != 2:
-        raise WeightError(f"{path}: {tensor} has a broken shape or offsets ({shape}, {offsets}); fetch the file again.")
-    entry = TensorEntry(path, tuple(shape), DTYPES[dtype], offsets[0])
-    if entry.nbytes != offsets[1] - offsets[0]:
-        raise WeightError(
-            f"{path}: {tensor} of shape {shape} and dtype {dtype} takes {entry.nbytes} bytes, "
-            f"but its offsets {offsets} hold {offsets[1] - offsets[0]}; fetch the file again."
-        )
-    return entry
-
-
-def _naturals(values: Any) -> TypeGuard[list[int]]:
-    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
-
-
-def _check_offsets(path: Path, entries: Mapping[str, TensorEntry], data_bytes: int) -> None:
-    """Tensors fill the data section exactly, without a hole or an overlap."""
-    ordered = sorted(entries.items(), key=lambda item: (item[1].start, item[1].nbytes))
-    for tensor, entry in ordered:
-        if entry.start + entry.nbytes > data_bytes:
-            raise WeightError(
-                f"{path} is truncated: {tensor} ends at byte {entry.start + entry.nbytes} of its data, "
-                f"which has {data_bytes}; fetch the file again."
-            )
-    end = 0
-    for tensor, entry in ordered:
-        if entry.start != end:
-            what = "overlaps the tensor before it" if entry.start < end else "leaves a hole before it"
-            raise WeightError(f"{path}: {tensor} {what} (offset {entry.start}, expected {end}); fetch the file again.")
-        end += entry.nbytes
-    if end != data_bytes:
-        raise WeightError(f"{path} has {data_bytes - end} bytes after its last tensor; fetch the file again.")

@@ -96,7 +96,7 @@ def _batches(slices: Sequence[Slice], reader: CheckpointReader) -> Iterator[list
     """The slices in the order of their first tensor in the files, in batches of about BATCH_BYTES."""
 
     def place(piece: Slice) -> tuple[Path, int]:
-        return min((reader.entries[name].file, reader.entries[name].start) for name in piece.sources)
+        return min((reader.entries[name].file, reader.entries[name].place) for name in piece.sources)
 
     batch: list[Slice] = []
     size = 0

@@ -116,7 +116,7 @@ CASES: dict[str, tuple[Damage, str]] = {
     "trailing bytes": (raw(lambda content: content + b"\0" * 3), f"{SINGLE} has 3 bytes after its last tensor"),
     "duplicate key": (raw(duplicate_key), rf"{SINGLE} .*model\.norm\.weight occurs twice"),
     "overlap": (header(lambda fields: shift(fields, -4)), rf"{SINGLE}: {GATE} overlaps"),
-    "hole": (header(lambda fields: shift(fields, 4)), rf"{SINGLE}: {GATE} leaves a hole"),
+    "hole": (header(lambda fields: shift(fields, 4)), rf"{SINGLE}: {GATE} .*leaves a hole"),
     "negative offset": (
         header(lambda fields: shift(fields, -(10**6))),
         rf"{SINGLE}: {GATE} has a broken shape or offsets",
@@ -130,6 +130,23 @@ CASES: dict[str, tuple[Damage, str]] = {
     "negative shape": (field(NORM, "shape", [-32]), f"{SINGLE}: {NORM} has a broken shape"),
     "dtype against bytes": (field(NORM, "dtype", "BF16"), f"{SINGLE}: {NORM} .* takes 64 bytes"),
     "unknown dtype": (field(NORM, "dtype", "F4"), f"{SINGLE}: {NORM} has the dtype F4"),
+    "unreadable dtype of the right size": (
+        header(lambda fields: fields[NORM].update(dtype="C64", shape=[16])),
+        f"{SINGLE}: {NORM} has the dtype C64; readable are BOOL",
+    ),
+    "dtype of the future": (field(NORM, "dtype", "F128"), f"{SINGLE}: {NORM} has the dtype F128; readable are BOOL"),
+    "metadata is no text": (
+        header(lambda fields: fields.update(__metadata__={"format": 3})),
+        f"{SINGLE} has a broken safetensors header .*string",
+    ),
+    "header promises more than the file holds": (
+        raw(lambda content: (len(content)).to_bytes(8, "little") + content[8:]),
+        f"{SINGLE} is truncated or no safetensors file",
+    ),
+    "header one byte short": (
+        raw(lambda c: (int.from_bytes(c[:8], "little") - 1).to_bytes(8, "little") + c[8:]),
+        f"{SINGLE} has a broken safetensors header",
+    ),
     "dtype is no name": (field(NORM, "dtype", ["F32"]), f"{SINGLE}: {NORM} has the dtype"),
     "entry is no object": (header(lambda fields: fields.update({NORM: 7})), f"{SINGLE}: {NORM} has the dtype None"),
     "missing tensor": (tensors(lambda given: given.pop(GATE)), rf"1 tensor missing \({GATE}\)"),
