@@ -26,6 +26,12 @@ def engine(llama: Path) -> Engine:
     return tiny.build(llama, max_num_batched_tokens=64, max_num_seqs=16)
 
 
+@pytest.fixture(scope="session")
+def embeds_engine(llama: Path) -> Engine:
+    """Takes prompt embeddings; pages of 16, steps of 8 to 32 tokens, every sampler variant."""
+    return tiny.build(llama, enable_prompt_embeds=True)
+
+
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     return np.random.default_rng(list(request.node.name.encode()))

@@ -195,8 +195,8 @@ def test_events_and_cached_tokens_are_told_once(engine: Engine) -> None:
     assert [bool(answer.last.events) for answer in got if answer.last] == [True, False, False]
 
 
-def test_prompt_embeddings_begin_a_search_as_their_tokens_do(llama: Path) -> None:
-    engine = tiny.build(llama, enable_prompt_embeds=True)
+def test_prompt_embeddings_begin_a_search_as_their_tokens_do(llama: Path, embeds_engine: Engine) -> None:
+    engine = rescheduled(embeds_engine)
     table = load_file(llama / "model.safetensors")["model.embed_tokens.weight"]
     given = search("a", [0] * 21, 4, eos=EOS, max_tokens=20)
     given.prompt_embeds = table[prompt(21)].astype(np.float32).tobytes()

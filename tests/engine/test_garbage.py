@@ -10,7 +10,7 @@ from tests.engine import tiny
 
 
 def test_a_dropped_engine_is_collected(llama: Path) -> None:
-    engine = tiny.build(llama, max_num_batched_tokens=8, max_num_seqs=2)
+    engine = tiny.build(llama, tiny.GREEDY, max_num_batched_tokens=8, max_num_seqs=2)
     assert gc.isenabled()
     scheduler, weight = weakref.ref(engine.scheduler), weakref.ref(engine.runner.leaves[0])
     del engine

@@ -140,8 +140,8 @@ def test_unseeded_samples_differ(engine: Engine) -> None:
     assert len({tuple(answer.tokens) for answer in got.values()}) == 4
 
 
-def test_prompt_embeddings_are_shared_too(llama: Any) -> None:
-    engine = tiny.build(llama, enable_prompt_embeds=True)
+def test_prompt_embeddings_are_shared_too(embeds_engine: Engine) -> None:
+    engine = rescheduled(embeds_engine)
     rng = np.random.default_rng(0)
     embeds = rng.standard_normal((21, tiny.LLAMA["hidden_size"])).astype(np.float32).tobytes()
     messages = separate([0] * 21, 4, max_tokens=8, embeds=embeds)

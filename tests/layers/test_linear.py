@@ -11,6 +11,8 @@ from jaxpaged.quant.plain import PLAIN
 from jaxpaged.quant.scheme import Parameter, Role
 from jaxpaged.quant.schemes import SCHEMES, choose_scheme
 
+pytestmark = pytest.mark.slow  # each shape is a program of its own
+
 
 def normal(seed: int, *shape: int) -> jax.Array:
     return jax.random.normal(jax.random.key(seed), shape, jnp.float32)

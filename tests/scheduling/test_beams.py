@@ -110,6 +110,7 @@ def test_every_length_and_kind_of_cache(groups: tuple, depth: int, length: int) 
         assert sum(int(plan.shards[0].counts.sum()) for plan in harness.plans) == length + 8 * width
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 def test_any_choices_preemptions_and_aborts(seed: int) -> None:
     """A property test: the fake device's tokens are hashes of all that a beam's pages hold."""
