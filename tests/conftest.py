@@ -37,3 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((i for i, costly in enumerate(COSTLY) if path.startswith(costly)), len(COSTLY))
 
     items.sort(key=place)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

@@ -1,4 +1,4 @@
-"""Every server test runs on asyncio and under a hard timeout."""
+"""Every server test runs under a hard timeout."""
 
 from __future__ import annotations
 
@@ -13,8 +13,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(30))
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"

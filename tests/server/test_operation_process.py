@@ -15,7 +15,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from tests.server.test_engine_process import alive
+from tests.engine_process.test_process import alive
 from tests.server.test_real_server import Server, long_stream, model, serving, wait_for
 
 pytestmark = pytest.mark.timeout(60)

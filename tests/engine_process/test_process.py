@@ -159,7 +159,7 @@ def test_sockets_are_private_and_removed() -> None:
 
 def test_the_engine_ends_when_its_parent_is_killed() -> None:
     program = (
-        "import time; from tests.server.test_engine_process import engine; "
+        "import time; from tests.engine_process.test_process import engine; "
         "process = engine('SlowEngine'); print(process.process.pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
