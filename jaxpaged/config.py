@@ -19,6 +19,7 @@ DType = Literal["auto", "bfloat16", "float16", "float32"]
 Policy = Literal["fcfs", "priority"]
 LoadFormat = Literal["auto", "safetensors", "orbax", "dummy"]
 LogprobsMode = Literal["raw_logprobs", "processed_logprobs", "raw_logits", "processed_logits"]
+Quantization = Literal["int8"]  # the names in quant/schemes.py
 LayerLoop = Literal["auto", "scan", "unroll", "switch"]
 SamplerVariant = Literal["greedy", "plain", "full", "logprobs"]
 MAX_LOGPROBS_DEFAULT = 20
@@ -35,7 +36,7 @@ class ModelConfig:
     max_model_len: int | None = None
     seed: int = 0
     load_format: LoadFormat = "auto"
-    quantization: Literal["int8"] | None = None
+    quantization: Quantization | None = None
     hf_overrides: Mapping[str, Any] = field(default_factory=dict)
     download_dir: str | None = None
     served_model_name: str | None = None

@@ -25,6 +25,7 @@ from jaxpaged.config import (
     ModelConfig,
     ParallelConfig,
     Policy,
+    Quantization,
     SchedulerConfig,
 )
 from jaxpaged.engine.engine import Engine
@@ -72,7 +73,7 @@ class LLM:
         chat_template: Path | str | None = None,
         revision: str | None = None,
         dtype: DType = "auto",
-        quantization: Literal["int8"] | None = None,
+        quantization: Quantization | None = None,
         load_format: LoadFormat = "auto",
         download_dir: str | None = None,
         hf_overrides: Mapping[str, Any] | None = None,

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from jaxpaged.config import Quantization
 from jaxpaged.quant.int8 import Int8Scheme
 from jaxpaged.quant.plain import PLAIN
 from jaxpaged.quant.scheme import Parameter, Scheme
 
-SCHEMES: Mapping[str, Scheme] = MappingProxyType({"int8": Int8Scheme()})
+SCHEMES: Mapping[Quantization, Scheme] = MappingProxyType({"int8": Int8Scheme()})
 
 # What a user says of single parameters: pairs of a pattern and a scheme, None for the model's precision.
 Overrides = tuple[tuple[str, Scheme | None], ...]
