@@ -24,7 +24,6 @@ from jaxpaged.engine.startup.info import engine_info
 from jaxpaged.engine.startup.model import read_model
 from jaxpaged.engine.startup.programs import Compiled, compile_programs
 from jaxpaged.engine.startup.setup import Setup, set_up, use_compile_cache
-from jaxpaged.engine.structured_requests import StructuredRequests
 from jaxpaged.execution.compiler import CompileCounter
 from jaxpaged.execution.runner import Runner
 from jaxpaged.models.registry import REGISTRY, Registry
@@ -92,7 +91,7 @@ def put_together[Engine](
         ),
         plans_in_flight=config.scheduler.plans_in_flight,
         compiles=lambda: counter.count,
-        masks=None if vocabulary is None else StructuredRequests(GrammarCompiler(vocabulary)),
+        grammars=None if vocabulary is None else Grammars(scheduler, GrammarCompiler(vocabulary)),
     )
 
 

@@ -1,16 +1,13 @@
-"""Host side of a finished step: what the scheduler commits, and log probabilities per request."""
+"""Host side of a finished step: what the scheduler commits, and what the front end hears of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 import numpy as np
 
-from jaxpaged.engine.messages import EngineOutput, TokenLogprobs
+from jaxpaged.engine.messages import EngineOutput
 from jaxpaged.sampling.sampler import Sampled
 from jaxpaged.scheduling.commit import Committed, ShardCommit
-from jaxpaged.scheduling.plan import ShardPlan, ShardResult, StepPlan, StepResult
+from jaxpaged.scheduling.plan import ShardResult, StepPlan, StepResult
 from jaxpaged.scheduling.request import Request
 
 
@@ -31,73 +28,27 @@ def step_result(plan: StepPlan, sampled: Sampled | None) -> StepResult:
     return StepResult(tuple(results))
 
 
-@dataclass(slots=True)
-class LogprobCollector:
-    """Gathers log probabilities of prompts over their chunks, and of sampled tokens step by step."""
-
-    _prompts: dict[int, list[TokenLogprobs]] = field(default_factory=dict)
-    _sampled: dict[int, list[TokenLogprobs]] = field(default_factory=dict)
-
-    def forget(self, request_id: int) -> None:
-        self._prompts.pop(request_id, None)
-
-    def collect(
-        self, plan: StepPlan, committed: Committed, sampled: Sampled | None, requests: Mapping[int, Request]
-    ) -> None:
-        """Take this step's log probabilities out of the device's answer; call once per plan, in order."""
-        self._sampled.clear()
-        if sampled is None or sampled.logprobs is None:
-            return
-        for shard_index, (shard, commit) in enumerate(zip(plan.shards, committed.shards, strict=True)):
-            heads = np.cumsum(shard.samples) - 1
-            for request_id, index, kept in zip(commit.request_ids, commit.index, commit.num_tokens, strict=True):
-                request = requests.get(request_id)
-                wanted = None if request is None else request.params.num_logprobs
-                if wanted is not None and kept:
-                    where = shard_index, int(heads[index])
-                    self._sampled[request_id] = [_entry(sampled, where, wanted)]
-            self._collect_prompts(sampled, shard_index, shard, commit, requests)
-
-    def _collect_prompts(
-        self,
-        sampled: Sampled,
-        shard_index: int,
-        shard: ShardPlan,
-        commit: ShardCommit,
-        requests: Mapping[int, Request],
-    ) -> None:
-        """A prompt's positions come in order; position 0 begins anew, for a request that was preempted midway."""
-        first = int(np.count_nonzero(shard.samples))
-        ends = np.cumsum(shard.counts)
-        tokens = shard.prompt_logprob_rows[:, 0]
-        sequences = np.searchsorted(ends, tokens, side="right")
-        positions = shard.starts[sequences] + tokens - (ends - shard.counts)[sequences]
-        owners = shard.request_ids[sequences].tolist()
-        lines = zip(owners, positions.tolist(), commit.live[sequences].tolist(), strict=True)
-        for offset, (request_id, position, live) in enumerate(lines):
-            request = requests.get(request_id)
-            if not live or request is None or request.params.prompt_logprobs is None:
-                continue
-            if position == 0:
-                self._prompts[request_id] = []
-            entry = _entry(sampled, (shard_index, first + offset), request.params.prompt_logprobs)
-            self._prompts[request_id].append(entry)
-
-    def attach(self, output: EngineOutput) -> None:
-        """Put what was gathered on the outputs of this step; prompt positions go with the first sampled token."""
-        output.logprobs = self._sampled.get(output.request_id)
-        output.prompt_logprobs = self._prompts.pop(output.request_id, None)
+def outputs_of(committed: Committed) -> list[EngineOutput]:
+    """New tokens of each request that was sampled, and how those end that end."""
+    return [output for shard in committed.shards for output in _shard_outputs(shard)]
 
 
-def _entry(sampled: Sampled, where: tuple[int, int], wanted: int) -> TokenLogprobs:
-    logprobs = sampled.logprobs
-    assert logprobs is not None
-    width = logprobs.top_ids.shape[-1]
-    kept = width if wanted == -1 else min(wanted, width)
-    return TokenLogprobs(
-        token_id=int(logprobs.token_ids[where]),
-        logprob=float(logprobs.logprobs[where]),
-        rank=int(logprobs.ranks[where]),
-        top_ids=logprobs.top_ids[where][:kept].tolist(),
-        top_logprobs=logprobs.top_logprobs[where][:kept].tolist(),
-    )
+def _shard_outputs(shard: ShardCommit) -> list[EngineOutput]:
+    token_lists = shard.tokens.tolist()
+    if shard.tokens.shape[1] > 1 or not shard.num_tokens.all():
+        token_lists = [row[:n] for row, n in zip(token_lists, shard.num_tokens.tolist(), strict=True)]
+    outputs = [EngineOutput(*one) for one in zip(shard.request_ids, token_lists, strict=True)]
+    for position, request in zip(shard.ended.tolist(), shard.finished, strict=True):
+        finish(outputs[position], request)
+    return outputs
+
+
+def finish(output: EngineOutput, request: Request) -> EngineOutput:
+    """Make an output the last one of a request that has ended; returns it."""
+    output.finish_reason, output.stop_reason = request.finish_reason, request.stop_reason
+    output.num_cached_tokens, output.events = request.num_cached_tokens, request.events
+    if request.finish_reason == "error" and output.error is None:
+        output.error = "the model produced values that are not finite for this request"
+        if request.params.structured_outputs is not None:
+            output.error = "its grammar and its other parameters together allow no token"
+    return output

@@ -1,6 +1,6 @@
 """The engine: token ids in, token ids out. It plans a step ahead while the device computes the step before.
 
-schedule -> submit -> (the device works; the next plan is made) -> wait -> commit -> outputs
+schedule -> before_submit -> submit -> (the device works; the next plan is made) -> wait -> commit -> after_commit
 """
 
 from __future__ import annotations
@@ -10,47 +10,33 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
 from jaxpaged.config import EngineConfig
-from jaxpaged.engine.beams.search import check_width
-from jaxpaged.engine.beams.searches import BeamSearches, beam_params, stop_tokens
+from jaxpaged.engine.beams.searches import BeamSearches, beam_message
 from jaxpaged.engine.build import build_engine
-from jaxpaged.engine.collect import LogprobCollector, step_result
-from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats, Sibling
+from jaxpaged.engine.collect import outputs_of, step_result
+from jaxpaged.engine.followers import CommittedStep, StepFollower
+from jaxpaged.engine.grammars.follower import Grammars
+from jaxpaged.engine.logprobs import LogprobCollector
+from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats
+from jaxpaged.engine.plan_runner import Pending, PlanRunner
+from jaxpaged.engine.profiler import Profiler
 from jaxpaged.engine.records import StepRecords
-from jaxpaged.engine.structured_outputs import StructuredOutputs
-from jaxpaged.engine.structured_requests import StructuredRequests
+from jaxpaged.engine.request_factory import samples_of
 from jaxpaged.errors import RequestError
 from jaxpaged.models.registry import REGISTRY, Registry
-from jaxpaged.scheduling.commit import Committed
+from jaxpaged.params.structured import PARAM
 from jaxpaged.scheduling.plan import StepPlan
 from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.scheduler import Scheduler
 from jaxpaged.scheduling.stats import KVStats
-
-
-class Pending(Protocol):
-    """A dispatched plan; `wait` blocks until its sampled tokens are on the host (None if no row was sampled)."""
-
-    def wait(self) -> Any: ...
-
-
-class PlanRunner(Protocol):
-    """Executes plans in the order in which they are submitted."""
-
-    def submit(self, plan: StepPlan) -> Pending: ...
-
-    def update_weights(self, weights: Mapping[str, Any]) -> None: ...
-
-    def sleep(self, level: int) -> None: ...
-
-    def wake_up(self) -> None: ...
+from jaxpaged.weights.on_disk import checkpoint_arrays
 
 
 @dataclass(slots=True)
@@ -58,7 +44,7 @@ class Engine:
     """Owns a scheduler and a runner. Not thread-safe: one thread adds, aborts and steps.
 
     `make_request` turns a message into a scheduler's Request (sampler variant, seed, content hashes); it raises
-    RequestError for a request that this engine cannot serve.
+    RequestError for a request that this engine cannot serve. `grammars` is None without a tokenizer that they can use.
     """
 
     info: EngineInfo
@@ -67,20 +53,22 @@ class Engine:
     make_request: Callable[[EngineRequest], Request]
     plans_in_flight: int = 2
     compiles: Callable[[], int] = int
+    grammars: Grammars | None = None
     records: StepRecords = field(default_factory=StepRecords)
-    masks: StructuredRequests | None = None
     _in_flight: deque[tuple[StepPlan, Pending]] = field(default_factory=deque)
     _requests: dict[int, Request] = field(default_factory=dict)
     _late: list[EngineOutput] = field(default_factory=list)
     _beams: BeamSearches = field(init=False)
-    _structured: StructuredOutputs = field(init=False)
-    _logprobs: LogprobCollector = field(default_factory=LogprobCollector)
+    _followers: tuple[StepFollower, ...] = field(init=False)
+    _profiler: Profiler = field(default_factory=Profiler)
     _last_progress: float = field(default_factory=time.monotonic)
     _asleep: bool = False
 
     def __post_init__(self) -> None:
         self._beams = BeamSearches(self.scheduler)
-        self._structured = StructuredOutputs(self.scheduler, self.masks)
+        grammars = () if self.grammars is None else (self.grammars,)
+        # The order in which plans and outputs are handled: beams need log probabilities and keep outputs to themselves.
+        self._followers = (LogprobCollector(self._requests), *grammars, self._beams)
 
     @classmethod
     def build(
@@ -96,25 +84,21 @@ class Engine:
         return build_engine(cls, config, devices=devices, mesh=mesh, registry=registry, progress=progress)
 
     def add(self, message: EngineRequest) -> None:
-        """Queue a request with its siblings, all or none. Raises RequestError (QueueFullError: try later)."""
-        if self._asleep:
-            raise RequestError("the engine sleeps; call wake_up() first.")
-        made = message
-        if message.beam is not None:
-            check_width(message.beam.beam_width, len(stop_tokens(message)), self.info.vocab_size)
-            made = _beam_message(message)
-        request = self.make_request(made)
-        siblings = [self._sample(made, sibling) for sibling in made.siblings]
+        """Queue a request with its child samples, all or none. Raises RequestError (QueueFullError: try later)."""
+        self._check_awake()
+        beam = message.beam is not None
+        parent, *children = samples_of(
+            beam_message(message, self.info.vocab_size) if beam else message, self.make_request
+        )
         if not self.has_work():
             self._last_progress = time.monotonic()  # having been idle is no delay
-        if message.beam is not None:
-            self._beams.add(message, [request, *siblings])
-        elif request.params.structured_outputs is not None:
-            self._check_new([request, *siblings])
-            self._structured.add(request, siblings)
+        if beam:
+            self._beams.add(message, [parent, *children])
+        elif parent.params.structured_outputs is not None:
+            self._add_structured(parent, children)
         else:
-            self.scheduler.add(request, siblings)
-        for sample in (request, *siblings):
+            self.scheduler.add(parent, children)
+        for sample in (parent, *children):
             self._requests[sample.request_id] = sample
 
     def abort(self, request_ids: Iterable[int]) -> None:
@@ -122,13 +106,13 @@ class Engine:
         gone = dict.fromkeys(one for request_id in request_ids for one in self._beams.group_of(request_id))
         for request_id in gone:
             if self._requests.pop(request_id, None) is not None:
-                self._logprobs.forget(request_id)
                 self.scheduler.abort(request_id)
-        self._structured.forget(gone)
+        for follower in self._followers:
+            follower.forget(gone)
         self._late = [output for output in self._late if output.request_id not in gone]
 
     def has_work(self) -> bool:
-        return bool(self._in_flight or self._late or self._structured) or self.scheduler.has_work()
+        return bool(self._in_flight or self._late or self.grammars) or self.scheduler.has_work()
 
     def step(self) -> list[EngineOutput]:
         """Submit the next plan if there is one, then collect the oldest when the pipeline is full or dry.
@@ -145,7 +129,7 @@ class Engine:
         if self._late:
             outputs, self._late = self._late, []
             return outputs
-        outputs = self._structured_news(idle=False) if self._structured else []
+        outputs = self._between_steps(idle=False)
         if self._in_flight and self.scheduler.only_waits():
             return outputs + self._collect()
         plan = self.scheduler.schedule()
@@ -153,8 +137,8 @@ class Engine:
             self._submit(plan)
         if self._in_flight and (plan is None or len(self._in_flight) >= self.plans_in_flight):
             return outputs + self._collect()
-        if plan is None and self._structured and not outputs:
-            return self._structured_news(idle=True)
+        if plan is None and not outputs:
+            return self._between_steps(idle=True)
         return outputs
 
     def stats(self) -> EngineStats:
@@ -162,7 +146,7 @@ class Engine:
         now = self.scheduler.stats()
         return EngineStats(
             num_running=now.num_running,
-            num_waiting=now.num_waiting + self._structured.num_compiling,
+            num_waiting=now.num_waiting + (self.grammars.num_compiling if self.grammars else 0),
             kv_cache_usage=now.kv_cache_usage,
             prefix_cache_queries=now.prefix_cache_queries,
             prefix_cache_hits=now.prefix_cache_hits,
@@ -198,10 +182,16 @@ class Engine:
         self.scheduler.reset_prefix_cache()
         return True
 
-    def update_weights(self, weights: Mapping[str, Any]) -> None:
-        """Replace weights by checkpoint name -> array, after the plans in flight; cached prefixes are forgotten."""
+    def update_weights(self, weights: Mapping[str, Any] | str | Path) -> None:
+        """Replace weights, after the plans in flight; cached prefixes are forgotten.
+
+        `weights` is checkpoint name -> array, or a directory with a checkpoint in safetensors files. Raises ConfigError
+        for what does not fit (the model stays as it was), and RequestError while the engine sleeps.
+        """
+        self._check_awake()
+        tensors = weights if isinstance(weights, Mapping) else checkpoint_arrays(Path(weights))
         self._late += self.drain()
-        self.runner.update_weights(weights)
+        self.runner.update_weights(tensors)
         self.scheduler.reset_prefix_cache()
 
     def sleep(self, level: int = 1) -> None:
@@ -209,7 +199,10 @@ class Engine:
 
         Raises RequestError while requests are unfinished.
         """
-        if self.has_work():
+        if level not in (1, 2):
+            raise RequestError(f"level is {level}; 1 keeps the weights on the host and 2 drops them.", "level")
+        self._late += self.drain()  # a plan may be in flight for requests that have ended
+        if self._requests:
             raise RequestError("the engine has unfinished requests; let them end or abort them before sleep().")
         self.scheduler.reset_prefix_cache()
         self.runner.sleep(level)
@@ -220,6 +213,18 @@ class Engine:
         self.runner.wake_up()
         self._asleep = False
 
+    def is_sleeping(self) -> bool:
+        """Whether sleep() has been called, and wake_up() not yet."""
+        return self._asleep
+
+    def start_profile(self, directory: str | None = None) -> str:
+        """Begin a trace of host and devices; returns its directory, a new one where none is given."""
+        return self._profiler.start(directory)
+
+    def stop_profile(self) -> str:
+        """End and write the trace; returns its directory. Raises RequestError when none was begun."""
+        return self._profiler.stop()
+
     def drain(self) -> list[EngineOutput]:
         """Collect every plan in flight without submitting more."""
         outputs: list[EngineOutput] = []
@@ -227,24 +232,24 @@ class Engine:
             outputs += self._collect()
         return outputs
 
-    def _sample(self, message: EngineRequest, sibling: Sibling) -> Request:
-        """Its prompt, and what identifies that, come from the leader's Request."""
-        own = replace(message, request_id=sibling.request_id, params=sibling.params, prompt_embeds=None, siblings=())
-        return self.make_request(own)
+    def _check_awake(self) -> None:
+        if self._asleep:
+            raise RequestError("the engine sleeps; call wake_up() first.")
 
-    def _check_new(self, requests: Iterable[Request]) -> None:
-        """The scheduler would find out too late for a request whose grammar is compiled first."""
-        for request in requests:
+    def _add_structured(self, parent: Request, children: Sequence[Request]) -> None:
+        if self.grammars is None:
+            raise RequestError(f"{PARAM} need a tokenizer that grammars can use, and this engine has none.", PARAM)
+        for request in (parent, *children):  # the scheduler would find out too late, when the grammar is compiled
             if request.request_id in self._requests:
                 raise RequestError(f"a request with id {request.request_id} is running already.", "request_id")
+        self.grammars.add(parent, children)
 
-    def _structured_news(self, *, idle: bool) -> list[EngineOutput]:
-        return [self._finish(output, request) for request, output in self._structured.news(idle=idle)]
+    def _between_steps(self, *, idle: bool) -> list[EngineOutput]:
+        return self._forget_ended(self.grammars.between_steps(idle=idle)) if self.grammars else []
 
     def _submit(self, plan: StepPlan) -> None:
-        if self._structured:
-            plan, ended = self._structured.masked(plan)
-            self._late += [self._finish(output, request) for request, output in ended]
+        for follower in self._followers:
+            plan = follower.before_submit(plan)
         self.records.add(plan, time.monotonic())
         self._in_flight.append((plan, self.runner.submit(plan)))
 
@@ -253,52 +258,19 @@ class Engine:
         sampled = pending.wait()
         committed = self.scheduler.commit(plan, step_result(plan, sampled))
         self._last_progress = time.monotonic()
-        self._logprobs.collect(plan, committed, sampled, self._requests)
-        return self._outputs(committed)
+        step, outputs = CommittedStep(plan, sampled, committed), outputs_of(committed)
+        for follower in self._followers:
+            outputs = follower.after_commit(step, outputs)
+        return self._forget_ended(outputs)
 
-    def _outputs(self, committed: Committed) -> list[EngineOutput]:
-        outputs: list[EngineOutput] = []
-        for shard in committed.shards:
-            start = len(outputs)
-            if shard.tokens.shape[1] == 1 and shard.num_tokens.all():
-                token_lists = shard.tokens.tolist()
-            else:
-                token_lists = [row[:n] for row, n in zip(shard.tokens.tolist(), shard.num_tokens.tolist(), strict=True)]
-            for request_id, tokens in zip(shard.request_ids, token_lists, strict=True):
-                outputs.append(EngineOutput(request_id, tokens))
-            for position, request in zip(shard.ended.tolist(), shard.finished, strict=True):
-                self._finish(outputs[start + position], request)
-        for output in outputs:
-            self._logprobs.attach(output)
-        if self._structured:
-            self._structured.advance(outputs)
-        return self._after_beams(outputs) if self._beams else outputs
-
-    def _after_beams(self, outputs: list[EngineOutput]) -> list[EngineOutput]:
-        """Let beam searches take what is theirs; what they answer ends requests that the scheduler has forgotten."""
-        outputs = self._beams.take(outputs)
-        for output in outputs:
-            if output.finish_reason is not None:
-                self._requests.pop(output.request_id, None)
+    def _forget_ended(self, outputs: list[EngineOutput]) -> list[EngineOutput]:
+        ended = [output.request_id for output in outputs if output.finish_reason is not None]
+        if ended:
+            for request_id in ended:
+                self._requests.pop(request_id, None)
+            for follower in self._followers:
+                follower.forget(ended)
         return outputs
-
-    def _finish(self, output: EngineOutput, request: Request) -> EngineOutput:
-        output.finish_reason, output.stop_reason = request.finish_reason, request.stop_reason
-        output.num_cached_tokens, output.events = request.num_cached_tokens, request.events
-        if request.finish_reason == "error" and output.error is None:
-            output.error = "the model produced values that are not finite for this request"
-            if request.params.structured_outputs is not None:
-                output.error = "its grammar and its other parameters together allow no token"
-        self._requests.pop(request.request_id, None)
-        self._structured.forget([request.request_id])
-        return output
-
-
-def _beam_message(message: EngineRequest) -> EngineRequest:
-    """The requests that are the beams of a search."""
-    params = beam_params(message)
-    siblings = tuple(replace(sibling, params=params) for sibling in message.siblings)
-    return replace(message, params=params, siblings=siblings)
 
 
 def _crash_file() -> Path:

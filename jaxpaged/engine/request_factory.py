@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -72,3 +73,15 @@ class RequestFactory:
         if not np.isfinite(embeds).all():
             raise RequestError("prompt_embeds hold NaN or infinity.", "prompt_embeds")
         return embeds
+
+
+def samples_of(message: EngineRequest, make_request: Callable[[EngineRequest], Request]) -> list[Request]:
+    """The samples that a message asks for, the parent first.
+
+    A child takes its prompt, and what identifies that, from its parent when the scheduler gets both.
+    """
+    children = [
+        replace(message, request_id=one.request_id, params=one.params, prompt_embeds=None, siblings=())
+        for one in message.siblings
+    ]
+    return [make_request(one) for one in (message, *children)]

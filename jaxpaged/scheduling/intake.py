@@ -88,8 +88,7 @@ class Intake:
         request.rank = (request.priority, request.arrival, arrival) if by_priority else (0, 0.0, arrival)
         stop, *request.more_stop_ids = _stop_ids(request) or [NO_TOKEN]
         earliest, content = request.prompt_len + request.params.min_tokens, bool(request.content_hashes)
-        waits = request.beams is not None or request.params.structured_outputs is not None
-        words = (request.prompt_len, limit, earliest, request.variant, 0, content, waits, stop)
+        words = (request.prompt_len, limit, earliest, request.variant, 0, content, request.waits, stop)
         request.row_words = np.array(words, np.int32)  # in the order of the columns in rows.py
         self.set_back(request, tokens)
 

@@ -93,6 +93,11 @@ class Request:
         return 1 + len(self.siblings)
 
     @property
+    def waits(self) -> bool:
+        """Whether the host decides after each token how it goes on; see engine/followers.py."""
+        return self.beams is not None or self.params.structured_outputs is not None
+
+    @property
     def prompt_len(self) -> int:
         return len(self.prompt_token_ids)
 

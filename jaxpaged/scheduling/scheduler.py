@@ -96,6 +96,10 @@ class Scheduler:
             self._add_siblings(request, siblings)
         self._enqueue(request)
 
+    def check_room(self, promised: int = 0) -> None:
+        """Raise QueueFullError when the queue is full, `promised` requests that will come included."""
+        self.queue.check_room(promised)
+
     def add_beams(self, requests: Sequence[Request]) -> BeamGroup:
         """Queue the beams of one search over a prompt, given for each alike; the first computes it for all.
 
@@ -153,16 +157,17 @@ class Scheduler:
         """End a request at any moment; unknown and finished ids are ignored."""
         self.finish(request_id, "abort")
 
-    def finish(self, request_id: int, reason: str, stop_reason: int | str | None = None) -> None:
+    def finish(self, request_id: int, reason: str, stop_reason: int | str | None = None) -> Request | None:
         """End a request for a reason that the scheduler cannot see, as a stop string. Unknown ids are ignored.
 
-        A beam takes the other beams with it.
+        Returns the request. A beam takes the other beams with it.
         """
         request = self.requests.get(request_id)
         if request is not None and request.beams is not None:
             self.end_beams(request.beams, reason)
         elif request is not None:
             self._end(request, reason, stop_reason)
+        return request
 
     def _end(self, request: Request, reason: str, stop_reason: int | str | None) -> None:
         del self.requests[request.request_id]

@@ -7,11 +7,14 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from jaxpaged.engine.collect import LogprobCollector, step_result
+from jaxpaged.engine.collect import step_result
+from jaxpaged.engine.followers import CommittedStep
+from jaxpaged.engine.logprobs import LogprobCollector
 from jaxpaged.engine.messages import EngineOutput
 from jaxpaged.sampling.logprobs import TokenLogprobs
 from jaxpaged.sampling.sampler import Sampled
 from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.scheduling.commit import Committed
 from jaxpaged.scheduling.plan import ShardPlan, StepPlan
 from jaxpaged.scheduling.request import Request
 from tests.execution.plans import Sequence, shard_plan
@@ -59,29 +62,26 @@ A, B = 1, 2
 
 
 class Collecting:
-    """A collector with the requests A (row 1) and B (row 2), both scored, as an engine and its scheduler feed it."""
+    """A collector with the requests A (row 1) and B (row 2), both scored, as an engine feeds it."""
 
     def __init__(self) -> None:
-        self.collector = LogprobCollector()
         params = SamplingParams(prompt_logprobs=1, logprobs=0)
         self.requests = {name: Request(name, [1] * 9, params) for name in (A, B)}
+        self.collector = LogprobCollector(self.requests)
 
-    def collect(self, plan: StepPlan, answer: Sampled | None, live: list[bool], names: list[int]) -> None:
+    def step(self, parts: list[Sequence], live: list[bool], names: list[int]) -> list[EngineOutput]:
+        """A step that brings the requests `names` a token each."""
+        plan = self.collector.before_submit(plan_of(parts))
+        return self.commit(plan, live, names)
+
+    def commit(self, plan: StepPlan, live: list[bool], names: list[int]) -> list[EngineOutput]:
         (shard,) = plan.shards
         index = shard.samples.nonzero()[0]
-        commit = SimpleNamespace(
+        commit: Any = SimpleNamespace(
             live=np.array(live), request_ids=names, index=index, num_tokens=np.ones(len(index), np.int32), finished=()
         )
-        self.collector.collect(plan, SimpleNamespace(shards=[commit]), answer, self.requests)  # type: ignore[arg-type]
-
-    def output(self, name: int) -> EngineOutput:
-        output = EngineOutput(name, [0])
-        self.collector.attach(output)
-        return output
-
-    def step(self, parts: list[Sequence], live: list[bool], names: list[int]) -> None:
-        plan = plan_of(parts)
-        self.collect(plan, sampled(1, 8), live, names)
+        step = CommittedStep(plan, sampled(1, 8), Committed((commit,)))
+        return self.collector.after_commit(step, [EngineOutput(name, [0]) for name in names])
 
 
 def entries(output: EngineOutput) -> list[int]:
@@ -90,39 +90,40 @@ def entries(output: EngineOutput) -> list[int]:
 
 def test_prompt_entries_follow_the_sampled_rows_and_are_gathered_over_chunks() -> None:
     made = Collecting()
-    made.step([Sequence(1, 0, 3, (), False, (0, 1, 2), A), Sequence(2, 0, 2, (), True, (0,), B)], [True, True], [B])
-    b = made.output(B)
+    (b,) = made.step(
+        [Sequence(1, 0, 3, (), False, (0, 1, 2), A), Sequence(2, 0, 2, (), True, (0,), B)], [True, True], [B]
+    )
     assert entries(b) == [4]
     assert [entry.token_id for entry in b.logprobs or []] == [0]
-    made.step([Sequence(1, 3, 3, (), True, (0, 1), A)], [True], [A])
-    a = made.output(A)
+    (a,) = made.step([Sequence(1, 3, 3, (), True, (0, 1), A)], [True], [A])
     assert entries(a) == [1, 2, 3, 1, 2]
     assert (a.prompt_logprobs or [])[0].top_ids == [1]
     assert (a.logprobs or [])[0].top_ids == []
-    assert made.output(A).prompt_logprobs is None  # sent once
+    (later,) = made.step([Sequence(1, 6, 1, (), True, (), A)], [True], [A])
+    assert later.prompt_logprobs is None  # sent once
 
 
 def test_a_prompt_that_starts_again_is_gathered_again() -> None:
     made = Collecting()
     made.step([Sequence(1, 0, 3, (), False, (0, 1, 2), A)], [True], [])
     made.step([Sequence(1, 0, 2, (), False, (0, 1), A)], [True], [])
-    assert entries(made.output(A)) == [0, 1]
+    (output,) = made.step([Sequence(1, 2, 1, (), True, (), A)], [True], [A])
+    assert entries(output) == [0, 1]
 
 
 def test_results_of_a_request_that_left_are_dropped() -> None:
     made = Collecting()
     stale = plan_of([Sequence(1, 0, 3, (), False, (0, 1, 2), A)])
-    made.collector.forget(A)  # aborted; then another request comes under the same name
+    made.collector.forget([A])  # aborted; then another request comes under the same name
     made.requests[A] = replace(made.requests[A])
-    made.collect(stale, sampled(1, 8), [False], [])
-    made.step([Sequence(1, 0, 2, (), True, (0,), A)], [True], [A])
-    assert entries(made.output(A)) == [1]
+    made.commit(stale, [False], [])
+    (output,) = made.step([Sequence(1, 0, 2, (), True, (0,), A)], [True], [A])
+    assert entries(output) == [1]
 
 
 def test_owners_are_those_of_the_plan() -> None:
     """Row 1 has been another's before."""
     made = Collecting()
-    made.step([Sequence(1, 0, 3, (), True, (0, 1), A)], [True], [A])
-    made.step([Sequence(1, 0, 2, (), True, (0,), B)], [True], [B])
-    assert entries(made.output(A)) == [1, 2]
-    assert entries(made.output(B)) == [1]
+    (a,) = made.step([Sequence(1, 0, 3, (), True, (0, 1), A)], [True], [A])
+    (b,) = made.step([Sequence(1, 0, 2, (), True, (0,), B)], [True], [B])
+    assert (entries(a), entries(b)) == ([1, 2], [1])

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.grammars.follower import Grammars
 from jaxpaged.engine.messages import EngineRequest, Sibling
-from jaxpaged.engine.structured_requests import StructuredRequests
 from jaxpaged.sampling.variant import Variant
 from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.structured.checker import COMPILE_SECONDS
 from jaxpaged.structured.compiler import GrammarCompiler
 from tests.engine import tiny
 from tests.engine.drive import rescheduled
@@ -42,18 +43,16 @@ def build(directory: Path, variants: Sequence[Variant] = tuple(Variant), **optio
     return Engine.build(config, progress=False)
 
 
-def another(engine: Engine, **options: Any) -> Engine:
+def another(engine: Engine, *, compile_seconds: float = COMPILE_SECONDS, **options: Any) -> Engine:
     """tests.engine.drive.rescheduled(), with structured output."""
     made = rescheduled(engine, **options)
-    assert engine.masks is not None
-    masks = StructuredRequests(GrammarCompiler(engine.masks.compiler.vocabulary))
-    return Engine(
-        made.info, made.scheduler, made.runner, made.make_request, made.plans_in_flight, made.compiles, masks=masks
-    )
+    assert engine.grammars is not None
+    compiler = GrammarCompiler(engine.grammars.compiler.vocabulary)
+    return replace(made, grammars=Grammars(made.scheduler, compiler, compile_seconds=compile_seconds))
 
 
 def ask(name: str, prompt: Sequence[int] = (5, 6, 7), *, n: int = 1, **params: Any) -> EngineRequest:
-    """A request at temperature 1 that may end. Its siblings, if any, are called <name>.1, <name>.2, ..."""
+    """A request at temperature 1 that may end. Its child samples, if any, are called <name>.1, <name>.2, ..."""
     sampling = SamplingParams(**{"temperature": 1.0, "seed": 1, "max_tokens": 200, **params})
     siblings = tuple(
         Sibling(

@@ -48,7 +48,7 @@ def test_answers_under_a_schema_are_valid(built: Engine, some: list[dict[str, An
         assert answer.reason in ("stop", "length"), (schema, answer.last)
         if answer.reason == "stop":
             check_json(text_of(answer.tokens), schema)
-    assert not engine.masks
+    assert not engine.grammars
     assert engine.stats().compiles_after_ready == compiles
 
 

@@ -190,9 +190,7 @@ def stuck_compiler() -> Iterator[threading.Event]:
 
 
 def test_a_grammar_that_compiles_for_too_long_is_refused_and_holds_nobody_up(built: Engine, alone: Answers) -> None:
-    engine = another(built)
-    assert engine.masks is not None
-    engine.masks.compile_seconds = 0.3
+    engine = another(built, compile_seconds=0.3)
     free = [request for request in mixed() if request.params.structured_outputs is None]
     with stuck_compiler():
         engine.add(ask("slow", n=2, structured_outputs={"regex": "abc"}))
@@ -244,8 +242,8 @@ def test_abort_at_any_time_leaves_nothing_behind(built: Engine) -> None:
         engine.abort([number(str(index)) for index in range(3)])
         collect(engine, {str(index): Answer() for index in range(3)})
         assert_idle(engine)
-        assert engine.masks is not None
-        assert not len(engine.masks)
+        assert engine.grammars is not None
+        assert not len(engine.grammars)
 
 
 def test_a_plan_with_masks_can_be_executed_from_its_bytes(built: Engine, alone: Answers) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
-from jaxpaged.engine.beams.search import Beam, BeamSearch, Candidates, Ended, num_candidates
+from jaxpaged.engine.beams.search import Beam, BeamSearch, Candidates, Ended, check_width, num_candidates
+from jaxpaged.engine.followers import CommittedStep
 from jaxpaged.engine.messages import EngineOutput, EngineRequest, TokenLogprobs
 from jaxpaged.errors import RequestError
 from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.scheduling.plan import StepPlan
 from jaxpaged.scheduling.request import BeamGroup, Request
 from jaxpaged.scheduling.scheduler import Scheduler
 
@@ -28,7 +30,7 @@ class _Running:
 
 
 class BeamSearches:
-    """Owner of the searches. Outputs of beams go in; those of whole answers come out, under the same request ids."""
+    """Owner of the searches, a StepFollower. Outputs of beams stay; those of whole answers go on in their place."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -49,17 +51,22 @@ class BeamSearches:
         self._of |= {member.request_id: running for member in members}
 
     def group_of(self, request_id: int) -> list[int]:
-        """The ids that end together with this one, which is forgotten with them."""
+        """The ids that end together with this one."""
         running = self._of.get(request_id)
-        if running is None:
-            return [request_id]
-        ids = [member.request_id for member in running.members]
-        for one in ids:
-            self._of.pop(one, None)
-        return ids
+        return [request_id] if running is None else [member.request_id for member in running.members]
 
-    def take(self, outputs: Iterable[EngineOutput]) -> list[EngineOutput]:
+    def before_submit(self, plan: StepPlan) -> StepPlan:
+        return plan
+
+    def forget(self, request_ids: Collection[int]) -> None:
+        for request_id in request_ids:
+            self._of.pop(request_id, None)
+
+    def after_commit(self, step: CommittedStep, outputs: list[EngineOutput]) -> list[EngineOutput]:
         """Outputs of other requests as they are, and the answers of the searches that are over with this step."""
+        return self._take(outputs) if self._of else outputs
+
+    def _take(self, outputs: Iterable[EngineOutput]) -> list[EngineOutput]:
         passed: list[EngineOutput] = []
         touched: dict[int, _Running] = {}
         failed: dict[int, str] = {}
@@ -100,6 +107,15 @@ class BeamSearches:
             del self._of[member.request_id]
         self._scheduler.end_beams(running.group, "stop")
         return answers
+
+
+def beam_message(message: EngineRequest, vocab_size: int) -> EngineRequest:
+    """The requests that are the beams of a search. Raises RequestError when a vocabulary is too small for them."""
+    assert message.beam is not None
+    check_width(message.beam.beam_width, len(stop_tokens(message)), vocab_size)
+    params = beam_params(message)
+    siblings = tuple(replace(sibling, params=params) for sibling in message.siblings)
+    return replace(message, params=params, siblings=siblings)
 
 
 def beam_params(message: EngineRequest) -> SamplingParams:

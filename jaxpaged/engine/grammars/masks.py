@@ -1,0 +1,110 @@
+"""Masks of the structured sequences that run.
+
+A mask is worked out in a thread as soon as the token before it is known. Meanwhile the sequence's row waits and the
+engine plans without it, so that only the sequence itself pays for a slow grammar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jaxpaged.scheduling.plan import ShardPlan
+from jaxpaged.scheduling.request import Request
+from jaxpaged.structured.compiler import CompiledGrammar
+from jaxpaged.structured.constraint import Constraint, Mask, set_bits
+
+MASK_THREADS = 4
+
+
+@dataclass(slots=True, eq=False)
+class _Sequence:
+    """`mask` is what may follow the tokens known to the host; `waiting` until its row has been told to go on.
+
+    `end_tokens` end it where the grammar accepts; there are none with ignore_eos, and only a whole answer ends then.
+    """
+
+    constraint: Constraint
+    end_tokens: Sequence[int]
+    mask: Future[Mask]
+    waiting: bool = False
+
+
+@dataclass(slots=True)
+class SequenceMasks:
+    """Owner of the sequences that run, by request id. `words` is the width of a mask in int32.
+
+    `done` is called, in a thread, with the id and the mask of a sequence whose next mask is known.
+    """
+
+    words: int
+    done: Callable[[int, Future[Mask]], None]
+    num_waiting: int = 0
+    _sequences: dict[int, _Sequence] = field(default_factory=dict)
+    _pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(MASK_THREADS, thread_name_prefix="mask")
+    )
+
+    def __len__(self) -> int:
+        return len(self._sequences)
+
+    def __contains__(self, request_id: int) -> bool:
+        return request_id in self._sequences
+
+    def begin(self, request: Request, grammar: CompiledGrammar) -> None:
+        """A sequence is about to be queued; the mask of its first token is the grammar's."""
+        first: Future[Mask] = Future()
+        first.set_result(grammar.mask)
+        end_tokens = () if request.params.ignore_eos else request.eos_token_ids
+        self._sequences[request.request_id] = _Sequence(grammar.start.copy(), end_tokens, first)
+
+    def advance(self, request_id: int, tokens: Sequence[int]) -> None:
+        """Tokens of a sequence are known: work out what may follow."""
+        sequence = self._sequences[request_id]
+        if not sequence.waiting:
+            sequence.waiting = True
+            self.num_waiting += 1
+        mask = sequence.mask = self._pool.submit(sequence.constraint.advance, tokens)
+        mask.add_done_callback(lambda _: self.done(request_id, mask))
+
+    def take(self, request_id: int, mask: Future[Mask]) -> bool:
+        """Whether a sequence still waits for this mask; it does so no longer."""
+        sequence = self._sequences.get(request_id)
+        if sequence is None or sequence.mask is not mask or not sequence.waiting:
+            return False
+        self._go_on(sequence)
+        return True
+
+    def forget(self, request_id: int) -> None:
+        """It has ended; what is still being worked out for it is dropped."""
+        sequence = self._sequences.pop(request_id, None)
+        if sequence is not None:
+            self._go_on(sequence)
+
+    def mask_shard(self, shard: ShardPlan, ended: list[tuple[int, Mask]]) -> ShardPlan:
+        """The plan with masks for its sampled rows; those after which nothing may follow are added to `ended`."""
+        owners = shard.request_ids[shard.samples].tolist()
+        found = [(place, owner) for place, owner in enumerate(owners) if owner in self._sequences]
+        if not found:
+            return shard
+        masks = np.zeros((len(found), self.words), np.int32)
+        for line, (_, owner) in zip(masks, found, strict=True):
+            sequence = self._sequences[owner]
+            mask = sequence.mask.result()  # known, but for a row that was preempted while it waited
+            self._go_on(sequence)
+            if mask.complete or mask.error:
+                ended.append((owner, mask))
+            line[:] = mask.words[: len(line)]
+            if mask.accepting:
+                set_bits(line, sequence.end_tokens, allowed=True)
+        return shard.with_masks(np.array([place for place, _ in found], np.int32), masks)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _go_on(self, sequence: _Sequence) -> None:
+        self.num_waiting -= sequence.waiting
+        sequence.waiting = False
