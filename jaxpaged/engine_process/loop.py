@@ -24,10 +24,13 @@ import zmq
 from jaxpaged.config import EngineConfig
 from jaxpaged.engine.garbage import freeze_live_objects
 from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats
+from jaxpaged.engine_process.calls import CallableEngine, carry_out
 from jaxpaged.engine_process.protocol import (
     Abort,
     Add,
+    Answer,
     Batch,
+    Call,
     Died,
     FromEngine,
     NotStarted,
@@ -45,7 +48,7 @@ STATS_INTERVAL = 0.1  # seconds between batches that hold nothing but statistics
 LINGER_MS = 2000
 
 
-class StepEngine(Protocol):
+class StepEngine(CallableEngine, Protocol):
     """What the loop needs of jaxpaged.engine.engine.Engine."""
 
     info: EngineInfo
@@ -101,6 +104,8 @@ def serve(engine: StepEngine, link: Link) -> None:
                     refusals += [refusal for request in requests if (refusal := add(engine, request))]
                 case Abort(request_ids):
                     engine.abort(request_ids)
+                case Call(number, call):
+                    link.send(Answer(number, *carry_out(engine, call)))
                 case Stop():
                     return
         outputs = engine.step() if engine.has_work() else []

@@ -19,10 +19,13 @@ import zmq.asyncio
 
 from jaxpaged.config import EngineConfig
 from jaxpaged.engine.messages import EngineInfo, EngineRequest
+from jaxpaged.engine_process.calls import EngineCall
 from jaxpaged.engine_process.protocol import (
     Abort,
     Add,
+    Answer,
     Batch,
+    Call,
     Died,
     FromEngine,
     NotStarted,
@@ -49,9 +52,10 @@ class EngineLink(Protocol):
     def info(self) -> EngineInfo: ...
     def add(self, requests: Sequence[EngineRequest]) -> None: ...
     def abort(self, request_ids: Sequence[int]) -> None: ...
+    def call(self, number: int, call: EngineCall) -> None: ...
 
-    async def receive(self) -> Batch:
-        """The next batch. Raises EngineDeadError when there will be none."""
+    async def receive(self) -> Batch | Answer:
+        """The next batch, or answer to a call. Raises EngineDeadError when there will be none."""
         ...
 
     def kill(self) -> None:
@@ -128,11 +132,14 @@ class EngineProcess:
     def abort(self, request_ids: Sequence[int]) -> None:
         self._send(Abort(list(request_ids)))
 
-    async def receive(self) -> Batch:
+    def call(self, number: int, call: EngineCall) -> None:
+        self._send(Call(number, call))
+
+    async def receive(self) -> Batch | Answer:
         message = self._decoder.decode(await self._receiver.recv())
         if isinstance(message, Died):
             raise EngineDeadError(message.message)
-        assert isinstance(message, Batch)
+        assert isinstance(message, Batch | Answer)
         return message
 
     def kill(self) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from jaxpaged.config import EngineConfig
 from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats
+from jaxpaged.engine_process.calls import CallError, CallResult, EngineCall
 
 
 class Start(msgspec.Struct, tag=True):
@@ -30,11 +31,18 @@ class Abort(msgspec.Struct, tag=True):
     request_ids: list[int]
 
 
+class Call(msgspec.Struct, tag=True):
+    """To the engine: do this; an Answer with the same number follows."""
+
+    number: int
+    call: EngineCall
+
+
 class Stop(msgspec.Struct, tag=True):
     """To the engine: end."""
 
 
-ToEngine = Start | Add | Abort | Stop
+ToEngine = Start | Add | Abort | Call | Stop
 
 
 class Ready(msgspec.Struct, tag=True):
@@ -68,13 +76,21 @@ class Batch(msgspec.Struct, tag=True):
     stats: EngineStats
 
 
+class Answer(msgspec.Struct, tag=True):
+    """From the engine: what became of a Call. Outputs of steps before it are sent before it."""
+
+    number: int
+    result: CallResult = None
+    error: CallError | None = None
+
+
 class Died(msgspec.Struct, tag=True):
     """From the engine, last: its step is broken and nothing that was in flight will be answered."""
 
     message: str
 
 
-FromEngine = Ready | NotStarted | Batch | Died
+FromEngine = Ready | NotStarted | Batch | Answer | Died
 
 
 def requests_address(directory: Path) -> str:

@@ -19,8 +19,9 @@ from enum import Enum
 
 from jaxpaged.config import EngineConfig
 from jaxpaged.engine.messages import EngineInfo, EngineRequest
+from jaxpaged.engine_process.calls import EngineCall
 from jaxpaged.engine_process.process import EngineProcess, RunningEngine
-from jaxpaged.engine_process.protocol import Batch
+from jaxpaged.engine_process.protocol import Answer, Batch
 from jaxpaged.errors import ConfigError, EngineDeadError, EngineRestartingError
 
 log = logging.getLogger("jaxpaged")
@@ -104,11 +105,14 @@ class EngineSupervisor:
     def abort(self, request_ids: Sequence[int]) -> None:
         self._engine.abort(request_ids)
 
+    def call(self, number: int, call: EngineCall) -> None:
+        self._engine.call(number, call)
+
     def kill(self) -> None:
         self._engine.kill()
 
-    async def receive(self) -> Batch:
-        """The next batch. Raises EngineRestartingError when restart() is worth a try, else EngineDeadError."""
+    async def receive(self) -> Batch | Answer:
+        """The next batch, or answer to a call. Raises EngineRestartingError when restart() is worth a try, else EngineDeadError."""
         try:
             return await self._engine.receive()
         except EngineDeadError as error:
