@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Self
 
 from jaxpaged.config import EngineConfig
 from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats, TokenLogprobs
-from jaxpaged.errors import QueueFullError, RequestError
+from jaxpaged.errors import QueueFullError, RequestError, WeightError
 from jaxpaged.scheduling.stats import KVStats
 
 Script = Callable[[EngineRequest], Sequence[int]]
@@ -78,12 +79,15 @@ class FakeEngine:
         self._crash_after = crash_after
         self._step_seconds = step_seconds
         self._rows: dict[int, _Row] = {}
+        self._asleep = False
+        self._profile: str | None = None
 
     @classmethod
     def build(cls, config: EngineConfig, *, devices: Any = None, mesh: Any = None, progress: bool = True) -> Self:
         return cls(max_model_len=config.model.max_model_len or 256, max_num_seqs=config.scheduler.max_num_seqs or 256)
 
     def add(self, request: EngineRequest) -> None:
+        self._check_awake()
         for sample in (request, *request.siblings):
             if sample.request_id in self._rows:
                 raise RequestError(f"a request with id {sample.request_id} is running already.", "request_id")
@@ -140,14 +144,45 @@ class FakeEngine:
         self.calls.append(("reset_prefix_cache",))
         return not self._rows
 
-    def update_weights(self, weights: Mapping[str, Any]) -> None:
+    def update_weights(self, weights: Mapping[str, Any] | str | Path) -> None:
+        """A directory must be there, as for the real engine; what it holds does not matter to a script."""
+        self._check_awake()
+        if not isinstance(weights, Mapping):
+            if not Path(weights).is_dir():
+                raise WeightError(f"{weights} is no directory; give one with a checkpoint in safetensors files.")
+            weights = {str(weights): None}
         self.calls.append(("update_weights", *weights))
 
     def sleep(self, level: int = 1) -> None:
+        if level not in (1, 2):
+            raise RequestError(f"level is {level}; 1 keeps the weights on the host and 2 drops them.", "level")
+        if self._rows:
+            raise RequestError("the engine has unfinished requests; let them end or abort them before sleep().")
         self.calls.append(("sleep", level))
+        self._asleep = True
 
     def wake_up(self) -> None:
         self.calls.append(("wake_up",))
+        self._asleep = False
+
+    def is_sleeping(self) -> bool:
+        return self._asleep
+
+    def start_profile(self, directory: str | None = None) -> str:
+        if self._profile is not None:
+            raise RequestError("a profile is being taken already; call stop_profile() first.")
+        self._profile = directory or "a new directory"
+        return self._profile
+
+    def stop_profile(self) -> str:
+        if self._profile is None:
+            raise RequestError("no profile is being taken; call start_profile() first.")
+        directory, self._profile = self._profile, None
+        return directory
+
+    def _check_awake(self) -> None:
+        if self._asleep:
+            raise RequestError("the engine sleeps; call wake_up() first.")
 
     def _advance(self, row: _Row, count: int) -> EngineOutput:
         request, params = row.request, row.request.params

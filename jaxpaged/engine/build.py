@@ -77,10 +77,10 @@ def put_together[Engine](
     runner = _runner(setup, compiled, leaves)
     runner.warm_up()
     width = served.decoder.spec.embedding.width if config.model.enable_prompt_embeds else None
-    counter = CompileCounter()
+    counter, scheduler = CompileCounter(), _scheduler(setup, compiled)
     return make(
         info=engine_info(setup, served, compiled.plan, began),
-        scheduler=_scheduler(setup, compiled),
+        scheduler=scheduler,
         runner=runner,
         make_request=RequestFactory(
             compiled.programs.functions.sampler,

@@ -193,6 +193,7 @@ class Engine:
         self._late += self.drain()
         self.runner.update_weights(tensors)
         self.scheduler.reset_prefix_cache()
+        self._last_progress = time.monotonic()  # reading them is no delay
 
     def sleep(self, level: int = 1) -> None:
         """Give device memory back: level 1 keeps the weights on the host, level 2 drops them.

@@ -45,10 +45,6 @@ class ReadKVStats(msgspec.Struct, tag=True, frozen=True):
     """Engine.kv_stats; returns KVStats."""
 
 
-class ResetKVStats(msgspec.Struct, tag=True, frozen=True):
-    """Engine.reset_kv_stats."""
-
-
 class StartProfile(msgspec.Struct, tag=True, frozen=True):
     """Engine.start_profile; returns the trace's directory."""
 
@@ -59,17 +55,7 @@ class StopProfile(msgspec.Struct, tag=True, frozen=True):
     """Engine.stop_profile; returns the trace's directory."""
 
 
-EngineCall = (
-    Sleep
-    | WakeUp
-    | IsSleeping
-    | UpdateWeights
-    | ResetPrefixCache
-    | ReadKVStats
-    | ResetKVStats
-    | StartProfile
-    | StopProfile
-)
+EngineCall = Sleep | WakeUp | IsSleeping | UpdateWeights | ResetPrefixCache | ReadKVStats | StartProfile | StopProfile
 CallResult = bool | str | KVStats | None
 
 
@@ -98,7 +84,6 @@ class CallableEngine(Protocol):
     def update_weights(self, weights: Mapping[str, Any] | str | Path) -> None: ...
     def reset_prefix_cache(self) -> bool: ...
     def kv_stats(self) -> KVStats: ...
-    def reset_kv_stats(self) -> None: ...
     def start_profile(self, directory: str | None = None) -> str: ...
     def stop_profile(self) -> str: ...
 
@@ -130,8 +115,6 @@ def _carry_out(engine: CallableEngine, call: EngineCall) -> CallResult:
             return engine.reset_prefix_cache()
         case ReadKVStats():
             return engine.kv_stats()
-        case ResetKVStats():
-            engine.reset_kv_stats()
         case StartProfile(directory):
             return engine.start_profile(directory)
         case StopProfile():

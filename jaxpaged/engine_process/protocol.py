@@ -9,6 +9,7 @@ import msgspec
 from jaxpaged.config import EngineConfig
 from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats
 from jaxpaged.engine_process.calls import CallError, CallResult, EngineCall
+from jaxpaged.errors import JaxPagedError, QueueFullError, RequestError
 
 
 class Start(msgspec.Struct, tag=True):
@@ -66,6 +67,12 @@ class Refusal(msgspec.Struct):
     param: str | None = None
     busy: bool = False
     fault: bool = False
+
+    def exception(self) -> JaxPagedError:
+        """What the request's caller gets."""
+        if self.fault:
+            return JaxPagedError(self.message)
+        return (QueueFullError if self.busy else RequestError)(self.message, self.param)
 
 
 class Batch(msgspec.Struct, tag=True):

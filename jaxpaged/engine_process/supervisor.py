@@ -112,7 +112,10 @@ class EngineSupervisor:
         self._engine.kill()
 
     async def receive(self) -> Batch | Answer:
-        """The next batch, or answer to a call. Raises EngineRestartingError when restart() is worth a try, else EngineDeadError."""
+        """The next batch, or answer to a call.
+
+        Raises EngineRestartingError when restart() is worth a try, else EngineDeadError.
+        """
         try:
             return await self._engine.receive()
         except EngineDeadError as error:

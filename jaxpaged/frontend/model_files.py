@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxpaged.config import ModelConfig
+from jaxpaged.errors import RequestError
 from jaxpaged.frontend.generation_config import GenerationConfig, load_generation_config
 from jaxpaged.hub.model_directory import resolve_model, resolve_tokenizer
 from jaxpaged.text.tokenizer import load_tokenizer
@@ -23,6 +25,18 @@ class FrontEnd:
     tokenizer: PreTrainedTokenizerFast | None
     vocabulary: Vocabulary | None
     generation: GenerationConfig
+
+    def need_tokenizer(self) -> PreTrainedTokenizerFast:
+        """The tokenizer. Raises RequestError where there is none."""
+        if self.tokenizer is None:
+            raise RequestError("There is no tokenizer: skip_tokenizer_init is set.")
+        return self.tokenizer
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens included. Raises RequestError without a tokenizer."""
+        if self.vocabulary is None:
+            raise RequestError("There is no tokenizer: skip_tokenizer_init is set.")
+        return self.vocabulary.decode(token_ids)
 
 
 def load_front_end(config: ModelConfig, *, chat_template: str | None = None) -> FrontEnd:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import reduce
 
 from jaxpaged.errors import JaxPagedError
 from jaxpaged.outputs import RequestOutput
+from jaxpaged.sampling_params import RequestOutputKind
 
 MOST_OUTPUTS = 256  # that wait for a slow consumer before they are joined
 
@@ -59,6 +60,18 @@ class OutputStream:
             await self._waiter
         outputs, self._outputs = self._outputs, []
         return outputs
+
+    async def each(self, kind: RequestOutputKind) -> AsyncIterator[RequestOutput]:
+        """The outputs one by one, of cumulative ones the latest of a bundle.
+
+        Leaving the iteration closes the stream.
+        """
+        try:
+            while outputs := await self.take():
+                for output in outputs[-1:] if kind is RequestOutputKind.CUMULATIVE else outputs:
+                    yield output
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Abort what still runs; a take() that waits returns an empty list."""

@@ -94,7 +94,7 @@ async def test_requests_in_flight_fail_and_the_next_engine_serves() -> None:
     assert first.ends == ["detach", "kill", "close"]
     assert (supervisor.state, supervisor.num_restarts, llm.metrics.engine_restarts) == (EngineState.RUNNING, 1, 1)
     assert llm.metrics.finished["error"] == 1
-    assert llm.num_in_flight() == llm._sequences == 0
+    assert llm.num_in_flight() == llm._requests.num_sequences == 0
     llm.shutdown()
 
 

@@ -15,8 +15,9 @@ import httpx
 from jaxpaged.async_llm import AsyncLLM
 from jaxpaged.config import EngineConfig, ModelConfig, SchedulerConfig
 from jaxpaged.engine.messages import EngineInfo, EngineRequest
+from jaxpaged.engine_process.calls import EngineCall, carry_out
 from jaxpaged.engine_process.loop import add
-from jaxpaged.engine_process.protocol import Batch
+from jaxpaged.engine_process.protocol import Answer, Batch
 from jaxpaged.errors import EngineDeadError
 from jaxpaged.frontend.generation_config import GenerationConfig
 from jaxpaged.frontend.model_files import FrontEnd
@@ -37,6 +38,7 @@ class LocalClient:
         self.delay = delay
         self.closed = False
         self._refusals = []
+        self._answers: list[Answer] = []
         self._changed = asyncio.Event()
 
     @property
@@ -51,9 +53,15 @@ class LocalClient:
         self.engine.abort(request_ids)
         self._changed.set()
 
-    async def receive(self) -> Batch:
-        if not self.engine.has_work():
+    def call(self, number: int, call: EngineCall) -> None:
+        self._answers.append(Answer(number, *carry_out(self.engine, call)))
+        self._changed.set()
+
+    async def receive(self) -> Batch | Answer:
+        if not self.engine.has_work() and not self._answers:
             await self._changed.wait()
+        if self._answers:
+            return self._answers.pop(0)
         self._changed.clear()
         await asyncio.sleep(self.delay)
         try:

@@ -63,7 +63,7 @@ async def test_a_hundred_deadlines_leave_nothing_behind() -> None:
         assert all("deadline_exceeded" in answer.text for answer in answers)
         await until(lambda: not engine.has_work())
         assert {request.request_id for request in engine.requests} <= set(engine.aborted)
-        assert llm.num_in_flight() == llm._sequences == 0
+        assert llm.num_in_flight() == llm._requests.num_sequences == 0
 
 
 async def test_the_client_may_shorten_the_limit_but_not_lengthen_it() -> None:

@@ -301,7 +301,7 @@ async def test_every_error_on_these_routes_has_anthropics_envelope() -> None:
 
 async def test_a_full_queue_is_overload() -> None:
     llm = async_llm(max_num_seqs=1, max_queued_requests=0, max_num_batched_tokens=64)
-    llm._capacity = 0
+    llm._requests.capacity = 0
     async with client(llm=llm) as http:
         answer = await http.post("/v1/messages", json={"messages": HELLO, "max_tokens": 2})
         assert_error(answer, 503, "overloaded_error")
