@@ -46,9 +46,8 @@ class AsyncLLM:
         async for output in llm.generate("The capital of France is", SamplingParams(max_tokens=8)):
             print(output.outputs[0].text)
 
-    `engine` names the class that the engine process builds ("module:Class"); `restarts` says how often it is started
-    again when it dies: by default, never. Raises ConfigError for what the user can mend. All methods belong to one
-    event loop.
+    `engine` names the class that the engine process builds ("module:Class"), `restarts` how often it is started again
+    when it dies: by default, never. Raises ConfigError. All methods belong to one event loop.
     """
 
     def __init__(
@@ -66,9 +65,8 @@ class AsyncLLM:
         if config.logits_processors:
             raise ConfigError("logits_processors cannot cross into the engine process; use LLM for them.")
         directory, tokenizer = resolve_model(config.model), resolve_tokenizer(config.model)
-        local = replace(
-            config.model, model=str(directory), tokenizer=str(tokenizer) if tokenizer else None, revision=None
-        )
+        named = None if tokenizer is None else str(tokenizer)
+        local = replace(config.model, model=str(directory), tokenizer=named, revision=None)
         with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as pool:
             front_end = pool.submit(read_front_end, config.model, directory, tokenizer, chat_template=chat_template)
             start = EngineStart(replace(config, model=local), engine, progress, debug)

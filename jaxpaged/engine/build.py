@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from jaxpaged.config import EngineConfig
 from jaxpaged.decoder.functional import FunctionalDecoder, Leaves
 from jaxpaged.engine.garbage import collector_paused
+from jaxpaged.engine.grammars.follower import Grammars
 from jaxpaged.engine.request_factory import RequestFactory
 from jaxpaged.engine.startup.context import choose_context
 from jaxpaged.engine.startup.info import engine_info
