@@ -22,9 +22,9 @@ from jaxpaged.engine_process.calls import (
 from jaxpaged.engine_process.protocol import Answer, Call, FromEngine, ToEngine
 from jaxpaged.errors import ConfigError, EngineDeadError, JaxPagedError, RequestError, WeightError
 from jaxpaged.scheduling.stats import KVStats
+from tests.engine_process.test_process import CONFIG, engine, generate
 from tests.fake_engine import FakeEngine
 from tests.server.harness import async_llm, front_end, until
-from tests.server.test_engine_process import CONFIG, engine, generate
 
 pytestmark = pytest.mark.anyio
 
