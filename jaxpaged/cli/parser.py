@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from jaxpaged.cli.config_file import read_defaults
 from jaxpaged.cli.flags import from_environment
 from jaxpaged.cli.help import HelpFormatter
+from jaxpaged.cli.spelling import plain_spelling
 from jaxpaged.errors import ConfigError
 
 
@@ -42,6 +43,7 @@ def parse(
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     add_arguments(parser)
+    arguments = plain_spelling(arguments, parser._option_string_actions)
     if "--config" in parser._option_string_actions and (path := _config_file(arguments)) is not None:
         try:
             parser.set_defaults(**read_defaults(parser, path))
