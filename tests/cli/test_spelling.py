@@ -22,7 +22,7 @@ KNOWN = {"--hf-overrides", "--max-model-len", "-O", "--odd_name"}
         (["--odd_name", "x"], ["--odd_name", "x"]),
         (["--un_known", "a_b", "-1.5", "a.b_c"], ["--un_known", "a_b", "-1.5", "a.b_c"]),
         (["--hf-overrides.a", "1"], ["--hf-overrides", '{"a": 1}']),
-        (["--hf_overrides.a.b=x", "m", "--hf-overrides.a.d", "1"], ["m", "--hf-overrides", '{"a": {"b": "x", "d": 1}}']),
+        (["--hf_overrides.a.b=x", "--hf-overrides.a.d", "1"], ["--hf-overrides", '{"a": {"b": "x", "d": 1}}']),
         (["-O.mode=3"], ["-O", '{"mode": 3}']),
         (["--hf-overrides.a"], ["--hf-overrides", '{"a": ""}']),
     ],
