@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from flax import nnx
@@ -47,6 +47,7 @@ class Weight:
     leaves: tuple[int, ...]
 
 
+@runtime_checkable
 class HasParameters(Protocol):
     """What loading needs to know of a model."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,7 @@ class LayerRef:
     sinks: Float32[Array, "hq"] | None = None
 
 
+@runtime_checkable
 class Attend[State](Protocol):
     """Attention over the step's tokens and whatever `state` remembers of earlier ones; returns the new state."""
 

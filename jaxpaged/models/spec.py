@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from jaxpaged.errors import UnsupportedModelError
 from jaxpaged.kv.kind import CacheKind
@@ -43,6 +43,7 @@ class Alibi:
     """A bias on the scores, linear in the distance, with a slope per head (arXiv 2108.12409)."""
 
 
+@runtime_checkable
 class MixerSpec(Hashable, Protocol):
     """The part of a layer in which tokens see earlier ones, as frozen data."""
 
@@ -55,7 +56,7 @@ class MixerSpec(Hashable, Protocol):
         """What the layer keeps of earlier tokens, as it is stored for so many devices."""
         ...
 
-    def served_at(self, max_position: int) -> Self:
+    def served_at(self, max_position: int) -> MixerSpec:
         """The same mixer for at most so many tokens."""
         ...
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -59,6 +59,7 @@ class SourceTensor:
     dtype: np.dtype | None = None
 
 
+@runtime_checkable
 class PackedFormat(Protocol):
     """How checkpoints hold a scheme's weights already packed.
 
@@ -79,6 +80,7 @@ class PackedFormat(Protocol):
         ...
 
 
+@runtime_checkable
 class Scheme(Protocol):
     """Hashable, and equal for equal work. Arrays are in the order of leaves()."""
 

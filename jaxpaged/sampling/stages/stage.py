@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ class StageContext:
     prompt_len: Int32[Array, " n"]
 
 
+@runtime_checkable
 class LogitStage(Protocol):
     """A frozen, hashable dataclass. EngineConfig.logits_processors appends such objects to the built-in ones.
 
