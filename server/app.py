@@ -27,6 +27,7 @@ from server.responses.schema import ResponsesRequest
 from server.routes.batches import batches_router
 from server.routes.chat import chat_router
 from server.routes.completions import completions_router
+from server.routes.dev import UpdateWeightsRequest, dev_router
 from server.routes.files import files_router
 from server.routes.messages import messages_router
 from server.routes.models import models_router
@@ -83,7 +84,9 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
     _include_batches(app, serving)
     if options.page:
         app.include_router(page_router())
-    install_openapi(app, _BODIES, llm)
+    if options.dev_routes:
+        app.include_router(dev_router(serving))
+    install_openapi(app, [*_BODIES, UpdateWeightsRequest] if options.dev_routes else _BODIES, llm)
     install_error_handlers(app)
     # the last one added is the outermost
     app.add_middleware(Deadline, seconds=options.request_timeout)

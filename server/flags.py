@@ -25,6 +25,7 @@ class ServerOptions:
     force_include_usage: bool = False
     docs: bool = True
     page: bool = True
+    dev_routes: bool = False
     root_path: str = ""
     allowed_origins: tuple[str, ...] = ()
     shutdown_timeout: float = 0.0
@@ -58,6 +59,7 @@ def server_options(args: argparse.Namespace, sinks: tuple[RecordSink, ...] = ())
         force_include_usage=args.enable_force_include_usage,
         docs=not args.disable_fastapi_docs,
         page=not args.disable_page,
+        dev_routes=args.enable_dev_routes,
         root_path=args.root_path,
         allowed_origins=tuple(args.allowed_origins),
         shutdown_timeout=args.shutdown_timeout,
@@ -184,6 +186,12 @@ def _add_switches(add: Add) -> None:
     add("--enable-force-include-usage", action="store_true", help="end every stream with its usage")
     add("--disable-fastapi-docs", action="store_true", help="no /docs and no /openapi.json")
     add("--disable-page", action="store_true", help="no chat page at /")
+    add(
+        "--enable-dev-routes",
+        action="store_true",
+        help="serve /sleep, /wake_up, /is_sleeping, /update_weights, /reset_prefix_cache, /start_profile and "
+        "/stop_profile, by which any client can stop the model",
+    )
     add("--disable-uvicorn-access-log", action="store_true", help="do not log every request")
 
 
