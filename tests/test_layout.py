@@ -16,6 +16,8 @@ TOP_LEVEL = {*PACKAGES, "tests", "scripts", "pyproject.toml", "README.md", "LICE
 # These know pages, tokens and settings, never arrays.
 JAX_FREE = (
     "jaxpaged/scheduling",
+    "jaxpaged/kv/kind.py",
+    "jaxpaged/kv/policies.py",
     "jaxpaged/kv/spec.py",
     "jaxpaged/config.py",
     "jaxpaged/errors.py",

@@ -146,6 +146,21 @@ def test_many_forks_of_one_parent() -> None:
     assert harness.scheduler.kv_stats().saving >= 0
 
 
+def test_a_fork_waits_when_plans_in_flight_have_let_go_of_what_it_needs() -> None:
+    """Its parent is a page further on already, and the fork would begin on the page behind."""
+    waited = set()
+    for turns in range(2, 10):
+        harness = Harness(Setup(depth=3, groups=cache_groups([window(1)]), caching=False))
+        parent = harness.add(prompt(6), 20)
+        for _ in range(turns):
+            harness.turn()
+        child = harness.fork(parent, 20)
+        waited.add(harness.scheduler.stats().num_waiting)
+        harness.drain()
+        assert child.tokens == child.expected
+    assert waited == {0, 1}
+
+
 def test_without_a_free_row_a_fork_waits() -> None:
     harness = Harness(Setup(max_num_seqs=1))
     parent = harness.add(prompt(9), 8)
