@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -134,5 +133,4 @@ def _place_of(spec: DecoderSpec, stacked: bool, path: Path) -> Place:
 
 def _held(weight: Weight) -> int | QuantizedWeight:
     """What stands for the weight in the module tree, with the number of a leaf for its array."""
-    numbers: tuple[Any, ...] = weight.leaves
-    return weight.leaves[0] if weight.scheme == PLAIN else QuantizedWeight(numbers, weight.scheme)
+    return weight.leaves[0] if weight.scheme == PLAIN else QuantizedWeight(weight.leaves, weight.scheme)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -111,9 +111,12 @@ class Scheme(Protocol):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, slots=True)
 class QuantizedWeight:
-    """What linear() is given for a weight that a scheme stores; the same leaves with a layer axis in a stack."""
+    """What linear() is given for a weight that a scheme stores; the same leaves with a layer axis in a stack.
 
-    leaves: tuple[Array, ...]
+    leaves: arrays; their numbers while a decoder is declared.
+    """
+
+    leaves: tuple[Any, ...]
     scheme: Scheme = field(metadata={"static": True})
 
     def product(self, x: Float[Array, "t ..."]) -> Float32[Array, "t ..."]:

@@ -30,7 +30,7 @@ def _is_finite(array: Array, dtype: jnp.dtype | None) -> Bool[Array, ""]:
     return jnp.sum(cast.astype(jnp.float32) * jnp.float32(0.0)) == jnp.float32(0.0)
 
 
-def refuse_non_finite(where: Path | str, checks: Sequence[tuple[Sequence[str], Bool[Array, "n"]]]) -> None:
+def refuse_non_finite(where: Path | str, checks: Sequence[tuple[Sequence[str], Bool[Array, "_"]]]) -> None:
     """Raise WeightError naming the tensors whose flag in all_finite()'s result is false."""
     flags = jax.device_get([finite for _, finite in checks])
     pairs = zip(checks, flags, strict=True)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from jaxpaged.config import LoadFormat
 from jaxpaged.decoder.functional import FunctionalDecoder
+from jaxpaged.decoder.parameters import HasParameters
 from jaxpaged.errors import WeightError
 from jaxpaged.models.weight_rules import WeightRules
 from jaxpaged.sharding.rules import check_divides
@@ -55,7 +56,7 @@ def load_weights(
 
 
 def load_safetensors(
-    directory: Path, decoder: FunctionalDecoder, rules: WeightRules, mesh: Mesh, *, progress: bool = True
+    directory: Path, decoder: HasParameters, rules: WeightRules, mesh: Mesh, *, progress: bool = True
 ) -> Leaves:
     """Read a Hugging Face checkpoint. Beside the leaves, two batches of its tensors are in memory at a time."""
     reader = CheckpointReader(read_entries(directory), mesh)
@@ -63,7 +64,7 @@ def load_safetensors(
     batches = list(_batches(plan.slices, reader))
     wanted = [tuple({name: None for piece in batch for name in piece.sources}) for batch in batches]
     leaves: dict[int, Array] = {}
-    checks: list[tuple[tuple[str, ...], Bool[Array, "n"]]] = []
+    checks: list[tuple[tuple[str, ...], Bool[Array, "_"]]] = []
     total = sum(reader.entries[name].nbytes for names in wanted for name in names)
     with tqdm(total=total, desc="weights", unit="B", unit_scale=True, disable=not progress) as bar:
         for batch, arrays in zip(batches, reader.read_ahead(wanted), strict=True):
@@ -78,7 +79,7 @@ def load_safetensors(
     return tuple(leaves[leaf] for leaf in range(len(decoder.params)))
 
 
-def _plan(directory: Path, decoder: FunctionalDecoder, rules: WeightRules, reader: CheckpointReader) -> WeightPlan:
+def _plan(directory: Path, decoder: HasParameters, rules: WeightRules, reader: CheckpointReader) -> WeightPlan:
     available = {name: (entry.shape, entry.dtype) for name, entry in reader.entries.items()}
     try:
         return plan_weights(rules, decoder, available)
@@ -86,7 +87,7 @@ def _plan(directory: Path, decoder: FunctionalDecoder, rules: WeightRules, reade
         raise WeightError(f"{directory}: {error}") from error
 
 
-def _layered(decoder: FunctionalDecoder, mesh: Mesh, piece: Slice, leaves: dict[int, Array]) -> Leaves:
+def _layered(decoder: HasParameters, mesh: Mesh, piece: Slice, leaves: dict[int, Array]) -> Leaves:
     """The stacked leaves that `piece` goes into; none where it makes whole leaves."""
     infos = [(leaf, decoder.params[leaf]) for leaf in piece.leaves if decoder.params[leaf].layers]
     return tuple(leaves[leaf] if leaf in leaves else blank(info, mesh) for leaf, info in infos)

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from jaxpaged.decoder.functional import FunctionalDecoder
+from jaxpaged.decoder.parameters import HasParameters
 from jaxpaged.models.weight_rules import WeightRules
 from jaxpaged.weights.checkpoint import source_struct
 from jaxpaged.weights.finite import all_finite, refuse_non_finite
@@ -19,9 +19,7 @@ from jaxpaged.weights.plan import Slice, plan_update
 Tensors = Mapping[str, Array | np.ndarray]
 
 
-def update_weights(
-    leaves: Leaves, tensors: Tensors, decoder: FunctionalDecoder, rules: WeightRules, mesh: Mesh
-) -> Leaves:
+def update_weights(leaves: Leaves, tensors: Tensors, decoder: HasParameters, rules: WeightRules, mesh: Mesh) -> Leaves:
     """The leaves with some tensors replaced, given by their names in a Hugging Face checkpoint. Donates `leaves`.
 
     Everything is checked before the first leaf changes: WeightError leaves the model as it was. Nothing is compiled
