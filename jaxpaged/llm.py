@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from inspect import signature
 from itertools import count
@@ -26,20 +24,28 @@ from jaxpaged.config import (
     ParallelConfig,
     Policy,
     Quantization,
-    SchedulerConfig,
 )
 from jaxpaged.engine.engine import Engine
 from jaxpaged.errors import RequestError
 from jaxpaged.frontend.beam_output import BeamSearchOutput, beam_search_output, shown_of_beams
 from jaxpaged.frontend.cached_prefix import CachedPrefix
 from jaxpaged.frontend.input_processor import InputProcessor, PreparedRequest
+from jaxpaged.frontend.llm_arguments import (
+    final_only,
+    naming,
+    needs,
+    per_request,
+    refuse,
+    scheduler_config,
+    with_given,
+)
 from jaxpaged.frontend.metric_snapshot import Metric, metric_snapshot
 from jaxpaged.frontend.model_files import FrontEnd, load_front_end
 from jaxpaged.frontend.offline import ProgressOption, run_batch
 from jaxpaged.frontend.output_processor import OutputProcessor
 from jaxpaged.frontend.vllm_arguments import check_other_arguments
 from jaxpaged.outputs import RequestOutput
-from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
+from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from jaxpaged.structured.checker import GrammarChecker
 from jaxpaged.text.chat_template import ChatOptions, Message, read_chat_template
 from jaxpaged.text.prompts import PromptType, prompt_list
@@ -120,7 +126,7 @@ class LLM:
             skip_tokenizer_init=skip_tokenizer_init,
             enable_prompt_embeds=enable_prompt_embeds,
         )
-        cache = _with(
+        cache = with_given(
             CacheConfig(
                 gpu_memory_utilization=gpu_memory_utilization,
                 kv_cache_memory_bytes=kv_cache_memory_bytes,
@@ -129,7 +135,7 @@ class LLM:
             block_size=block_size,
             enable_prefix_caching=enable_prefix_caching,
         )
-        scheduler = _scheduler_config(max_num_seqs, max_num_batched_tokens, max_num_queued_reqs, scheduling_policy)
+        scheduler = scheduler_config(max_num_seqs, max_num_batched_tokens, max_num_queued_reqs, scheduling_policy)
         parallel = ParallelConfig(tensor_parallel_size, data_parallel_size)
         config = EngineConfig(
             model_config, cache, scheduler, parallel, logits_processors=tuple(logits_processors or ())
@@ -186,13 +192,13 @@ class LLM:
         before anything runs, if a prompt or its parameters cannot be served; a request that fails while it runs ends
         with the finish_reason "error" and leaves the others alone.
         """
-        _refuse(lora_request=lora_request, mm_processor_kwargs=mm_processor_kwargs)
+        refuse(lora_request=lora_request, mm_processor_kwargs=mm_processor_kwargs)
         batch = prompt_list(prompts)
         params = self._params(sampling_params, len(batch))
-        priorities = _per_request(priority or 0, len(batch), "priority")
+        priorities = per_request(priority or 0, len(batch), "priority")
         prepared = []
         for index, prompt in enumerate(batch):
-            with _naming("prompts", index, len(batch)):
+            with naming("prompts", index, len(batch)):
                 request = self._input.process(
                     self._next_id(),
                     prompt,
@@ -223,7 +229,7 @@ class LLM:
 
         A conversation is a list of {"role": ..., "content": ...}. Special tokens spelled in a content stay plain text.
         """
-        _refuse(
+        refuse(
             lora_request=lora_request, tokenization_kwargs=tokenization_kwargs, mm_processor_kwargs=mm_processor_kwargs
         )
         if chat_template_content_format not in ("auto", "string"):
@@ -236,10 +242,10 @@ class LLM:
         single = bool(messages) and isinstance(messages[0], Mapping)
         batch: Sequence[Any] = [messages] if single else messages
         params = self._params(sampling_params, len(batch))
-        priorities = _per_request(priority or 0, len(batch), "priority")
+        priorities = per_request(priority or 0, len(batch), "priority")
         prepared = []
         for index, conversation in enumerate(batch):
-            with _naming("conversations", index, len(batch)):
+            with naming("conversations", index, len(batch)):
                 request = self._input.process_chat(
                     self._next_id(), conversation, params[index], options=options, priority=priorities[index]
                 )
@@ -290,8 +296,11 @@ class LLM:
         """Forget cached prefixes; False while requests that are running hold some of them."""
         return self.engine.reset_prefix_cache()
 
-    def update_weights(self, weights: Mapping[str, Any]) -> None:
-        """Replace the weights by checkpoint name -> array, between steps, without a compile or a second copy."""
+    def update_weights(self, weights: Mapping[str, Any] | str | Path) -> None:
+        """Replace the weights between steps, without a compile or a second copy.
+
+        `weights` is checkpoint name -> array, or a directory with safetensors files. Raises ConfigError.
+        """
         self.engine.update_weights(weights)
 
     def sleep(self, level: int = 1) -> None:
@@ -301,6 +310,18 @@ class LLM:
     def wake_up(self) -> None:
         """Take the device memory again."""
         self.engine.wake_up()
+
+    def is_sleeping(self) -> bool:
+        """Whether sleep() has been called, and wake_up() not yet."""
+        return self.engine.is_sleeping()
+
+    def start_profile(self, directory: str | Path | None = None) -> str:
+        """Begin a jax.profiler trace; returns its directory, a new one where none is given. Raises RequestError."""
+        return self.engine.start_profile(None if directory is None else os.fspath(directory))
+
+    def stop_profile(self) -> str:
+        """End and write the trace; returns its directory. Raises RequestError when none was begun."""
+        return self.engine.stop_profile()
 
     def beam_search(
         self,
@@ -316,12 +337,12 @@ class LLM:
         when it cannot get better. The engine runs as many searches at once as fit, so concurrency_limit is ignored.
         Raises RequestError before anything runs; a search that fails later says so in its `error`.
         """
-        _refuse(lora_request=lora_request)
+        refuse(lora_request=lora_request)
         batch = prompt_list(prompts)
-        shown = _final_only(shown_of_beams(params))
+        shown = final_only(shown_of_beams(params))
         prepared = []
         for index, prompt in enumerate(batch):
-            with _naming("prompts", index, len(batch)):
+            with naming("prompts", index, len(batch)):
                 prepared.append(self._input.process(self._next_id(), prompt, shown, beam=params))
         tokenizer = self._front_end.tokenizer
         decode = tokenizer and partial(tokenizer.decode, skip_special_tokens=params.skip_special_tokens)
@@ -333,29 +354,29 @@ class LLM:
 
     def encode(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Needs a pooling model."""
-        _needs("encode", "a pooling model")
+        needs("encode", "a pooling model")
 
     def embed(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Needs an embedding model."""
-        _needs("embed", "an embedding model")
+        needs("embed", "an embedding model")
 
     def classify(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Needs a sequence-classification model."""
-        _needs("classify", "a sequence-classification model")
+        needs("classify", "a sequence-classification model")
 
     def score(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Needs an embedding or cross-encoder model."""
-        _needs("score", "an embedding or cross-encoder model")
+        needs("score", "an embedding or cross-encoder model")
 
     def reward(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Needs a reward model."""
-        _needs("reward", "a reward model")
+        needs("reward", "a reward model")
 
     def __repr__(self) -> str:
         return f"LLM(model={self.engine.info.model!r})"
 
     def _prepare_prefix(self, prompt: PromptType | Sequence[Message]) -> PreparedRequest:
-        params = _final_only(SamplingParams(temperature=0, max_tokens=1, detokenize=False))
+        params = final_only(SamplingParams(temperature=0, max_tokens=1, detokenize=False))
         if isinstance(prompt, Sequence) and prompt and isinstance(prompt[0], Mapping):
             options = ChatOptions(add_generation_prompt=False)
             return self._input.process_chat(self._next_id(), cast(Sequence[Message], prompt), params, options=options)
@@ -369,11 +390,11 @@ class LLM:
         given = given if given is not None else self._input.default_params()
         if isinstance(given, SamplingParams):
             self._grammars.check(given)
-            return [_final_only(given)] * length
-        each: list[SamplingParams] = _per_request(given, length, "sampling_params")
+            return [final_only(given)] * length
+        each: list[SamplingParams] = per_request(given, length, "sampling_params")
         for params in each:
             self._grammars.check(params)
-        return [_final_only(params) for params in each]
+        return [final_only(params) for params in each]
 
     def _run(self, prepared: Sequence[PreparedRequest], use_tqdm: ProgressOption) -> list[RequestOutput]:
         return run_batch(self.engine, self._output, prepared, use_tqdm)
@@ -393,49 +414,3 @@ def _start(
         front_end = pool.submit(load_front_end, config.model, chat_template=chat_template)
         engine = Engine.build(config, devices=devices, mesh=mesh, progress=progress)
         return engine, front_end.result()
-
-
-def _scheduler_config(
-    max_num_seqs: int | None, max_num_batched_tokens: int | None, max_num_queued_reqs: int | None, policy: Policy
-) -> SchedulerConfig:
-    scheduler = SchedulerConfig(max_num_seqs, max_num_batched_tokens, policy)
-    return _with(scheduler, max_queued_requests=max_num_queued_reqs)
-
-
-def _with[Config: CacheConfig | SchedulerConfig](config: Config, **fields: Any) -> Config:
-    return replace(config, **{name: value for name, value in fields.items() if value is not None})
-
-
-def _final_only(params: SamplingParams) -> SamplingParams:
-    return replace(params, output_kind=RequestOutputKind.FINAL_ONLY)
-
-
-def _per_request[T](value: T | Sequence[T], length: int, name: str) -> list[T]:
-    if not isinstance(value, Sequence):
-        return [value] * length
-    if len(value) != length:
-        raise RequestError(f"{name} has {len(value)} entries for {length} prompts; give one, or one for each.", name)
-    return list(value)
-
-
-@contextmanager
-def _naming(batch: str, index: int, length: int) -> Iterator[None]:
-    """Say which prompt of a batch an error is about."""
-    try:
-        yield
-    except RequestError as error:
-        if length == 1:
-            raise
-        raise RequestError(f"{batch}[{index}]: {error}", error.param) from error
-
-
-def _refuse(**arguments: object) -> None:
-    for name, value in arguments.items():
-        if value is not None:
-            raise RequestError(f"{name} is not there yet; leave it out.", name)
-
-
-def _needs(method: str, kind: str) -> NoReturn:
-    raise RequestError(
-        f"LLM.{method}() needs {kind}; this engine serves text-generation models. Use generate() or chat()."
-    )

@@ -130,8 +130,6 @@ METHODS_ABSENT = {
     "get_world_size": "the mesh knows",
     "from_engine_args": "from_config",
     "reset_mm_cache": "text models only",
-    "start_profile": "jax.profiler.start_trace",
-    "stop_profile": "jax.profiler.stop_trace",
     "release_kv_cache_memory": "sleep() releases it",
     "init_weight_transfer_engine": "update_weights takes arrays of this process",
     "start_weight_update": "update_weights is one step",

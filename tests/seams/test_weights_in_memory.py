@@ -56,6 +56,12 @@ def test_new_weights_answer_at_once_and_nothing_compiles(
     assert again.tokens == changed.tokens
 
 
+def test_weights_from_a_directory(engine: Engine, other: tuple[Tensors, Oracle], tmp_path: Path) -> None:
+    tiny.write(tmp_path, tiny.LLAMA, other[0])
+    engine.update_weights(tmp_path)
+    other[1].assert_greedy(PROMPT, answer(engine).tokens)
+
+
 def test_some_of_the_weights(engine: Engine, other: tuple[Tensors, Oracle], tensors: Tensors, tmp_path: Path) -> None:
     new = {name: other[0][name] for name in ("model.norm.weight", "model.layers.1.mlp.down_proj.weight")}
     engine.update_weights(new)

@@ -1,0 +1,58 @@
+"""What LLM's methods do with their arguments: defaults, one value for each prompt, and refusals by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from jaxpaged.config import CacheConfig, Policy, SchedulerConfig
+from jaxpaged.errors import RequestError
+from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
+
+
+def scheduler_config(
+    max_num_seqs: int | None, max_num_batched_tokens: int | None, max_num_queued_reqs: int | None, policy: Policy
+) -> SchedulerConfig:
+    scheduler = SchedulerConfig(max_num_seqs, max_num_batched_tokens, policy)
+    return with_given(scheduler, max_queued_requests=max_num_queued_reqs)
+
+
+def with_given[Config: CacheConfig | SchedulerConfig](config: Config, **fields: Any) -> Config:
+    return replace(config, **{name: value for name, value in fields.items() if value is not None})
+
+
+def final_only(params: SamplingParams) -> SamplingParams:
+    return replace(params, output_kind=RequestOutputKind.FINAL_ONLY)
+
+
+def per_request[T](value: T | Sequence[T], length: int, name: str) -> list[T]:
+    if not isinstance(value, Sequence):
+        return [value] * length
+    if len(value) != length:
+        raise RequestError(f"{name} has {len(value)} entries for {length} prompts; give one, or one for each.", name)
+    return list(value)
+
+
+@contextmanager
+def naming(batch: str, index: int, length: int) -> Iterator[None]:
+    """Say which prompt of a batch an error is about."""
+    try:
+        yield
+    except RequestError as error:
+        if length == 1:
+            raise
+        raise RequestError(f"{batch}[{index}]: {error}", error.param) from error
+
+
+def refuse(**arguments: object) -> None:
+    for name, value in arguments.items():
+        if value is not None:
+            raise RequestError(f"{name} is not there yet; leave it out.", name)
+
+
+def needs(method: str, kind: str) -> NoReturn:
+    raise RequestError(
+        f"LLM.{method}() needs {kind}; this engine serves text-generation models. Use generate() or chat()."
+    )
