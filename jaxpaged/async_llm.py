@@ -193,7 +193,7 @@ class AsyncLLM:
 
         Raises QueueFullError and EngineDeadError.
         """
-        self.check_capacity(sum(len(prepared.children) for prepared in batch))
+        self.check_capacity(sum(len(prepared.samples) for prepared in batch))
         self._requests.check_ids([prepared.request_id for prepared in batch])
         self._connection.begin()
         stream = self._requests.add(batch, current_observer.get())

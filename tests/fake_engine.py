@@ -88,15 +88,15 @@ class FakeEngine:
 
     def add(self, request: EngineRequest) -> None:
         self._check_awake()
-        for sample in (request, *request.siblings):
+        for sample in (request, *request.children):
             if sample.request_id in self._rows:
                 raise RequestError(f"a request with id {sample.request_id} is running already.", "request_id")
             if sample.request_id in self._refuse:
                 raise RequestError(self._refuse[sample.request_id])
         if len(self._rows) >= self.info.max_num_seqs + self._max_queued:
             raise QueueFullError("The queue is full; try again later.")
-        for sample in (request, *request.siblings):
-            self._add(replace(request, request_id=sample.request_id, params=sample.params, siblings=()))
+        for sample in (request, *request.children):
+            self._add(replace(request, request_id=sample.request_id, params=sample.params, children=()))
 
     def _add(self, request: EngineRequest) -> None:
         self.requests.append(request)

@@ -12,7 +12,7 @@ from jaxpaged.scheduling.stats import KVStats
 
 
 @dataclass(slots=True)
-class Sibling:
+class ChildSample:
     """One more sample of the prompt of an EngineRequest; everything that is not here is the request's."""
 
     request_id: int
@@ -37,7 +37,7 @@ class EngineRequest:
     priority: int = 0
     cache_salt: str | None = None
     prompt_embeds: bytes | None = None
-    siblings: tuple[Sibling, ...] = ()
+    children: tuple[ChildSample, ...] = ()
     beam: BeamSearchParams | None = None
 
 

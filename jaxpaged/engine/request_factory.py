@@ -81,7 +81,7 @@ def samples_of(message: EngineRequest, make_request: Callable[[EngineRequest], R
     A child takes its prompt, and what identifies that, from its parent when the scheduler gets both.
     """
     children = [
-        replace(message, request_id=one.request_id, params=one.params, prompt_embeds=None, siblings=())
-        for one in message.siblings
+        replace(message, request_id=one.request_id, params=one.params, prompt_embeds=None, children=())
+        for one in message.children
     ]
     return [make_request(one) for one in (message, *children)]

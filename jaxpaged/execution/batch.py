@@ -18,7 +18,7 @@ from jaxtyping import Array, Int32
 from jaxpaged.errors import InvariantError
 from jaxpaged.scheduling.plan import ShardPlan, StepPlan
 
-HEADER = ("num_seqs", "num_decodes", "num_tokens", "num_heads")
+HEADER = ("num_seqs", "num_decodes", "num_tokens", "num_logit_rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,10 @@ class BatchLayout:
             "seq_rows": seqs,
             "kv_lens": seqs,
             "cu_q_lens": seqs + 1,
-            "head_tokens": seqs,
-            "head_rows": seqs,
-            "head_positions": seqs,
-            "head_samples": seqs,
+            "logits_indices": seqs,
+            "logits_request_rows": seqs,
+            "logits_positions": seqs,
+            "logits_samples": seqs,
             "page_writes": groups * self.page_writes * 3,
         }
 
@@ -96,10 +96,10 @@ class DeviceBatch:
     seq_rows: Int32[Array, " s"]
     kv_lens: Int32[Array, " s"]
     cu_q_lens: Int32[Array, " s1"]
-    head_tokens: Int32[Array, " s"]
-    head_rows: Int32[Array, " s"]
-    head_positions: Int32[Array, " s"]
-    head_samples: Int32[Array, " s"]
+    logits_indices: Int32[Array, " s"]
+    logits_request_rows: Int32[Array, " s"]
+    logits_positions: Int32[Array, " s"]
+    logits_samples: Int32[Array, " s"]
     page_writes: Int32[Array, "g w 3"]
 
     @property
@@ -135,11 +135,11 @@ def _fill(layout: BatchLayout, shard: ShardPlan, out: dict[str, np.ndarray]) -> 
     out["cu_q_lens"][1 : seqs + 1] = ends
     out["cu_q_lens"][seqs + 1 :] = total
     _fill_tokens(shard, ends, total, out)
-    heads = _fill_heads(shard, ends, out)
+    logit_rows = _fill_logit_rows(shard, ends, out)
     writes = out["page_writes"].reshape(len(shard.page_writes), -1, 3)
     for group, entries in enumerate(shard.page_writes):
         writes[group, : len(entries)] = entries
-    out["header"][:] = (seqs, shard.num_decodes, total, heads)
+    out["header"][:] = (seqs, shard.num_decodes, total, logit_rows)
 
 
 def _fill_tokens(shard: ShardPlan, ends: np.ndarray, total: int, out: dict[str, np.ndarray]) -> None:
@@ -156,28 +156,28 @@ def _fill_tokens(shard: ShardPlan, ends: np.ndarray, total: int, out: dict[str, 
     out["tokens"][:total][given] = shard.tokens
 
 
-def _fill_heads(shard: ShardPlan, ends: np.ndarray, out: dict[str, np.ndarray]) -> int:
+def _fill_logit_rows(shard: ShardPlan, ends: np.ndarray, out: dict[str, np.ndarray]) -> int:
     """Rows of the head: the sampled sequences in order, then prompt positions whose log probabilities are wanted."""
     sampled = np.flatnonzero(shard.samples)
     count = len(sampled)
-    out["head_tokens"][:count] = ends[sampled] - 1
-    out["head_rows"][:count] = shard.rows[sampled]
-    out["head_positions"][:count] = shard.starts[sampled] + shard.counts[sampled] - 1
-    out["head_samples"][:count] = 1
+    out["logits_indices"][:count] = ends[sampled] - 1
+    out["logits_request_rows"][:count] = shard.rows[sampled]
+    out["logits_positions"][:count] = shard.starts[sampled] + shard.counts[sampled] - 1
+    out["logits_samples"][:count] = 1
     prompt = shard.prompt_logprob_rows
     end = count + len(prompt)
     if len(prompt):
-        out["head_tokens"][count:end] = prompt[:, 0]
-        out["head_rows"][count:end] = prompt[:, 1]
-        out["head_positions"][count:end] = out["positions"][prompt[:, 0]]
+        out["logits_indices"][count:end] = prompt[:, 0]
+        out["logits_request_rows"][count:end] = prompt[:, 1]
+        out["logits_positions"][count:end] = out["positions"][prompt[:, 0]]
     return end
 
 
 def _check(layout: BatchLayout, shard: ShardPlan) -> None:
     """An index out of range would silently wrap, clamp or drop on the device, so it is refused here, every step."""
     if len(shard.draft_counts):
-        raise InvariantError("a plan holds guessed tokens, and no program verifies them yet")
-    if not (_sequences_fit(layout, shard) and _heads_fit(layout, shard) and _writes_fit(layout, shard)):
+        raise InvariantError("a plan holds draft tokens, and no program verifies them yet")
+    if not (_sequences_fit(layout, shard) and _logit_rows_fit(layout, shard) and _writes_fit(layout, shard)):
         raise InvariantError(f"the scheduler planned a step that does not fit {layout.tokens} tokens: {shard}")
 
 
@@ -199,15 +199,15 @@ def _sequences_fit(layout: BatchLayout, shard: ShardPlan) -> bool:
     )
 
 
-def _heads_fit(layout: BatchLayout, shard: ShardPlan) -> bool:
+def _logit_rows_fit(layout: BatchLayout, shard: ShardPlan) -> bool:
     prompt = shard.prompt_logprob_rows
-    heads = int(np.count_nonzero(shard.samples)) + len(prompt)
+    logit_rows = int(np.count_nonzero(shard.samples)) + len(prompt)
     return (
-        heads <= layout.limits.max_num_seqs
+        logit_rows <= layout.limits.max_num_seqs
         and _within(prompt[:, 0], 0, int(shard.counts.sum()))
         and _within(prompt[:, 1], 1, layout.limits.rows)
-        and _within(shard.masked_heads, 0, int(np.count_nonzero(shard.samples)))
-        and len(shard.masks) == len(shard.masked_heads)
+        and _within(shard.masked_logit_rows, 0, int(np.count_nonzero(shard.samples)))
+        and len(shard.masks) == len(shard.masked_logit_rows)
     )
 
 

@@ -40,14 +40,14 @@ def choose(sizes: Sequence[int], needed: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """Rows of the backbone (`tokens`), of the logits (`heads`), of the sampler for common sampling and the rest, and of
-    logits that are masked for structured output.
+    """Sizes of the backbone (`tokens`), of the logits (`logit_rows`), of the sampler for common sampling and for the
+    rest, and of logits that are masked for structured output.
 
     sample_group: the sampler works off so many rows at a time, as many times as there are rows; None: all at once.
     """
 
     tokens: tuple[int, ...]
-    heads: tuple[int, ...]
+    logit_rows: tuple[int, ...]
     samples: tuple[int, ...]
     rare_samples: tuple[int, ...]
     masks: tuple[int, ...]
@@ -56,7 +56,9 @@ class Buckets:
     @classmethod
     def for_limits(cls, max_num_batched_tokens: int, max_num_seqs: int, sample_group: int | None = None) -> Buckets:
         """With `sample_group` one size of the sampler serves all: sampling programs are the slowest to compile."""
-        tokens, heads = ladder(max_num_batched_tokens), ladder(max_num_seqs)
+        tokens, logit_rows = ladder(max_num_batched_tokens), ladder(max_num_seqs)
         if sample_group is None:
-            return cls(tokens, heads, heads, sparse(heads), sparse(heads))
-        return cls(tokens, heads, heads[-1:], heads[-1:], sparse(heads), min(sample_group, max_num_seqs))
+            return cls(tokens, logit_rows, logit_rows, sparse(logit_rows), sparse(logit_rows))
+        return cls(
+            tokens, logit_rows, logit_rows[-1:], logit_rows[-1:], sparse(logit_rows), min(sample_group, max_num_seqs)
+        )

@@ -19,12 +19,12 @@ from jaxpaged.execution.batch import BatchLayout, BatchLimits
 from jaxpaged.execution.buckets import Buckets
 from jaxpaged.execution.compiler import Program
 from jaxpaged.execution.row_upload import SLOTS, AdmissionLayout
-from jaxpaged.execution.step import LOGITS, DeviceRows, HeadInput, HeadRows, StepFunctions
+from jaxpaged.execution.step import LOGITS, DeviceRows, LogitInput, LogitRows, StepFunctions
 from jaxpaged.layers.embedding import padded_vocab
 from jaxpaged.sampling.token_masks import num_words
 from jaxpaged.sampling.variant import Variant
 
-REMEMBER_TOKENS = 512  # tokens one call of the `remember` program writes into a row
+HISTORY_TOKENS = 512  # tokens one call of the `write_history` program writes into a row
 COMMON_VARIANTS = (Variant.GREEDY, Variant.PLAIN)
 RARE_VARIANTS = (Variant.FULL, Variant.LOGPROBS)
 
@@ -81,9 +81,9 @@ class ProgramSet:
         yield from (self.backbone(size) for size in reversed(self.buckets.tokens))
         yield from self._samples(RARE_VARIANTS, self.buckets.rare_samples)
         yield from self._samples(COMMON_VARIANTS, self.buckets.samples)
-        yield from (self.logits(size) for size in reversed(self.buckets.heads))
+        yield from (self.logits(size) for size in reversed(self.buckets.logit_rows))
         yield self._admit()
-        yield self._remember()
+        yield self._write_history()
         if self.structured:
             yield from (self.mask(size) for size in self.buckets.masks)
         if self.prompt_embeds:
@@ -104,7 +104,7 @@ class ProgramSet:
         return Program(("backbone_with_embeds", size), function, arguments, donate=(1, 2))
 
     def logits(self, size: int) -> Program:
-        arguments = (self.leaves, self.logits_buffer(), self._head_input())
+        arguments = (self.leaves, self.logits_buffer(), self._logit_input())
         return Program(("logits", size), partial(self.functions.logits, size), arguments, donate=(1,))
 
     def mask(self, size: int) -> Program:
@@ -114,7 +114,7 @@ class ProgramSet:
 
     def sample(self, variant: Variant, size: int) -> Program:
         function = partial(self.functions.sample, variant, size, self.buckets.sample_group or size)
-        arguments = (self.rows(), self.sampler_rows(), self.logits_buffer(), self._head_input())
+        arguments = (self.rows(), self.sampler_rows(), self.logits_buffer(), self._logit_input())
         return Program(("sample", variant, size), function, arguments, donate=(0,))
 
     def _samples(self, variants: Sequence[Variant], sizes: Sequence[int]) -> Iterator[Program]:
@@ -126,15 +126,15 @@ class ProgramSet:
         arguments = (self.rows(), self.sampler_rows(), self._per_shard(SLOTS, layout.size))
         return Program(("admit",), partial(self.functions.admit, layout), arguments, donate=(0, 1))
 
-    def _remember(self) -> Program:
-        arguments = (self.rows(), self._per_shard(3 + REMEMBER_TOKENS))
-        return Program(("remember",), self.functions.remember, arguments, donate=(0,))
+    def _write_history(self) -> Program:
+        arguments = (self.rows(), self._per_shard(3 + HISTORY_TOKENS))
+        return Program(("write_history",), self.functions.write_history, arguments, donate=(0,))
 
-    def _head_input(self) -> HeadInput:
+    def _logit_input(self) -> LogitInput:
         seqs, decoder = self.limits.max_num_seqs, self.functions.decoder
         index = self._per_shard(seqs)
         hidden = self._per_shard(seqs, decoder.spec.hidden_size, dtype=decoder.dtype)
-        return HeadInput(hidden, HeadRows(index, index, index), self._per_shard())
+        return LogitInput(hidden, LogitRows(index, index, index), self._per_shard())
 
     def _per_shard(self, *shape: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
         sharding = NamedSharding(self.mesh, PartitionSpec("data"))

@@ -14,9 +14,9 @@ from jaxpaged.execution.batch import BatchLayout, BatchLimits, pack
 from jaxpaged.execution.buckets import Buckets, choose
 from jaxpaged.execution.compiler import ProgramTable
 from jaxpaged.execution.embeds import PromptEmbeds
-from jaxpaged.execution.programs import COMMON_VARIANTS, REMEMBER_TOKENS
+from jaxpaged.execution.programs import COMMON_VARIANTS, HISTORY_TOKENS
 from jaxpaged.execution.row_upload import SLOTS, AdmissionLayout
-from jaxpaged.execution.step import DeviceRows, HeadInput, Leaves
+from jaxpaged.execution.step import DeviceRows, Leaves, LogitInput
 from jaxpaged.kv.pool import KVPool
 from jaxpaged.sampling.sampler import Sampled, Sampler
 from jaxpaged.sampling.token_masks import num_words
@@ -72,26 +72,26 @@ class Runner:
         self._admit(plan)
         self._copy_pages(plan)
         tokens = max(int(shard.counts.sum()) for shard in plan.shards)
-        heads = self._backbone(plan, self.layouts[choose(self.buckets.tokens, tokens)])
-        wanted = max(_num_heads(shard) for shard in plan.shards)
-        return PendingStep(plan, self._head(plan, heads, wanted) if wanted else None)
+        logit_rows = self._backbone(plan, self.layouts[choose(self.buckets.tokens, tokens)])
+        wanted = max(_num_logit_rows(shard) for shard in plan.shards)
+        return PendingStep(plan, self._head(plan, logit_rows, wanted) if wanted else None)
 
     def warm_up(self) -> None:
         """Run every program once, on padding alone: a first call prepares what no request should wait for."""
-        heads, order = None, ("backbone", "logits", "mask", "sample")
+        logit_rows, order = None, ("backbone", "logits", "mask", "sample")
         first_calls = [item for kind in order for item in self.programs.compiled.items() if item[0][0] == kind]
         for key, program in first_calls:
             match key:
                 case "backbone", int(size):
                     packed = self._put(np.zeros((self.mesh.shape["data"], self.layouts[size].size), np.int32))
-                    arrays, self.rows, heads = program(self.leaves, self.pool.arrays, self.rows, packed)
+                    arrays, self.rows, logit_rows = program(self.leaves, self.pool.arrays, self.rows, packed)
                     self.pool = self.pool.with_arrays(arrays)
                 case "logits", _:
-                    self.logits = program(self.leaves, self.logits, heads)
+                    self.logits = program(self.leaves, self.logits, logit_rows)
                 case "mask", int(size):
                     self.logits = program(self.logits, self._put(self._mask_words([], size)))
                 case "sample", *_:
-                    self.rows, _ = program(self.rows, self.sampler_rows, self.logits, heads)
+                    self.rows, _ = program(self.rows, self.sampler_rows, self.logits, logit_rows)
         jax.block_until_ready(self.rows)
 
     def update_weights(self, weights: Mapping[str, Any]) -> None:
@@ -129,21 +129,21 @@ class Runner:
             self.rows, self.sampler_rows = program(self.rows, self.sampler_rows, self._put(packed))
         for index, shard in enumerate(plan.shards):
             for admission in shard.admissions:
-                self._remember(len(plan.shards), index, admission)
+                self._write_history(len(plan.shards), index, admission)
                 self.embeds.admit(index, admission)
 
     def _pack_admission(self, admission: Admission, out: np.ndarray) -> None:
         row = self.sampler.encode_row(admission.params, admission.prompt_len, admission.seed, admission.eos_token_ids)
         self.admission.pack(admission.row, admission.pages, row, out)
 
-    def _remember(self, shards: int, shard: int, admission: Admission) -> None:
+    def _write_history(self, shards: int, shard: int, admission: Admission) -> None:
         """Tokens that will not be computed here again (cached prefix), for penalties that look back at them."""
-        for start in range(0, len(admission.known_tokens), REMEMBER_TOKENS):
-            tokens = admission.known_tokens[start : start + REMEMBER_TOKENS]
-            packed = np.zeros((shards, 3 + REMEMBER_TOKENS), np.int32)
+        for start in range(0, len(admission.known_tokens), HISTORY_TOKENS):
+            tokens = admission.known_tokens[start : start + HISTORY_TOKENS]
+            packed = np.zeros((shards, 3 + HISTORY_TOKENS), np.int32)
             packed[shard, :3] = admission.row, start, len(tokens)
             packed[shard, 3 : 3 + len(tokens)] = tokens
-            self.rows = self.programs["remember",](self.rows, self._put(packed))
+            self.rows = self.programs["write_history",](self.rows, self._put(packed))
 
     def _copy_pages(self, plan: StepPlan) -> None:
         for group in range(len(self.limits.pages)):
@@ -151,26 +151,28 @@ class Runner:
             if any(len(pairs) for pairs in copies):
                 self.pool = self.pool.copy(group, copies)
 
-    def _backbone(self, plan: StepPlan, layout: BatchLayout) -> HeadInput:
+    def _backbone(self, plan: StepPlan, layout: BatchLayout) -> LogitInput:
         state = self.leaves, self.pool.arrays, self.rows, self._put(pack(layout, plan))
         given = self.embeds.of(plan, layout.tokens)
         if given is None:
-            arrays, self.rows, heads = self.programs["backbone", layout.tokens](*state)
+            arrays, self.rows, logit_rows = self.programs["backbone", layout.tokens](*state)
         else:
             program = self.programs["backbone_with_embeds", layout.tokens]
-            arrays, self.rows, heads = program(*state, *map(self._put, given))
+            arrays, self.rows, logit_rows = program(*state, *map(self._put, given))
         self.pool = self.pool.with_arrays(arrays)
-        return heads
+        return logit_rows
 
-    def _head(self, plan: StepPlan, heads: HeadInput, wanted: int) -> Sampled:
+    def _head(self, plan: StepPlan, logit_rows: LogitInput, wanted: int) -> Sampled:
         scored = any(len(shard.prompt_logprob_rows) for shard in plan.shards)
         variant = Variant.LOGPROBS if scored else Variant(max(shard.variant for shard in plan.shards))
-        self.logits = self.programs["logits", choose(self.buckets.heads, wanted)](self.leaves, self.logits, heads)
+        self.logits = self.programs["logits", choose(self.buckets.logit_rows, wanted)](
+            self.leaves, self.logits, logit_rows
+        )
         if any(len(shard.masks) for shard in plan.shards):
             size = choose(self.buckets.masks, wanted)
             self.logits = self.programs["mask", size](self.logits, self._put(self._mask_words(plan.shards, size)))
         program = self.programs["sample", variant, choose(self._sample_sizes(variant), wanted)]
-        self.rows, sampled = program(self.rows, self.sampler_rows, self.logits, heads)
+        self.rows, sampled = program(self.rows, self.sampler_rows, self.logits, logit_rows)
         for array in jax.tree.leaves(sampled):
             array.copy_to_host_async()
         return sampled
@@ -180,8 +182,8 @@ class Runner:
         words = np.full((self.mesh.shape["data"], size, num_words(self.logits.shape[-1])), -1, np.int32)
         for line, shard in zip(words, shards, strict=False):
             if len(shard.masks):
-                line[shard.masked_heads] = 0
-                line[shard.masked_heads, : shard.masks.shape[1]] = shard.masks
+                line[shard.masked_logit_rows] = 0
+                line[shard.masked_logit_rows, : shard.masks.shape[1]] = shard.masks
         return words
 
     def _sample_sizes(self, variant: Variant) -> tuple[int, ...]:
@@ -191,5 +193,5 @@ class Runner:
         return jax.device_put(packed, NamedSharding(self.mesh, PartitionSpec("data")))
 
 
-def _num_heads(shard: ShardPlan) -> int:
+def _num_logit_rows(shard: ShardPlan) -> int:
     return int(np.count_nonzero(shard.samples)) + len(shard.prompt_logprob_rows)

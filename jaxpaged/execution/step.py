@@ -49,7 +49,7 @@ class DeviceRows:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class HeadRows:
+class LogitRows:
     """What the head must know of each of its rows. `samples` is 1 where the row's next token is to be sampled."""
 
     rows: Int32[Array, "d s"]
@@ -59,11 +59,11 @@ class HeadRows:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class HeadInput:
+class LogitInput:
     """Rows for the head, padded to max_num_seqs; the first `count` are there."""
 
     hidden: Float[Array, "d s e"]
-    rows: HeadRows
+    rows: LogitRows
     count: Int32[Array, " d"]
 
 
@@ -90,7 +90,7 @@ class StepFunctions:
 
     def backbone(
         self, layout: BatchLayout, leaves: Leaves, pools: Pools, rows: DeviceRows, packed: Int32[Array, "d k"]
-    ) -> tuple[Pools, DeviceRows, HeadInput]:
+    ) -> tuple[Pools, DeviceRows, LogitInput]:
         """One step over `layout.tokens` padded tokens per shard. Donates pools and rows."""
         return self._backbone(layout, leaves, pools, rows, packed, None, None)
 
@@ -103,7 +103,7 @@ class StepFunctions:
         packed: Int32[Array, "d k"],
         embeds: Float[Array, "d t e"],
         use_embeds: Array,
-    ) -> tuple[Pools, DeviceRows, HeadInput]:
+    ) -> tuple[Pools, DeviceRows, LogitInput]:
         """The same where `use_embeds` [d, t] marks tokens whose embedding is given instead of looked up."""
         return self._backbone(layout, leaves, pools, rows, packed, embeds, use_embeds)
 
@@ -118,19 +118,19 @@ class StepFunctions:
         hidden, pools = self.decoder.hidden(leaves, x, positions, attend, pools)
         shards = packed.shape[0]
         hidden = hidden.reshape(shards, -1, hidden.shape[-1])
-        chosen = self.per_shard(lambda h, b: h[b.head_tokens])(hidden, batch)
-        heads = HeadRows(batch.head_rows, batch.head_positions, batch.head_samples)
-        return pools, rows, HeadInput(chosen, heads, batch.header[:, HEADER.index("num_heads")])
+        chosen = self.per_shard(lambda h, b: h[b.logits_indices])(hidden, batch)
+        logit_rows = LogitRows(batch.logits_request_rows, batch.logits_positions, batch.logits_samples)
+        return pools, rows, LogitInput(chosen, logit_rows, batch.header[:, HEADER.index("num_logit_rows")])
 
     def attend(self, prepared: _Prepared, batch: DeviceBatch) -> PagedAttend:
         """The decoder's attention argument: what its layers keep is in the pools."""
         return PagedAttend(self.pool, prepared.page_tables, batch.kv_lens, batch.cu_q_lens, prepared.distribution)
 
     def logits(
-        self, size: int, leaves: Leaves, buffer: Float32[Array, "d s v"], heads: HeadInput
+        self, size: int, leaves: Leaves, buffer: Float32[Array, "d s v"], logit_rows: LogitInput
     ) -> Float32[Array, "d s v"]:
         """The buffer with the logits of the first `size` head rows of every shard. Donates buffer."""
-        hidden = heads.hidden[:, :size]
+        hidden = logit_rows.hidden[:, :size]
         logits = self.decoder.logits(leaves, hidden.reshape(-1, hidden.shape[-1]))
         logits = logits.reshape(-1, size, logits.shape[-1])
         return lax.with_sharding_constraint(buffer.at[:, :size].set(logits), NamedSharding(self.mesh, LOGITS))
@@ -148,10 +148,10 @@ class StepFunctions:
         rows: DeviceRows,
         sampler_rows: Any,
         logits: Float32[Array, "d s v"],
-        heads: HeadInput,
+        logit_rows: LogitInput,
     ) -> tuple[DeviceRows, Sampled]:
         """Sample the first `size` head rows of every shard, `group` at a time as far as there are any. Donates rows."""
-        wanted = jax.tree.map(lambda field: field[:, :size], (logits, heads.rows))
+        wanted = jax.tree.map(lambda field: field[:, :size], (logits, logit_rows.rows))
 
         def sample_group(start: Array | int) -> Sampled:
             part = jax.tree.map(lambda field: lax.dynamic_slice_in_dim(field, start, group, axis=1), wanted)
@@ -167,7 +167,7 @@ class StepFunctions:
         else:
             one = jax.eval_shape(sample_group, 0)
             none = jax.tree.map(lambda leaf: jnp.zeros((leaf.shape[0], size, *leaf.shape[2:]), leaf.dtype), one)
-            groups = (jnp.max(heads.count) + (group - 1)) // group
+            groups = (jnp.max(logit_rows.count) + (group - 1)) // group
             sampled = lax.fori_loop(0, groups, add_group, none)
         history = self.per_shard(_write_sampled)(rows.history, wanted[1], sampled.tokens)
         return DeviceRows(history, rows.tables), sampled
@@ -178,23 +178,23 @@ class StepFunctions:
         sampler_rows: Any,
         history: Array,
         logits: Float32[Array, "d n v"],
-        heads: HeadRows,
+        logit_rows: LogitRows,
     ) -> Sampled:
-        state, history, following = self.per_shard(_gather_rows)(sampler_rows, history, heads)
+        state, history, following = self.per_shard(_gather_rows)(sampler_rows, history, logit_rows)
         flat = jax.tree.map(
-            lambda field: field.reshape(-1, *field.shape[2:]), (logits, state, history, following, heads)
+            lambda field: field.reshape(-1, *field.shape[2:]), (logits, state, history, following, logit_rows)
         )
-        logits, state, history, following, flat_heads = flat
+        logits, state, history, following, flat_rows = flat
         sampled = self.sampler.sample(
             logits,
             state,
-            StageContext(history=history, length=flat_heads.positions + 1, prompt_len=state.prompt_len),
-            flat_heads.positions,
+            StageContext(history=history, length=flat_rows.positions + 1, prompt_len=state.prompt_len),
+            flat_rows.positions,
             variant=variant,
             targets=following,
-            use_targets=flat_heads.samples == 0,
+            use_targets=flat_rows.samples == 0,
         )
-        return jax.tree.map(lambda field: field.reshape(*heads.rows.shape, *field.shape[1:]), sampled)
+        return jax.tree.map(lambda field: field.reshape(*logit_rows.rows.shape, *field.shape[1:]), sampled)
 
     def admit(
         self, layout: AdmissionLayout, rows: DeviceRows, sampler_rows: Any, packed: Int32[Array, "d slots k"]
@@ -209,7 +209,7 @@ class StepFunctions:
         tables, sampler_rows = self.per_shard(one_shard)(rows.tables, sampler_rows, packed)
         return DeviceRows(rows.history, tables), sampler_rows
 
-    def remember(self, rows: DeviceRows, packed: Int32[Array, "d k"]) -> DeviceRows:
+    def write_history(self, rows: DeviceRows, packed: Int32[Array, "d k"]) -> DeviceRows:
         """Write tokens of one row per shard into the history. packed: row, first position, count, tokens."""
 
         def one_shard(history, packed):
@@ -238,14 +238,14 @@ def _prepare(rows: DeviceRows, batch: DeviceBatch) -> tuple[DeviceRows, _Prepare
     return DeviceRows(history, tables), prepared
 
 
-def _gather_rows(sampler_rows: Any, history: Array, heads: HeadRows) -> tuple[Any, Array, Array]:
+def _gather_rows(sampler_rows: Any, history: Array, logit_rows: LogitRows) -> tuple[Any, Array, Array]:
     """A head row's sampling state, its tokens so far, and the known token after its position."""
-    state = jax.tree.map(lambda field: field[heads.rows], sampler_rows)
-    tokens = history[heads.rows]
-    following = history[heads.rows, jnp.minimum(heads.positions + 1, history.shape[1] - 1)]
+    state = jax.tree.map(lambda field: field[logit_rows.rows], sampler_rows)
+    tokens = history[logit_rows.rows]
+    following = history[logit_rows.rows, jnp.minimum(logit_rows.positions + 1, history.shape[1] - 1)]
     return state, tokens, following
 
 
-def _write_sampled(history: Array, heads: HeadRows, tokens: Array) -> Array:
-    rows = jnp.where(heads.samples != 0, heads.rows, 0)
-    return history.at[rows, jnp.minimum(heads.positions + 1, history.shape[1] - 1)].set(tokens)
+def _write_sampled(history: Array, logit_rows: LogitRows, tokens: Array) -> Array:
+    rows = jnp.where(logit_rows.samples != 0, logit_rows.rows, 0)
+    return history.at[rows, jnp.minimum(logit_rows.positions + 1, history.shape[1] - 1)].set(tokens)

@@ -81,7 +81,7 @@ class RequestsInFlight:
             self._metrics.note_added(prepared)
             if observer is not None:
                 observer.submitted(prepared)
-            self.num_sequences += len(prepared.children)
+            self.num_sequences += len(prepared.samples)
         return stream
 
     async def take(self, outputs: Sequence[EngineOutput], stats: EngineStats, now: float) -> None:
@@ -147,7 +147,7 @@ class RequestsInFlight:
     def _forget(self, request_id: str, output: RequestOutput | None, now: float, lost: str | None = None) -> None:
         """A request has ended; `lost` says why when nobody gets its last output."""
         entry = self._entries.pop(request_id)
-        self.num_sequences -= len(entry.prepared.children)
+        self.num_sequences -= len(entry.prepared.samples)
         self._metrics.note_finished(entry.prepared, None if lost else output, now, lost or "abort")
         if entry.observer is not None:
             entry.observer.finished(entry.prepared, output)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxpaged.config import EngineConfig
 from jaxpaged.engine.beams.search import check_width, num_candidates
-from jaxpaged.engine.messages import EngineInfo, EngineRequest, Sibling
+from jaxpaged.engine.messages import ChildSample, EngineInfo, EngineRequest
 from jaxpaged.errors import RequestError
 from jaxpaged.frontend.model_files import FrontEnd
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
@@ -28,22 +28,22 @@ _LIKELY_TOKEN_CHARS = 16  # a text shorter than this per token of context is tok
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """A request as a front end keeps it; `children` are its n sequences. `arrival_time` is wall time.
+    """A request as a front end keeps it; `samples` are its n sequences. `arrival_time` is wall time.
 
-    `request_id` is the caller's and stays here: the engine knows the children by numbers of their own.
+    `request_id` is the caller's and stays here: the engine knows the samples by numbers of their own.
     """
 
     request_id: str
     prompt: str | None
     prompt_token_ids: list[int]
     params: SamplingParams
-    children: tuple[EngineRequest, ...]
+    samples: tuple[EngineRequest, ...]
     arrival_time: float
 
     @property
     def message(self) -> EngineRequest:
-        """What the engine gets: the first child, which names its siblings."""
-        return self.children[0]
+        """What the engine gets: the first sample, which names the others as its children."""
+        return self.samples[0]
 
 
 class InputProcessor:
@@ -101,7 +101,7 @@ class InputProcessor:
             prompt_embeds=None if parsed.embeds is None else parsed.embeds.tobytes(),
             beam=beam,
         )
-        return PreparedRequest(request_id, parsed.text, token_ids, params, self._children(base), time.time())
+        return PreparedRequest(request_id, parsed.text, token_ids, params, self._samples(base), time.time())
 
     def process_chat(
         self,
@@ -207,24 +207,24 @@ class InputProcessor:
                 "beam_width",
             )
 
-    def _children(self, first: EngineRequest) -> tuple[EngineRequest, ...]:
-        """The n sequences of a request. Child i has seed + i; only the first scores the prompt."""
+    def _samples(self, first: EngineRequest) -> tuple[EngineRequest, ...]:
+        """The n sequences of a request. Sample i has seed + i; only the first scores the prompt."""
         params = first.params
         number = params.n if first.beam is None else first.beam.beam_width
         if number == 1:
             return (first,)
-        children = []
+        samples = []
         for index in range(number):
-            child_params = replace(
+            sample_params = replace(
                 params,
                 n=1,
-                seed=None if params.seed is None else _child_seed(params.seed, index),
+                seed=None if params.seed is None else _sample_seed(params.seed, index),
                 prompt_logprobs=params.prompt_logprobs if index == 0 else None,
             )
             engine_id = next(self._engine_ids) if index else first.request_id
-            children.append(replace(first, request_id=engine_id, params=child_params))
-        siblings = tuple(Sibling(child.request_id, child.params) for child in children[1:])
-        return (replace(children[0], siblings=siblings), *children[1:])
+            samples.append(replace(first, request_id=engine_id, params=sample_params))
+        children = tuple(ChildSample(sample.request_id, sample.params) for sample in samples[1:])
+        return (replace(samples[0], children=children), *samples[1:])
 
     def _check_priority(self, priority: int) -> None:
         if priority and self._config.scheduler.policy != "priority":
@@ -240,7 +240,7 @@ class InputProcessor:
         return self._tokenizer
 
 
-def _child_seed(seed: int, index: int) -> int:
+def _sample_seed(seed: int, index: int) -> int:
     """seed + index in 64 bits; never -1, which means no seed."""
     wrapped = (seed + index + 2**63) % 2**64 - 2**63
     return wrapped if wrapped != -1 else -(2**63)

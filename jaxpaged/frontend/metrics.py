@@ -105,8 +105,8 @@ class EngineMetrics:
 
     def note_added(self, prepared: PreparedRequest) -> None:
         """A request goes to the engine. The prompt of its n sequences counts once."""
-        self.histograms.request_params_n.observe(len(prepared.children))
-        for index, child in enumerate(prepared.children):
+        self.histograms.request_params_n.observe(len(prepared.samples))
+        for index, child in enumerate(prepared.samples):
             prompt_tokens = 0 if index else len(prepared.prompt_token_ids)
             self._sequences[child.request_id] = _Sequence(child.arrival, prompt_tokens)
 
@@ -132,10 +132,10 @@ class EngineMetrics:
         self, prepared: PreparedRequest, output: RequestOutput | None, now: float, reason: str = "abort"
     ) -> None:
         """A request has ended. `output` is its last one; None when it was given up, for one of FINISH_REASONS."""
-        for child in prepared.children:
+        for child in prepared.samples:
             self._sequences.pop(child.request_id, None)
         if output is None or output.metrics is None:
-            self.finished[reason] += len(prepared.children)
+            self.finished[reason] += len(prepared.samples)
             return
         for completion in output.outputs:
             if completion.finish_reason in self.finished:
@@ -144,7 +144,7 @@ class EngineMetrics:
         self._note_lengths(prepared, output.metrics.num_generation_tokens)
         metrics, seen = output.metrics, self.histograms
         seen.request_num_preemptions.observe(metrics.num_preemptions)
-        seen.e2e_request_latency_seconds.observe(now - prepared.children[0].arrival)
+        seen.e2e_request_latency_seconds.observe(now - prepared.samples[0].arrival)
         if metrics.scheduled_ts and metrics.first_token_ts:
             seen.request_queue_time_seconds.observe(metrics.scheduled_ts - metrics.queued_ts)
             seen.request_prefill_time_seconds.observe(metrics.first_token_ts - metrics.scheduled_ts)

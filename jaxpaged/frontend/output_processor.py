@@ -124,11 +124,11 @@ class _Request:
 
     def __init__(self, prepared: PreparedRequest, vocabulary: Vocabulary | None) -> None:
         self.prepared = prepared
-        self.sequences = [_Sequence(index, child, self, vocabulary) for index, child in enumerate(prepared.children)]
+        self.sequences = [_Sequence(index, child, self, vocabulary) for index, child in enumerate(prepared.samples)]
         self._vocabulary = vocabulary if prepared.params.detokenize else None
         self._kind = prepared.params.output_kind
         self._interval = prepared.params.stream_interval or 1
-        self._known_prompt = prepared.children[0].prompt_embeds is None
+        self._known_prompt = prepared.samples[0].prompt_embeds is None
         self._metrics = RequestMetrics(arrival_time=prepared.arrival_time)
         self._prompt_logprobs: PromptLogprobs | None = None
         self._num_cached_tokens = 0
@@ -139,7 +139,7 @@ class _Request:
         return all(sequence.finish_reason is not None for sequence in self.sequences)
 
     def take(self, output: EngineOutput, sequence: _Sequence, now: float) -> None:
-        arrival = self.prepared.children[0].arrival
+        arrival = self.prepared.samples[0].arrival
         self._metrics.note(output.events, arrival=arrival)
         self._metrics.note_tokens(sequence.take(output), now, arrival=arrival)
         if sequence is self.sequences[0]:  # a later one may take from the cache what this one has computed

@@ -87,12 +87,12 @@ class Attention(nnx.Module):
     def combine(self, attended: Float[Array, "t hq d"], tokens: TokenContext) -> Float[Array, "t e"]:
         """The output projection."""
         attended = attended.reshape(len(attended), -1)
-        return linear(attended, weight_of(self.out), tokens.rows, bias=bias_of(self.out_bias))
+        return linear(attended, weight_of(self.out), tokens.adapters, bias=bias_of(self.out_bias))
 
     def project(self, x: Float[Array, "t e"], tokens: TokenContext) -> tuple[Array, Array, Array]:
         """Queries [t, hq, d], keys and values [t, hkv, d], normed and rotated."""
         group, dim = self.layout.group, self.part.head_dim
-        qkv = linear(x, weight_of(self.qkv), tokens.rows, bias=bias_of(self.qkv_bias))
+        qkv = linear(x, weight_of(self.qkv), tokens.adapters, bias=bias_of(self.qkv_bias))
         q, k, v = qkv[:, :, :group].reshape(len(x), -1, dim), qkv[:, :, group], qkv[:, :, group + 1]
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)

@@ -13,10 +13,10 @@ from jaxpaged.models.rope import Rope
 
 @dataclass(frozen=True, slots=True)
 class TokenContext:
-    """Rotations by kind of rope, computed once for all layers. `rows`: each token's adapter (None: no adapters)."""
+    """Rotations by kind of rope, computed once for all layers. `adapters`: each token's adapter (None: no adapters)."""
 
     rotations: Mapping[Rope, Rotation]
-    rows: Int32[Array, "t"] | None = None
+    adapters: Int32[Array, "t"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Place:
 
 
 def token_context(
-    ropes: Iterable[Rope], positions: Int32[Array, "t"], max_position: int, rows: Int32[Array, "t"] | None
+    ropes: Iterable[Rope], positions: Int32[Array, "t"], max_position: int, adapters: Int32[Array, "t"] | None
 ) -> TokenContext:
     """The context of tokens at `positions` in a model served at `max_position` tokens."""
-    return TokenContext({rope: rotation(rope, positions, max_position) for rope in ropes}, rows)
+    return TokenContext({rope: rotation(rope, positions, max_position) for rope in ropes}, adapters)

@@ -12,14 +12,14 @@ from jaxpaged.quant.product import StoredWeight, product
 def linear(
     x: Float[Array, "t *inputs"],
     w: Float[Array, "*outputs_inputs"] | StoredWeight,
-    rows: Int32[Array, "t"] | None = None,
+    adapters: Int32[Array, "t"] | None = None,
     *,
     bias: Float[Array, "*outputs"] | None = None,
     out_dtype: DTypeLike | None = None,
 ) -> Float[Array, "t *outputs"]:
     """Contract all of x's axes but the first with the last axes of w [*outputs, *inputs]; result in x's dtype.
 
-    The bias is added in float32. `rows`: the adapter of each row; plain and quantized weights serve all rows alike.
+    The bias is added in float32. `adapters`: of each row; plain and quantized weights serve all rows alike.
     """
     y = product(x, w)
     if bias is not None:

@@ -54,9 +54,9 @@ class MLP(nnx.Module):
         self.down_bias = param((hidden,), ("embed",), dtype) if part.bias else None
 
     def __call__(self, x: Float[Array, "t e"], tokens: TokenContext) -> Float[Array, "t e"]:
-        up = linear(x, weight_of(self.up), tokens.rows, bias=bias_of(self.up_bias))
+        up = linear(x, weight_of(self.up), tokens.adapters, bias=bias_of(self.up_bias))
         inner = ACTIVATIONS[self.activation](up.astype(jnp.float32)).astype(x.dtype)
-        return linear(inner, weight_of(self.down), tokens.rows, bias=bias_of(self.down_bias))
+        return linear(inner, weight_of(self.down), tokens.adapters, bias=bias_of(self.down_bias))
 
 
 class GatedMLP(nnx.Module):
@@ -78,8 +78,10 @@ class GatedMLP(nnx.Module):
         self.down_bias = param((hidden,), ("embed",), dtype) if part.bias else None
 
     def __call__(self, x: Float[Array, "t e"], tokens: TokenContext) -> Float[Array, "t e"]:
-        both = linear(x, weight_of(self.gate_up), tokens.rows, bias=bias_of(self.gate_up_bias), out_dtype=jnp.float32)
+        both = linear(
+            x, weight_of(self.gate_up), tokens.adapters, bias=bias_of(self.gate_up_bias), out_dtype=jnp.float32
+        )
         gated = (ACTIVATIONS[self.activation](both[:, :, 0]) * both[:, :, 1]).astype(x.dtype)
         # XLA:CPU does not vectorise the activation when it is fused with the reshape: six times as slow.
         gated = lax.platform_dependent(gated, cpu=lax.optimization_barrier, default=lambda rows: rows)
-        return linear(gated.reshape(len(x), -1), weight_of(self.down), tokens.rows, bias=bias_of(self.down_bias))
+        return linear(gated.reshape(len(x), -1), weight_of(self.down), tokens.adapters, bias=bias_of(self.down_bias))

@@ -14,7 +14,7 @@ from jaxpaged.sampling.top_k import top_k
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, slots=True)
-class TokenLogprobs:
+class SampledLogprobs:
     """Per row: its token, that token's log probability and rank (how many tokens are at least as likely), and the
     best tokens in order, or the ids that the request named in place of them, in its order."""
 
@@ -42,14 +42,14 @@ def log_normaliser(logits: Float32[Array, "n v"]) -> Float32[Array, " n"]:
     return largest + row_log(row_sum(jnp.exp(shifted)))
 
 
-def token_logprobs(
+def sampled_logprobs(
     logits: Float32[Array, "n v"],
     normaliser: Float32[Array, " n"],
     tokens: Int32[Array, " n"],
     num_top: int,
     named: NamedIds,
     use_named: Bool[Array, " n"],
-) -> TokenLogprobs:
+) -> SampledLogprobs:
     """Scores are logits minus `normaliser` (0 for plain logits). num_top <= vocabulary; the width of the result is
     the larger of num_top and the room for named ids."""
     score = at(logits, tokens)
@@ -61,7 +61,7 @@ def token_logprobs(
     named_ids = jnp.pad(named.ids, ((0, 0), (0, width - named.ids.shape[1])))
     swap = (use_named & (named.count > 0))[:, None]
     named_scores = jnp.take_along_axis(logits, named_ids, axis=1, mode="clip")
-    return TokenLogprobs(
+    return SampledLogprobs(
         token_ids=tokens,
         logprobs=score - normaliser,
         ranks=count(logits >= score[:, None]),

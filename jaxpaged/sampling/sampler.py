@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float32, Int32, UInt32
 from jaxpaged.config import LogprobsMode
 from jaxpaged.params.ranges import MAX_LOGPROB_TOKEN_IDS
 from jaxpaged.sampling.inverse_cdf import draw
-from jaxpaged.sampling.logprobs import NamedIds, TokenLogprobs, log_normaliser, token_logprobs
+from jaxpaged.sampling.logprobs import NamedIds, SampledLogprobs, log_normaliser, sampled_logprobs
 from jaxpaged.sampling.random import seed_words, uniforms
 from jaxpaged.sampling.reductions import LANES, first_equal, pad_to, row_sum
 from jaxpaged.sampling.stages import BUILTIN_STAGES
@@ -54,7 +54,7 @@ class Sampled:
 
     tokens: Int32[Array, " n"]
     finite: Bool[Array, " n"]
-    logprobs: TokenLogprobs | None
+    logprobs: SampledLogprobs | None
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Sampler:
         rows: SamplerRows,
         tokens: Int32[Array, " n"],
         use_targets: Bool[Array, " n"],
-    ) -> TokenLogprobs:
+    ) -> SampledLogprobs:
         logits = raw
         if self.logprobs_mode.startswith("processed"):
             scaled = jnp.where(weights > 0, processed / _divisor(rows)[:, None], -jnp.inf)
@@ -163,7 +163,7 @@ class Sampler:
         if self.logprobs_mode.endswith("logits"):
             normaliser = jnp.zeros_like(normaliser)
         num_top = self.vocab_size if self.max_logprobs == -1 else min(self.max_logprobs, self.vocab_size)
-        return token_logprobs(logits, normaliser, tokens, num_top, rows.named, ~use_targets)
+        return sampled_logprobs(logits, normaliser, tokens, num_top, rows.named, ~use_targets)
 
 
 def _encode(stage: LogitStage, params: SamplingParams, eos_token_ids: Sequence[int]) -> Any:

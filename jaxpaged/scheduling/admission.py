@@ -10,7 +10,7 @@ import numpy as np
 from jaxpaged.scheduling.arrays import IntArray, RowArray
 from jaxpaged.scheduling.prefix_cache import PrefixHit
 from jaxpaged.scheduling.request import Request
-from jaxpaged.scheduling.running import StepDraft
+from jaxpaged.scheduling.running import StepBuilder
 from jaxpaged.scheduling.shard import Shard
 
 
@@ -21,7 +21,7 @@ def find_hits(shard: Shard, requests: Sequence[Request]) -> list[PrefixHit]:
     return shard.prefix.match(requests)
 
 
-_SIBLINGS = attrgetter("siblings")
+_CHILDREN = attrgetter("children")
 
 
 def share_out(
@@ -46,27 +46,27 @@ def share_out(
     return chosen
 
 
-def admit(shard: Shard, draft: StepDraft, requests: list[Request], hits: list[PrefixHit], now: float) -> int:
+def admit(shard: Shard, builder: StepBuilder, requests: list[Request], hits: list[PrefixHit], now: float) -> int:
     """Let the first of the requests start in this step, as many as there are rows, tokens, head rows and pages for.
 
     Returns how many. A request starts when the pages for all its known tokens are available, so that it is not
     preempted before its first token; only those of its first chunk are allocated.
     """
-    families = any(map(_SIBLINGS, requests))
-    free = _first_with_rows(shard, requests) if families else shard.num_free
+    with_children = any(map(_CHILDREN, requests))
+    free = _first_with_rows(shard, requests) if with_children else shard.num_free
     requests, hits = requests[:free], hits[:free]
-    kept = _sibling_pages(shard, requests) if families and requests else None
-    counts = _first_chunks(shard, draft, requests, hits, kept) if requests else []
+    kept = _child_pages(shard, requests) if with_children and requests else None
+    counts = _first_chunks(shard, builder, requests, hits, kept) if requests else []
     taken = len(counts)
     if taken:
-        _occupy(shard, draft, requests[:taken], hits[:taken], np.array(counts, np.int32), now)
-    if families:
-        shard.leaders |= {request.row: request for request in requests[:taken] if request.siblings}
+        _occupy(shard, builder, requests[:taken], hits[:taken], np.array(counts, np.int32), now)
+    if with_children:
+        shard.parents |= {request.row: request for request in requests[:taken] if request.children}
     return taken
 
 
 def _first_with_rows(shard: Shard, requests: list[Request]) -> int:
-    """How many of the first requests find free rows, their siblings included as far as there can be rows for them."""
+    """How many of the first requests find free rows, their children included as far as there can be rows for them."""
     free, most = shard.num_free, len(shard.rows.active) - 1
     for index, request in enumerate(requests):
         free -= min(request.num_samples, most)
@@ -76,59 +76,59 @@ def _first_with_rows(shard: Shard, requests: list[Request]) -> int:
 
 
 def _first_chunks(
-    shard: Shard, draft: StepDraft, requests: list[Request], hits: list[PrefixHit], kept: IntArray | None
+    shard: Shard, builder: StepBuilder, requests: list[Request], hits: list[PrefixHit], kept: IntArray | None
 ) -> list[int]:
     """The tokens that each of the first requests computes in this step, up to the first that does not fit.
 
-    `kept` [n, 1]: pages that each keeps for its siblings, in each group.
+    `kept` [n, 1]: pages that each keeps for its children, in each group.
     """
     needs = np.array([request.page_need for request in requests], np.int32)
     behind = [len(request.tokens) for request in requests]
     for index, hit in enumerate(hits):
         if hit.num_pages:
-            needs[index] = _pages_beside(shard, draft, requests[index], hit)
+            needs[index] = _pages_beside(shard, builder, requests[index], hit)
             behind[index] -= hit.num_pages * shard.page_size
     if kept is not None:
         needs += kept
-    fits = (needs.cumsum(axis=0) <= _unreserved_pages(shard, draft)).all(axis=1)
+    fits = (needs.cumsum(axis=0) <= _unreserved_pages(shard, builder)).all(axis=1)
     counts: list[int] = []
     for tokens, request in zip(behind[: len(fits) if fits.all() else int(fits.argmin())], requests, strict=False):
-        count = draft.take_chunk(tokens, request.prompt_heads)
+        count = builder.take_chunk(tokens, request.scores_prompt)
         if not count:
             break
         counts.append(count)
     return counts
 
 
-def _sibling_pages(shard: Shard, requests: list[Request]) -> IntArray:
-    """A page in each group for every sibling, to write to: int32 [n, 1]. The first on an idle shard starts without."""
-    pages = np.array([[len(request.siblings)] for request in requests], np.int32)
+def _child_pages(shard: Shard, requests: list[Request]) -> IntArray:
+    """A page in each group for every child, to write to: int32 [n, 1]. The first on an idle shard starts without."""
+    pages = np.array([[len(request.children)] for request in requests], np.int32)
     if not len(shard.rows):
         pages[0] = 0
     return pages
 
 
-def _pages_beside(shard: Shard, draft: StepDraft, request: Request, hit: PrefixHit) -> list[int]:
+def _pages_beside(shard: Shard, builder: StepBuilder, request: Request, hit: PrefixHit) -> list[int]:
     """Available pages that a request takes: for what the hit leaves to compute, and the idle ones that it shares."""
     needs = []
     for group, policy in enumerate(shard.policies):
-        fresh = policy.fresh_pages(request.page_need[group], len(request.tokens), hit.num_pages, draft.budget)
+        fresh = policy.fresh_pages(request.page_need[group], len(request.tokens), hit.num_pages, builder.budget)
         needs.append(fresh + shard.allocators[group].idle_among(hit.pages[group]))
     return needs
 
 
-def _unreserved_pages(shard: Shard, draft: StepDraft) -> list[int]:
+def _unreserved_pages(shard: Shard, builder: StepBuilder) -> list[int]:
     """Available pages per group, less what this step takes and what rows in the middle of their prompts will need.
 
-    A page for every running row, up to a hundredth of the pool, is kept back too, and one for every sibling that waits
+    A page for every running row, up to a hundredth of the pool, is kept back too, and one for every child that waits
     for a prompt: without them, in a full pool, requests would start only to be preempted by the next step's growth.
     """
     rows = shard.rows
     left = []
-    for allocator, growth in zip(shard.allocators, draft.growths, strict=True):
+    for allocator, growth in zip(shard.allocators, builder.growths, strict=True):
         kept_back = min(len(rows), allocator.num_pages // 100)
         left.append(allocator.available - growth.num_pages - kept_back - shard.num_promised)
-    behind = np.array(draft.catching_up + draft.admitted, np.intp)
+    behind = np.array(builder.catching_up + builder.admitted, np.intp)
     if len(behind):
         wanted = rows.planned_tokens[behind]
         for group, policy in enumerate(shard.policies):
@@ -138,7 +138,7 @@ def _unreserved_pages(shard: Shard, draft: StepDraft) -> list[int]:
 
 def _occupy(
     shard: Shard,
-    draft: StepDraft,
+    builder: StepBuilder,
     requests: list[Request],
     hits: list[PrefixHit],
     counts: IntArray,
@@ -155,7 +155,7 @@ def _occupy(
     end = (cached + counts + (size - 1)) // size
     fresh = end - cached_pages
     total = int(fresh.sum())
-    for end_page, growth in zip(rows.end_page, draft.growths, strict=True):
+    for end_page, growth in zip(rows.end_page, builder.growths, strict=True):
         end_page[taken] = cached_pages
         growth.rows.append(taken)
         growth.counts.append(fresh)
@@ -163,8 +163,8 @@ def _occupy(
     if shard.hasher is not None:
         shard.stats.prefix_queries += sum([len(request.tokens) for request in requests])
         shard.stats.prefix_hits += int(cached.sum())
-    draft.add_chunks(taken, counts)
-    draft.admitted += taken.tolist()
+    builder.add_chunks(taken, counts)
+    builder.admitted += taken.tolist()
 
 
 def _share_cached(shard: Shard, taken: RowArray, requests: list[Request], hits: list[PrefixHit]) -> None:

@@ -10,7 +10,7 @@ from jaxpaged.scheduling.arrays import NO_INTS, BoolArray, IntArray, RowArray
 from jaxpaged.scheduling.plan import Admission, ShardPlan
 from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.rows import Rows
-from jaxpaged.scheduling.running import StepDraft
+from jaxpaged.scheduling.running import StepBuilder
 from jaxpaged.scheduling.shard import Shard
 
 LOOKS_BACK = 2  # from this sampler variant on, sampling may depend on earlier tokens of the request
@@ -21,32 +21,32 @@ NO_PAIRS: IntArray = np.zeros((0, 2), np.int32)
 class Flight:
     """What commit() must know about a shard's part of a plan in flight.
 
-    In the plan's order, [n]: rows, samples, guessed (empty without speculation). Over all rows, [R]: sampled, epochs.
+    In the plan's order, [n]: rows, samples, drafted (empty without speculation). Over all rows, [R]: sampled, epochs.
     chunk_rows and chunk_ends are the rows that are not sampled, and how many of their tokens will be computed.
     """
 
     rows: RowArray
     samples: BoolArray
-    guessed: IntArray
+    drafted: IntArray
     sampled: BoolArray
     epochs: IntArray
     chunk_rows: RowArray
     chunk_ends: IntArray
 
 
-def assemble(shard: Shard, draft: StepDraft) -> tuple[ShardPlan, Flight]:
+def assemble(shard: Shard, builder: StepBuilder) -> tuple[ShardPlan, Flight]:
     """The plan of a shard, single tokens first; planned_computed and planned_tokens move on."""
     rows = shard.rows
-    chosen, counts, num_decodes = _chosen(draft)
+    chosen, counts, num_decodes = _chosen(builder)
     starts = rows.planned_computed[chosen]
     ends = starts + counts
     samples = ends >= rows.planned_tokens[chosen]
-    guessed = _guessed(draft, chosen)
-    known = rows.num_tokens[chosen] + guessed if len(guessed) else rows.num_tokens[chosen]
+    drafted = _drafted(builder, chosen)
+    known = rows.num_tokens[chosen] + drafted if len(drafted) else rows.num_tokens[chosen]
     host_counts = np.minimum(np.maximum(known - starts, 0), counts)
-    sampled = draft.decoding
+    sampled = builder.decoding
     partial: RowArray = chosen[:0]
-    if len(draft.chunk_rows):
+    if len(builder.chunk_rows):
         sampled[chosen[samples]] = True
         partial = (~samples).nonzero()[0]
     plan = ShardPlan(
@@ -57,28 +57,30 @@ def assemble(shard: Shard, draft: StepDraft) -> tuple[ShardPlan, Flight]:
         host_counts=host_counts,
         tokens=_tokens(rows, chosen, starts, host_counts, num_decodes),
         samples=samples,
-        prompt_logprob_rows=_prompt_logprob_rows(rows, chosen, starts, counts) if rows.prompt_heads.any() else NO_PAIRS,
-        page_writes=tuple(draft.page_writes),
-        page_copies=tuple(np.array(pairs, np.int32) if pairs else NO_PAIRS for pairs in draft.page_copies),
-        admissions=_admissions(shard, draft, chosen),
+        prompt_logprob_rows=_prompt_logprob_rows(rows, chosen, starts, counts)
+        if rows.scores_prompt.any()
+        else NO_PAIRS,
+        page_writes=tuple(builder.page_writes),
+        page_copies=tuple(np.array(pairs, np.int32) if pairs else NO_PAIRS for pairs in builder.page_copies),
+        admissions=_admissions(shard, builder, chosen),
         variant=int((rows.variant * sampled).max()),
         num_decodes=num_decodes,
-        draft_counts=guessed,
+        draft_counts=drafted,
     )
     rows.planned_computed[chosen] = ends
     rows.planned_tokens += sampled
     if rows.waits.any():
         rows.pause(sampled)
-    if len(guessed):  # how many guesses hold is not known: the row pauses until the plan is committed
-        paused = chosen[guessed > 0]
+    if len(drafted):  # how many draft tokens are right is not known: the row pauses until the plan is committed
+        paused = chosen[drafted > 0]
         rows.planned_tokens[paused] = rows.limit[paused]
-    return plan, Flight(chosen, samples, guessed, sampled, rows.epoch.copy(), chosen[partial], ends[partial])
+    return plan, Flight(chosen, samples, drafted, sampled, rows.epoch.copy(), chosen[partial], ends[partial])
 
 
-def _chosen(draft: StepDraft) -> tuple[RowArray, IntArray, int]:
+def _chosen(builder: StepBuilder) -> tuple[RowArray, IntArray, int]:
     """Rows [n] and counts [n] of the step, those with one token first, and how many these are."""
-    decoding = draft.decoding.nonzero()[0]
-    chunk_rows, chunk_counts = draft.chunk_rows, draft.chunk_counts
+    decoding = builder.decoding.nonzero()[0]
+    chunk_rows, chunk_counts = builder.chunk_rows, builder.chunk_counts
     single = chunk_counts == 1
     singles = int(np.count_nonzero(single))
     if singles:
@@ -89,10 +91,10 @@ def _chosen(draft: StepDraft) -> tuple[RowArray, IntArray, int]:
     return np.concatenate((decoding, chunk_rows)), counts, len(decoding) + singles
 
 
-def _guessed(draft: StepDraft, chosen: RowArray) -> IntArray:
-    if not draft.guesses:
+def _drafted(builder: StepBuilder, chosen: RowArray) -> IntArray:
+    if not builder.draft_tokens:
         return NO_INTS
-    return np.array([draft.guesses.get(row, 0) for row in chosen.tolist()], np.int32)
+    return np.array([builder.draft_tokens.get(row, 0) for row in chosen.tolist()], np.int32)
 
 
 def _tokens(rows: Rows, chosen: RowArray, starts: IntArray, host_counts: IntArray, num_decodes: int) -> IntArray:
@@ -110,7 +112,7 @@ def _prompt_logprob_rows(rows: Rows, chosen: RowArray, starts: IntArray, counts:
     """(token index in the step, row) of prompt positions that have a next prompt token: int32 [m, 2]."""
     parts = [NO_PAIRS]
     first = np.cumsum(counts) - counts
-    for index in np.flatnonzero(rows.prompt_heads[chosen]).tolist():
+    for index in np.flatnonzero(rows.scores_prompt[chosen]).tolist():
         row = int(chosen[index])
         count = min(int(counts[index]), int(rows.prompt_len[row]) - 1 - int(starts[index]))
         if count > 0:
@@ -119,9 +121,9 @@ def _prompt_logprob_rows(rows: Rows, chosen: RowArray, starts: IntArray, counts:
     return np.concatenate(parts)
 
 
-def _admissions(shard: Shard, draft: StepDraft, chosen: RowArray) -> tuple[Admission, ...]:
+def _admissions(shard: Shard, builder: StepBuilder, chosen: RowArray) -> tuple[Admission, ...]:
     """Rows that this plan is the first to compute."""
-    admitted = draft.admitted
+    admitted = builder.admitted
     if shard.forked_rows:
         scheduled = set(chosen.tolist())
         admitted = admitted + [row for row in shard.forked_rows if row in scheduled]
@@ -140,7 +142,7 @@ def _admissions(shard: Shard, draft: StepDraft, chosen: RowArray) -> tuple[Admis
 
 def _admission(request: Request, pages: tuple[IntArray, ...], computed: int) -> Admission:
     known = NO_INTS
-    if request.prompt_heads:
+    if request.scores_prompt:
         known = request.tokens
     elif computed and request.variant >= LOOKS_BACK and request.beams is None:
         known = request.tokens[:computed]

@@ -1,7 +1,7 @@
 """Beams: requests that branch together. All of a group are on rows of one shard, or all wait; never a part of it.
 
 A beam that continues another one shares all of that one's pages; the last, partly filled one is copied when it is
-written to. The first beam leads the others as a sample leads its siblings, so that their rows are kept for them.
+written to. The first beam leads the others as a sample leads its children, so that their rows are kept for them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def choose(shard: Shard, group: BeamGroup, choices: Sequence[tuple[int, int]], n
             shard.vacate(np.array([member.row], np.intp))
             member.row = 0
         else:
-            shard.leave_leader(member)
+            shard.leave_parent(member)
     last_tokens = {}
     for index, (parent, (_, token)) in enumerate(zip(parents, choices, strict=True)):
         if parent not in last_tokens:
@@ -55,21 +55,21 @@ def choose(shard: Shard, group: BeamGroup, choices: Sequence[tuple[int, int]], n
 
 
 def preempt(shard: Shard, group: BeamGroup, now: float) -> Request:
-    """Take all beams off their rows, as they were at the last choice. Returns their new leader, to be queued."""
+    """Take all beams off their rows, as they were at the last choice. Returns their new parent, to be queued."""
     members = sorted((member for member in group.members if member.finish_reason is None), key=lambda m: m.rank)
     for member in members:
         if member.row:
             shard.preempt(member.row, now)
             member.tokens = member.tokens[: group.num_tokens]
-        elif member.leader is not None:
-            shard.leave_leader(member)
-    leader, *others = members
-    lead(leader, others)
+        elif member.parent is not None:
+            shard.leave_parent(member)
+    parent, *others = members
+    lead(parent, others)
     if len(_beams(group)) > 1:
         tokens = np.stack([member.tokens for member in members])
         same = (tokens == tokens[0]).all(axis=0)
         group.num_shared = len(same) if same.all() else int(same.argmin())
-    return leader
+    return parent
 
 
 def _beams(group: BeamGroup) -> list[Request]:

@@ -154,9 +154,9 @@ def _set_back(shard: Shard, flight: Flight, staying: BoolArray, outcome: _Outcom
     """
     rows = shard.rows
     unexpected = staying & (outcome.taken != 1)
-    if len(flight.guessed):
-        guessed = flight.rows[flight.guessed > 0]
-        unexpected[guessed] = staying[guessed]
+    if len(flight.drafted):
+        drafted = flight.rows[flight.drafted > 0]
+        unexpected[drafted] = staying[drafted]
     where: RowArray = unexpected.nonzero()[0]
     if not len(where):
         return []

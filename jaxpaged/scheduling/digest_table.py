@@ -65,9 +65,9 @@ class DigestTable:
             self._page_of_place[places] = pages  # of several that want the same place, one gets it
             won = self._page_of_place[places] == pages
             if won.all():
-                self._settle(pages, digests, places)
+                self._place(pages, digests, places)
                 return
-            self._settle(pages[won], digests[won], places[won])
+            self._place(pages[won], digests[won], places[won])
             pages, digests = pages[~won], digests[~won]
 
     def remove(self, pages: IntArray) -> None:
@@ -87,7 +87,7 @@ class DigestTable:
         if not np.array_equal(self.find(self._digests[known]), known):
             raise InvariantError("digest table: a page is not found by its digest, or two pages have the same")
 
-    def _settle(self, pages: IntArray, digests: Digests, places: RowArray) -> None:
+    def _place(self, pages: IntArray, digests: Digests, places: RowArray) -> None:
         self._tag_of_place[places] = digests[:, 0]
         self._place_of[pages] = places
         self._digests[pages] = digests

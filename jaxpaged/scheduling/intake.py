@@ -13,7 +13,7 @@ from jaxpaged.kv.kind import PagePolicy
 from jaxpaged.scheduling.arrays import IntArray
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
 from jaxpaged.scheduling.request import NOT_CHOSEN, BeamGroup, Request
-from jaxpaged.scheduling.rows import LIMIT, NO_TOKEN, PROMPT_HEADS
+from jaxpaged.scheduling.rows import LIMIT, NO_TOKEN, SCORES_PROMPT
 
 
 class Intake:
@@ -46,11 +46,11 @@ class Intake:
             raise RequestError(f"the prompt holds {tokens.min()}, which is no token id.", "prompt")
         self._rank_and_limit(request, tokens)
 
-    def accept_siblings(self, leader: Request, siblings: Sequence[Request]) -> None:
+    def accept_children(self, parent: Request, children: Sequence[Request]) -> None:
         """The same for samples of an accepted request's prompt; they stay with it until it has that computed."""
-        for sibling in siblings:
-            self.accept_fork(leader, sibling, leader.tokens, leader.page_digests)
-        lead(leader, siblings)
+        for child in children:
+            self.accept_fork(parent, child, parent.tokens, parent.page_digests)
+        lead(parent, children)
 
     def check_beams(self, group: BeamGroup) -> None:
         """Raise RequestError when there could never be rows for all beams."""
@@ -76,8 +76,8 @@ class Intake:
         # One token more than is known, so that every admission brings the request forward; the last is never computed.
         needed = min(len(tokens) + 1, int(request.row_words[LIMIT]) - 1)
         request.page_need = tuple(self._pages(request, policy, needed, request.num_shared) for policy in self._policies)
-        request.prompt_heads = request.params.prompt_logprobs is not None and len(tokens) == request.prompt_len
-        request.row_words[PROMPT_HEADS] = request.prompt_heads
+        request.scores_prompt = request.params.prompt_logprobs is not None and len(tokens) == request.prompt_len
+        request.row_words[SCORES_PROMPT] = request.scores_prompt
         if self._hasher is not None:
             self._hasher.prepare(request)
 
@@ -136,11 +136,11 @@ class Intake:
         return shared + len(request.beams.members) * (pages - shared)
 
 
-def lead(leader: Request, siblings: Sequence[Request]) -> None:
-    """Let the siblings wait for the leader's prompt."""
-    leader.leader, leader.siblings = None, tuple(siblings)
-    for sibling in siblings:
-        sibling.leader = leader
+def lead(parent: Request, children: Sequence[Request]) -> None:
+    """Let the children wait for the parent's prompt."""
+    parent.parent, parent.children = None, tuple(children)
+    for child in children:
+        child.parent = parent
 
 
 def _stop_ids(request: Request) -> list[int]:

@@ -10,7 +10,7 @@ Refinements of the agreed fields:
   sampled on the device by an earlier plan.
 - Entries of a sliding-window page table behind the window are not erased on the device: attention must not read them.
 - Order of execution: admissions, page_copies, page_writes, then the tokens.
-- `draft_counts` is empty unless speculation is on; else the last draft_counts[i] of the counts[i] tokens are guesses,
+- `draft_counts` is empty unless speculation is on; else the last draft_counts[i] of the counts[i] tokens are drafts,
   and the logits of the last draft_counts[i] + 1 positions are needed.
 - `masks` are not the scheduler's: an engine with structured requests adds them to the plan.
 - `ShardPlan.request_ids` do not concern the device.
@@ -65,8 +65,8 @@ class ShardPlan:
     prompt_logprob_rows: int32 [m, 2] of (index of the token in this shard's step, device row).
     page_writes: per cache group int32 [k, 3] of (row, table index, page). page_copies: int32 [k, 2] of (from, to).
     variant: the largest sampler variant among the sampled rows.
-    masked_heads, masks: int32 [k] which of the sampled rows, counted in the order of the plan, may only be followed by
-    the tokens whose bits are set in int32 [k, vocabulary / 32].
+    masked_logit_rows, masks: int32 [k] which of the sampled rows, counted in the order of the plan, may only be
+    followed by the tokens whose bits are set in int32 [k, vocabulary / 32].
     """
 
     request_ids: IdArray
@@ -83,11 +83,11 @@ class ShardPlan:
     variant: int
     num_decodes: int
     draft_counts: IntArray = field(default_factory=_no_ints)
-    masked_heads: IntArray = field(default_factory=_no_ints)
+    masked_logit_rows: IntArray = field(default_factory=_no_ints)
     masks: IntArray = field(default_factory=_no_masks)
 
     def with_masks(self, heads: IntArray, masks: IntArray) -> ShardPlan:
-        return replace(self, masked_heads=heads, masks=masks)
+        return replace(self, masked_logit_rows=heads, masks=masks)
 
     @classmethod
     def empty(cls, num_groups: int) -> ShardPlan:

@@ -74,7 +74,7 @@ class PrefixHasher:
             parent = self.page(parent, data[page * width : (page + 1) * width], content)
             digests.append(parent)
         request.page_digests = b"".join(digests)
-        reads = not request.prompt_heads and not request.params.skip_reading_prefix_cache
+        reads = not request.scores_prompt and not request.params.skip_reading_prefix_cache
         request.usable_pages = (len(tokens) - 1) // size if reads else 0
 
 

@@ -78,10 +78,10 @@ class Request:
     row_words: NDArray[np.int32] = field(default_factory=lambda: EMPTY_TOKENS)
     more_stop_ids: list[int] = field(default_factory=list)
     page_need: tuple[int, ...] = ()
-    prompt_heads: bool = False
-    # Other samples of the same prompt, until this one, their leader, has it computed; they know their leader.
-    siblings: tuple[Request, ...] = ()
-    leader: Request | None = None
+    scores_prompt: bool = False
+    # Other samples of the same prompt, until this one, their parent, has it computed; they know their parent.
+    children: tuple[Request, ...] = ()
+    parent: Request | None = None
     beams: BeamGroup | None = None
     # The parent of the first page, then the digests of the full pages of `tokens`; and how many a hit may use of these.
     page_digests: bytes = b""
@@ -90,7 +90,7 @@ class Request:
     @property
     def num_samples(self) -> int:
         """The rows that it will take: its own, and one for each sample that waits for its prompt."""
-        return 1 + len(self.siblings)
+        return 1 + len(self.children)
 
     @property
     def waits(self) -> bool:
@@ -103,7 +103,7 @@ class Request:
 
     @property
     def num_shared(self) -> int:
-        """How many of its tokens its siblings need not compute; of a prompt they compute the last, for its logits."""
+        """How many of its tokens its children need not compute; of a prompt they compute the last, for its logits."""
         return self.prompt_len - 1 if self.beams is None else self.beams.num_shared
 
     @property

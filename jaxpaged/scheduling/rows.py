@@ -20,7 +20,7 @@ from jaxpaged.scheduling.digest_table import DIGEST_BYTES, Digests, as_digests
 from jaxpaged.scheduling.request import Request
 
 # Order of Request.row_words, the columns that are fixed at admission. STOP is the first of the tokens that end a row.
-PROMPT_LEN, LIMIT, STOP_FROM, VARIANT, PROMPT_HEADS, HAS_CONTENT, WAITS, STOP, NUM_WORDS = range(9)
+PROMPT_LEN, LIMIT, STOP_FROM, VARIANT, SCORES_PROMPT, HAS_CONTENT, WAITS, STOP, NUM_WORDS = range(9)
 NO_TOKEN = np.iinfo(np.int32).max
 NUM_COUNTERS = 6
 
@@ -42,7 +42,7 @@ class Rows:
         self._columns = np.zeros((NUM_WORDS + NUM_COUNTERS + 2 * num_groups, size), np.int32)
         self._words = self._columns[:NUM_WORDS]
         self.prompt_len, self.limit, self.stop_from, self.variant = self._words[: VARIANT + 1]
-        self.prompt_heads, self.has_content, self.waits, self.stop = self._words[PROMPT_HEADS:]
+        self.scores_prompt, self.has_content, self.waits, self.stop = self._words[SCORES_PROMPT:]
         counters, table_ends = self._columns[NUM_WORDS : NUM_WORDS + NUM_COUNTERS], self._columns[-2 * num_groups :]
         self.num_tokens, self.computed, self.planned_tokens, self.planned_computed = counters[:4]
         self.hashed, self.published = counters[4:]

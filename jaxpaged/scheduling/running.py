@@ -23,32 +23,32 @@ class Growth:
     """Pages that rows of a step lack in one cache group: `counts` of them, part for part with `rows`.
 
     copies: (row, table index) where a row would write to a page that it shares. num_pages: what all that takes.
-    num_told: how many of the lacking pages page_writes must tell, the first; admissions tell those of their rows.
+    num_written: how many of the lacking pages page_writes must tell, the first; admissions tell those of their rows.
     """
 
     rows: list[RowArray]
     counts: list[IntArray]
     copies: list[tuple[int, int]]
     num_pages: int
-    num_told: int
+    num_written: int
 
 
 @dataclass(slots=True)
-class StepDraft:
-    """A shard's next step while it is being decided. `budget` tokens and `heads` logit rows are left.
+class StepBuilder:
+    """A shard's next step while it is being decided. `budget` tokens and `logit_rows` are left.
 
     decoding: bool [R], the rows that compute one token. chunk_rows, chunk_counts: the others. catching_up: rows that
-    were in the middle of their tokens before this step. guesses: row -> how many of its tokens are guesses.
+    were in the middle of their tokens before this step. draft_tokens: row -> how many of its tokens are drafts.
     """
 
     budget: int
-    heads: int
+    logit_rows: int
     decoding: BoolArray
     catching_up: list[int]
     chunk_rows: RowArray = field(default_factory=lambda: NO_ROWS)
     chunk_counts: IntArray = field(default_factory=lambda: NO_INTS)
     admitted: list[int] = field(default_factory=list)
-    guesses: dict[int, int] = field(default_factory=dict)
+    draft_tokens: dict[int, int] = field(default_factory=dict)
     growths: list[Growth] = field(default_factory=list)
     page_writes: list[IntArray] = field(default_factory=list)
     page_copies: list[list[tuple[int, int]]] = field(default_factory=list)
@@ -62,94 +62,96 @@ class StepDraft:
         self.chunk_rows = np.concatenate((self.chunk_rows, rows))
         self.chunk_counts = np.concatenate((self.chunk_counts, counts))
 
-    def take_chunk(self, behind: int, prompt_heads: bool) -> int:
+    def take_chunk(self, behind: int, scores_prompt: bool) -> int:
         """Tokens for a row that is `behind` its known tokens, within the budget and the head rows left; takes both.
 
         A prompt position whose log probabilities are wanted needs a head row; of other prompts only the last one does.
         """
         count = min(behind, self.budget)
-        if prompt_heads:
-            count = heads = min(count, self.heads)
+        if scores_prompt:
+            count = logit_rows = min(count, self.logit_rows)
         else:
-            heads = 1 if count == behind else 0
-            if heads > self.heads:
-                count, heads = count - 1, 0
+            logit_rows = 1 if count == behind else 0
+            if logit_rows > self.logit_rows:
+                count, logit_rows = count - 1, 0
         self.budget -= count
-        self.heads -= heads
+        self.logit_rows -= logit_rows
         return count
 
     def drop(self, row: int) -> None:
         """Forget a row that has been preempted."""
         self.decoding[row] = False
-        self.guesses.pop(row, None)
+        self.draft_tokens.pop(row, None)
         kept = self.chunk_rows != row
         self.chunk_rows, self.chunk_counts = self.chunk_rows[kept], self.chunk_counts[kept]
 
 
-def draft_running(shard: Shard, budget: int, heads: int, now: float) -> StepDraft:
+def begin_step(shard: Shard, budget: int, logit_rows: int, now: float) -> StepBuilder:
     """Choose tokens for all running rows, preempting the last in rank where there are not pages enough for all."""
     rows = shard.rows
     # A row whose planned tokens reach the limit has all that it may generate in flight.
     behind = (rows.planned_tokens - rows.planned_computed) * (rows.planned_tokens < rows.limit)
     decoding = behind == 1
     used = int(np.count_nonzero(decoding))
-    draft = StepDraft(budget - used, heads - used, decoding, (behind > 1).nonzero()[0].tolist())
-    if draft.catching_up:
-        _draft_chunks(rows, draft, behind)
-    if shard.guesses:
-        _draft_guesses(shard, draft)
+    builder = StepBuilder(budget - used, logit_rows - used, decoding, (behind > 1).nonzero()[0].tolist())
+    if builder.catching_up:
+        _catch_up(rows, builder, behind)
+    if shard.draft_tokens:
+        _add_draft_tokens(shard, builder)
     _release_passed_pages(shard)
-    draft.growths = _preempt_until_it_fits(shard, draft, now)
-    return draft
+    builder.growths = _preempt_until_it_fits(shard, builder, now)
+    return builder
 
 
-def grow(shard: Shard, draft: StepDraft) -> None:
+def grow(shard: Shard, builder: StepBuilder) -> None:
     """Give the rows of the step their missing pages, and pages of their own where they share the one they write to."""
     rows = shard.rows
-    for allocator, table, end, growth in zip(shard.allocators, rows.tables, rows.end_page, draft.growths, strict=True):
+    for allocator, table, end, growth in zip(
+        shard.allocators, rows.tables, rows.end_page, builder.growths, strict=True
+    ):
         copied, changed = _copy_shared(allocator, table, growth.copies)
         grown, counts = np.concatenate(growth.rows), np.concatenate(growth.counts)
         entries = rows.table_index(grown, end[grown], counts)
         pages = allocator.allocate(len(entries))
         table.reshape(-1)[entries] = pages
         end[grown] += counts
-        told = growth.num_told
-        writes = np.empty((told + len(changed), 3), np.int32)
-        writes[:told, 0], writes[:told, 1] = np.divmod(entries[:told], table.shape[1])
-        writes[:told, 2] = pages[:told]
+        written = growth.num_written
+        writes = np.empty((written + len(changed), 3), np.int32)
+        writes[:written, 0], writes[:written, 1] = np.divmod(entries[:written], table.shape[1])
+        writes[:written, 2] = pages[:written]
         if changed:
-            writes[told:] = changed
-        draft.page_writes.append(writes)
-        draft.page_copies.append(copied)
+            writes[written:] = changed
+        builder.page_writes.append(writes)
+        builder.page_copies.append(copied)
 
 
-def _draft_chunks(rows: Rows, draft: StepDraft, behind: IntArray) -> None:
+def _catch_up(rows: Rows, builder: StepBuilder, behind: IntArray) -> None:
     """Chunks for rows that are behind by several tokens, the first in rank first."""
     chosen, counts = [], []
-    for row in sorted(draft.catching_up, key=lambda row: rows.request(row).rank):
-        count = draft.take_chunk(int(behind[row]), bool(rows.prompt_heads[row]))
+    for row in sorted(builder.catching_up, key=lambda row: rows.request(row).rank):
+        count = builder.take_chunk(int(behind[row]), bool(rows.scores_prompt[row]))
         if count:
             chosen.append(row)
             counts.append(count)
-    draft.add_chunks(np.array(chosen, np.intp), np.array(counts, np.int32))
+    builder.add_chunks(np.array(chosen, np.intp), np.array(counts, np.int32))
 
 
-def _draft_guesses(shard: Shard, draft: StepDraft) -> None:
-    """Let rows that decode and have nothing in flight verify their guessed tokens in the same step."""
+def _add_draft_tokens(shard: Shard, builder: StepBuilder) -> None:
+    """Let rows that decode and have nothing in flight verify their draft tokens in the same step."""
     rows = shard.rows
-    for row, guess in shard.guesses.items():
+    for row, tokens in shard.draft_tokens.items():
         known = int(rows.num_tokens[row])
         idle = rows.planned_tokens[row] == known and rows.planned_computed[row] == rows.computed[row]
-        count = min(len(guess), draft.budget, draft.heads, int(rows.limit[row]) - known - 1)
-        if not idle or not draft.decoding[row] or not count:
+        count = min(len(tokens), builder.budget, builder.logit_rows, int(rows.limit[row]) - known - 1)
+        if not idle or not builder.decoding[row] or not count:
             continue
-        rows.history[row, known : known + count] = guess[:count]
-        draft.budget -= count
-        draft.heads -= count
-        draft.decoding[row] = False
-        draft.add_chunks(np.array([row], np.intp), np.array([1 + count], np.int32))
-        draft.guesses[row] = count
-    shard.guesses.clear()  # a guess is about the next step only
+        rows.history[row, known : known + count] = tokens[:count]
+        builder.budget -= count
+        builder.logit_rows -= count
+        builder.decoding[row] = False
+        builder.add_chunks(np.array([row], np.intp), np.array([1 + count], np.int32))
+        builder.draft_tokens[row] = count
+    shard.draft_tokens.clear()  # they are about the next step only
 
 
 def _release_passed_pages(shard: Shard) -> None:
@@ -169,45 +171,45 @@ def _release_passed_pages(shard: Shard) -> None:
             old[moved] = first[moved]
 
 
-def _preempt_until_it_fits(shard: Shard, draft: StepDraft, now: float) -> list[Growth]:
+def _preempt_until_it_fits(shard: Shard, builder: StepBuilder, now: float) -> list[Growth]:
     """What each group needs, after taking the last in rank off their rows until the pages suffice."""
     while True:
-        growths = [_growth(shard, draft, group) for group in range(len(shard.allocators))]
+        growths = [_growth(shard, builder, group) for group in range(len(shard.allocators))]
         if all(growth.num_pages <= pages.available for growth, pages in zip(growths, shard.allocators, strict=True)):
             return growths
-        _preempt_last(shard, draft, now)
+        _preempt_last(shard, builder, now)
 
 
-def _preempt_last(shard: Shard, draft: StepDraft, now: float) -> None:
+def _preempt_last(shard: Shard, builder: StepBuilder, now: float) -> None:
     victim = shard.rows.last_in_rank()
     group = shard.rows.request(victim).beams
     if group is None:
-        draft.preempted.append(shard.preempt(victim, now))
-        draft.drop(victim)
+        builder.preempted.append(shard.preempt(victim, now))
+        builder.drop(victim)
         return
     for member in group.members:
         if member.finish_reason is None and member.row:
-            draft.drop(member.row)
-    draft.preempted.append(beams.preempt(shard, group, now))
+            builder.drop(member.row)
+    builder.preempted.append(beams.preempt(shard, group, now))
 
 
-def _growth(shard: Shard, draft: StepDraft, group: int) -> Growth:
+def _growth(shard: Shard, builder: StepBuilder, group: int) -> Growth:
     rows, size = shard.rows, shard.page_size
     end = rows.end_page[group]
-    grown = (draft.decoding & (rows.planned_computed >= end * size)).nonzero()[0]
+    grown = (builder.decoding & (rows.planned_computed >= end * size)).nonzero()[0]
     counts = np.ones(len(grown), np.int32)
     total, lacking = len(grown), NO_INTS
-    if len(draft.chunk_rows):
-        wanted = rows.planned_computed[draft.chunk_rows] + draft.chunk_counts
-        lacking = np.maximum((wanted + (size - 1)) // size - end[draft.chunk_rows], 0)
+    if len(builder.chunk_rows):
+        wanted = rows.planned_computed[builder.chunk_rows] + builder.chunk_counts
+        lacking = np.maximum((wanted + (size - 1)) // size - end[builder.chunk_rows], 0)
         total += int(lacking.sum())
-    copies = _shared_writes(shard, draft, group) if shard.allocators[group].has_forks else []
-    return Growth([grown, draft.chunk_rows], [counts, lacking], copies, total + len(copies), total)
+    copies = _shared_writes(shard, builder, group) if shard.allocators[group].has_forks else []
+    return Growth([grown, builder.chunk_rows], [counts, lacking], copies, total + len(copies), total)
 
 
-def _shared_writes(shard: Shard, draft: StepDraft, group: int) -> list[tuple[int, int]]:
+def _shared_writes(shard: Shard, builder: StepBuilder, group: int) -> list[tuple[int, int]]:
     """(row, table index) where a row of the step would write to a page that it shares."""
-    scheduled = np.concatenate((draft.decoding.nonzero()[0], draft.chunk_rows))
+    scheduled = np.concatenate((builder.decoding.nonzero()[0], builder.chunk_rows))
     starts = shard.rows.planned_computed[scheduled]
     inside = (starts % shard.page_size).nonzero()[0]
     places = zip(scheduled[inside].tolist(), (starts[inside] // shard.page_size).tolist(), strict=True)

@@ -28,7 +28,7 @@ from jaxpaged.scheduling.plan import StepPlan, StepResult
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
 from jaxpaged.scheduling.request import BeamGroup, Request
 from jaxpaged.scheduling.rows import LIMIT, Rows
-from jaxpaged.scheduling.running import StepDraft, draft_running, grow
+from jaxpaged.scheduling.running import StepBuilder, begin_step, grow
 from jaxpaged.scheduling.shard import Shard
 from jaxpaged.scheduling.stats import KVStats, PageUse, SchedulerStats, kv_stats
 from jaxpaged.scheduling.waiting import WaitingQueue
@@ -83,8 +83,8 @@ class Scheduler:
 
     # --- requests ---
 
-    def add(self, request: Request, siblings: Sequence[Request] = ()) -> None:
-        """Queue a request. Its siblings, other samples of the same prompt, are forked from it when that is computed.
+    def add(self, request: Request, children: Sequence[Request] = ()) -> None:
+        """Queue a request. Its children, other samples of the same prompt, are forked from it when that is computed.
 
         Raises RequestError when it could never run, QueueFullError when the queue is full; nothing is queued then.
         """
@@ -92,8 +92,8 @@ class Scheduler:
         self.queue.check_room()  # before any hashing: refusing must be cheap
         self._intake.accept(request)
         self._pins.check_beside(request)
-        if siblings:
-            self._add_siblings(request, siblings)
+        if children:
+            self._add_children(request, children)
         self._enqueue(request)
 
     def check_room(self, promised: int = 0) -> None:
@@ -105,13 +105,13 @@ class Scheduler:
 
         When beams_sampled(), choose_beams() must follow or the group be ended. Errors as of add().
         """
-        leader, *others = requests
-        group = BeamGroup(list(requests), leader.prompt_len)
+        parent, *others = requests
+        group = BeamGroup(list(requests), parent.prompt_len)
         self._intake.check_beams(group)
         for request in requests:
             request.beams = group
-        self.add(leader, others)
-        group.most_tokens = int(leader.row_words[LIMIT]) - leader.prompt_len
+        self.add(parent, others)
+        group.most_tokens = int(parent.row_words[LIMIT]) - parent.prompt_len
         return group
 
     def beams_sampled(self, group: BeamGroup) -> bool:
@@ -124,7 +124,7 @@ class Scheduler:
 
     def end_beams(self, group: BeamGroup, reason: str) -> None:
         """End those beams of a group that have not ended by themselves."""
-        for member in sorted(group.members, key=lambda member: member.leader is None):  # siblings before their leader
+        for member in sorted(group.members, key=lambda member: member.parent is None):  # children before their parent
             if member.request_id in self.requests:
                 self._end(member, reason, None)
 
@@ -142,7 +142,7 @@ class Scheduler:
             self._intake.accept_fork(parent, child, parent.tokens, parent.page_digests)
         self._pins.check_beside(child)
         start = None
-        if parent.row and not child.prompt_heads and shard.num_free:
+        if parent.row and not child.scores_prompt and shard.num_free:
             start = shard.resume_point(parent.row, int(shard.rows.computed[parent.row]))
         if start is not None:
             self.requests[child.request_id] = child
@@ -173,21 +173,21 @@ class Scheduler:
         del self.requests[request.request_id]
         if request.row:
             self.shards[request.shard].vacate(np.array([request.row], np.intp))
-        elif request.leader is not None:
-            self.shards[request.leader.shard].leave_leader(request)
+        elif request.parent is not None:
+            self.shards[request.parent.shard].leave_parent(request)
         else:
             self.queue.remove(request)
-        if request.siblings:
-            self._enqueue_family(request.siblings)
-            request.siblings = ()
+        if request.children:
+            self._enqueue_samples(request.children)
+            request.children = ()
         request.finish_reason, request.stop_reason = reason, stop_reason
         request.events.append(("finished", self._clock()))
 
-    def guess(self, request_id: int, tokens: Sequence[int]) -> None:
+    def propose(self, request_id: int, tokens: Sequence[int]) -> None:
         """Propose the next tokens of a running request; its next step verifies them if nothing of it is in flight."""
         request = self._live(request_id)
         if request.row:
-            self.shards[request.shard].guesses[request.row] = np.array(tokens, np.int32)
+            self.shards[request.shard].draft_tokens[request.row] = np.array(tokens, np.int32)
 
     def resume(self, request_id: int) -> None:
         """Let a request go on whose row waits after its last token, as structured ones do. Unknown ids are ignored."""
@@ -212,16 +212,16 @@ class Scheduler:
         """The next step, or None when nothing can be computed before an earlier plan is committed."""
         now = self._clock()
         limits = self.config.max_num_batched_tokens, self.config.max_num_seqs
-        drafts = [draft_running(shard, *limits, now) for shard in self.shards]
-        preempted = [request for draft in drafts for request in draft.preempted]
+        builders = [begin_step(shard, *limits, now) for shard in self.shards]
+        preempted = [request for builder in builders for request in builder.preempted]
         self._put_back(preempted)
-        if self.queue and (not preempted or all(draft.is_empty for draft in drafts)):
-            self._admit(drafts, now)
-        if all(draft.is_empty for draft in drafts):
+        if self.queue and (not preempted or all(builder.is_empty for builder in builders)):
+            self._admit(builders, now)
+        if all(builder.is_empty for builder in builders):
             return None
-        for shard, draft in zip(self.shards, drafts, strict=True):
-            grow(shard, draft)
-        plans, flights = zip(*map(assemble, self.shards, drafts), strict=True)
+        for shard, builder in zip(self.shards, builders, strict=True):
+            grow(shard, builder)
+        plans, flights = zip(*map(assemble, self.shards, builders), strict=True)
         self._step += 1
         if self._step >= self._next_sample:
             self._next_sample = self._step + self.sample_pages_every
@@ -229,9 +229,9 @@ class Scheduler:
                 shard.sample_page_use()
         self._flights.append(StepFlight(self._step, flights))
         for shard in self.shards:
-            if shard.leaders:
-                for family in shard.fork_siblings(now):
-                    self._enqueue_family(family)
+            if shard.parents:
+                for samples in shard.fork_children(now):
+                    self._enqueue_samples(samples)
         self._tokens_last_step = sum(int(plan.counts.sum()) for plan in plans)
         return StepPlan(self._step, plans)
 
@@ -320,11 +320,11 @@ class Scheduler:
             shard.check()
         running = [request for shard in self.shards for request in shard.rows.requests.tolist() if request is not None]
         found = [*running, *self.queue]
-        found += [sibling for leader in found for sibling in leader.siblings]
+        found += [child for parent in found for child in parent.children]
         if sorted(map(id, found)) != sorted(map(id, self.requests.values())):
             raise InvariantError("the request table differs from the queue and the rows")
-        if any(sibling.leader is not leader for leader in found for sibling in leader.siblings):
-            raise InvariantError("a sibling does not know its leader")
+        if any(child.parent is not parent for parent in found for child in parent.children):
+            raise InvariantError("a child does not know its parent")
 
     # --- inside ---
 
@@ -337,22 +337,22 @@ class Scheduler:
         if request.request_id in self.requests:
             raise RequestError(f"a request with id {request.request_id} is running already.", "request_id")
 
-    def _add_siblings(self, leader: Request, siblings: Sequence[Request]) -> None:
-        for sibling in siblings:
-            self._check_new(sibling)
-        self._intake.accept_siblings(leader, siblings)
-        for sibling in siblings:
-            self._pins.check_beside(sibling)
+    def _add_children(self, parent: Request, children: Sequence[Request]) -> None:
+        for child in children:
+            self._check_new(child)
+        self._intake.accept_children(parent, children)
+        for child in children:
+            self._pins.check_beside(child)
         now = self._clock()
-        for sibling in siblings:
-            sibling.events.append(("queued", now))
-            self.requests[sibling.request_id] = sibling
+        for child in children:
+            child.events.append(("queued", now))
+            self.requests[child.request_id] = child
 
-    def _enqueue_family(self, siblings: Sequence[Request]) -> None:
-        """Queue siblings that have lost their leader, or found no row beside it, behind the first of them."""
-        leader, *others = siblings
-        lead(leader, others)
-        self.queue.add(leader)
+    def _enqueue_samples(self, children: Sequence[Request]) -> None:
+        """Queue children that have lost their parent, or found no row beside it, behind the first of them."""
+        parent, *others = children
+        lead(parent, others)
+        self.queue.add(parent)
 
     def _enqueue(self, request: Request) -> None:
         self.queue.add(request)
@@ -361,31 +361,33 @@ class Scheduler:
 
     def _put_back(self, requests: list[Request]) -> None:
         for request in requests:
-            for waiting in (request, *(request.siblings if request.beams is not None else ())):
+            for waiting in (request, *(request.children if request.beams is not None else ())):
                 self._intake.set_back(waiting, waiting.tokens)
             self.queue.add(request)
 
-    def _admit(self, drafts: list[StepDraft], now: float) -> None:
+    def _admit(self, builders: list[StepBuilder], now: float) -> None:
         """Give rows to waiting requests in the order of the queue, a block at a time, until one finds no place."""
         while True:
-            block = self.queue.first(self._most_admissions(drafts), sum(draft.budget for draft in drafts))
-            if not block or self._admit_block(block, drafts, now) < len(block):
+            block = self.queue.first(self._most_admissions(builders), sum(builder.budget for builder in builders))
+            if not block or self._admit_block(block, builders, now) < len(block):
                 return
 
-    def _most_admissions(self, drafts: list[StepDraft]) -> int:
+    def _most_admissions(self, builders: list[StepBuilder]) -> int:
         return sum(
-            shard.num_free for shard, draft in zip(self.shards, drafts, strict=True) if draft.budget and draft.heads
+            shard.num_free
+            for shard, builder in zip(self.shards, builders, strict=True)
+            if builder.budget and builder.logit_rows
         )
 
-    def _admit_block(self, block: list[Request], drafts: list[StepDraft], now: float) -> int:
+    def _admit_block(self, block: list[Request], builders: list[StepBuilder], now: float) -> int:
         """Returns how many of the block have started; a shard starts those that it is given in their order."""
         hits = [find_hits(shard, block) for shard in self.shards]
         started: list[Request] = []
-        for shard, draft, chosen in zip(
-            self.shards, drafts, share_out(self.shards, block, hits, self.config.max_num_seqs), strict=True
+        for shard, builder, chosen in zip(
+            self.shards, builders, share_out(self.shards, block, hits, self.config.max_num_seqs), strict=True
         ):
             requests = [block[index] for index in chosen]
-            taken = admit(shard, draft, requests, [hits[shard.index][index] for index in chosen], now)
+            taken = admit(shard, builder, requests, [hits[shard.index][index] for index in chosen], now)
             started += requests[:taken]
         self.queue.remove_all(started)
         return len(started)

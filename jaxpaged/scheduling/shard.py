@@ -17,9 +17,9 @@ from jaxpaged.scheduling.stats import PageUse, ShardStats, filled_slots
 
 
 class Shard:
-    """Owner of rows and pages. `hasher` is None when prefix caching is off; `guesses` are drafts by row.
+    """Owner of rows and pages. `hasher` is None when prefix caching is off; `draft_tokens`: by row.
 
-    `leaders` are the requests, by row, whose siblings wait for their prompt.
+    `parents` are the requests, by row, whose children wait for their prompt.
     """
 
     def __init__(
@@ -37,8 +37,8 @@ class Shard:
         self.allocators = tuple(PageAllocator(count) for count in num_pages)
         self.prefix = PrefixCache(self.allocators, self.policies)
         self.hasher = hasher
-        self.guesses: dict[int, IntArray] = {}
-        self.leaders: dict[int, Request] = {}
+        self.draft_tokens: dict[int, IntArray] = {}
+        self.parents: dict[int, Request] = {}
         self.forked_rows: list[int] = []  # occupied without a plan having admitted them yet
         self.stats = ShardStats()
         self.page_use = PageUse()
@@ -49,13 +49,13 @@ class Shard:
 
     @property
     def num_promised(self) -> int:
-        """Rows that siblings of running leaders will take."""
-        return sum([len(leader.siblings) for leader in self.leaders.values()])
+        """Rows that children of running parents will take."""
+        return sum([len(parent.children) for parent in self.parents.values()])
 
     @property
     def num_free(self) -> int:
         """Rows that waiting requests may take."""
-        return max(len(self.rows.free) - self.num_promised, 0) if self.leaders else len(self.rows.free)
+        return max(len(self.rows.free) - self.num_promised, 0) if self.parents else len(self.rows.free)
 
     def vacate(self, rows: RowArray) -> None:
         """Release the rows and all their pages. Results of plans in flight for them will be dropped."""
@@ -66,10 +66,10 @@ class Shard:
             allocator.release(entries[entries != 0][::-1])
             table[rows, :used] = 0
         self.rows.vacate(rows)
-        if self.guesses or self.forked_rows or self.leaders:
+        if self.draft_tokens or self.forked_rows or self.parents:
             for row in rows.tolist():
-                self.guesses.pop(row, None)
-                self.leaders.pop(row, None)
+                self.draft_tokens.pop(row, None)
+                self.parents.pop(row, None)
                 if row in self.forked_rows:
                     self.forked_rows.remove(row)
 
@@ -113,35 +113,35 @@ class Shard:
             rows.first_page[group][row], rows.end_page[group][row] = first, end
         self.forked_rows.append(row)
 
-    def leave_leader(self, sibling: Request) -> None:
-        """Forget a sibling that waits for the prompt of a leader, running here or not."""
-        leader, sibling.leader = sibling.leader, None
-        if leader is not None:
-            leader.siblings = tuple(other for other in leader.siblings if other is not sibling)
-            if not leader.siblings:
-                self.leaders.pop(leader.row, None)
+    def leave_parent(self, child: Request) -> None:
+        """Forget a child that waits for the prompt of a parent, running here or not."""
+        parent, child.parent = child.parent, None
+        if parent is not None:
+            parent.children = tuple(other for other in parent.children if other is not child)
+            if not parent.children:
+                self.parents.pop(parent.row, None)
 
-    def fork_siblings(self, now: float) -> list[list[Request]]:
-        """Fork the siblings of the leaders whose prompts are computed when the plans given out so far are.
+    def fork_children(self, now: float) -> list[list[Request]]:
+        """Fork the children of the parents whose prompts are computed when the plans given out so far are.
 
-        A sibling computes the last token of the prompt again, for logits of its own; a beam that has been preempted
+        A child computes the last token of the prompt again, for logits of its own; a beam that has been preempted
         computes the tokens in which it differs from the first one. Called when a plan has been
-        assembled: the leader still holds every page that the token sees, and may be gone when the plan is committed.
-        Returns the families for which there was no row, or whose leader no longer holds the pages to go on from.
+        assembled: the parent still holds every page that the token sees, and may be gone when the plan is committed.
+        Returns, by parent, the children for which there was no row, or whose parent has let go the pages to go on from.
         """
         left = []
-        for row, leader in list(self.leaders.items()):
-            if self.rows.planned_computed[row] <= leader.num_shared:
+        for row, parent in list(self.parents.items()):
+            if self.rows.planned_computed[row] <= parent.num_shared:
                 continue
-            siblings, start = leader.siblings, self.resume_point(row, leader.num_shared)
+            children, start = parent.children, self.resume_point(row, parent.num_shared)
             room = 0 if start is None else len(self.rows.free)
-            leader.siblings = ()
-            del self.leaders[row]
-            for sibling in siblings[:room]:
-                sibling.leader = None
-                self.fork(row, sibling, start or 0, now)
-            if siblings[room:]:
-                left.append(list(siblings[room:]))
+            parent.children = ()
+            del self.parents[row]
+            for child in children[:room]:
+                child.parent = None
+                self.fork(row, child, start or 0, now)
+            if children[room:]:
+                left.append(list(children[room:]))
         return left
 
     def hold(self, name: str, row: int) -> None:
@@ -215,9 +215,9 @@ class Shard:
             or (rows.planned_tokens[active] < rows.num_tokens[active]).any(),
             "more is computed than known": (rows.computed[active] > rows.num_tokens[active]).any(),
             "a request is longer than its limit": (rows.num_tokens[active] >= rows.limit[active]).any(),
-            "siblings wait for no prompt": any(
-                rows.request(row) is not leader or not leader.siblings or rows.planned_computed[row] > leader.num_shared
-                for row, leader in self.leaders.items()
+            "children wait for no prompt": any(
+                rows.request(row) is not parent or not parent.children or rows.planned_computed[row] > parent.num_shared
+                for row, parent in self.parents.items()
             ),
             "more pages are hashed than known": (rows.hashed > rows.num_tokens // self.page_size).any(),
         }

@@ -25,7 +25,7 @@ class ChatDialect:
     ) -> None:
         params = answer.batch[0].params
         self._answer = answer
-        self._n = len(answer.batch[0].children)
+        self._n = len(answer.batch[0].samples)
         self._make_parser = make_parser
         self._style = style
         self._parsers = [make_parser() for _ in range(self._n)] if make_parser is not None else []

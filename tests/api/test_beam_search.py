@@ -70,7 +70,7 @@ def test_what_cannot_be_searched_is_refused() -> None:
         with pytest.raises(RequestError, match=says):
             processor(**model).process("0", [1, 2], SamplingParams(temperature=0), beam=beam)
     served = processor(max_logprobs=-1).process("0", [1, 2], SamplingParams(temperature=0), beam=PARAMS)
-    assert [child.request_id for child in served.children] == [1, 2, 3]
+    assert [child.request_id for child in served.samples] == [1, 2, 3]
     with pytest.raises(RequestError, match=r"prompts\[1\]: Token id 9999999"):
         llm().beam_search([[1], [9999999]], PARAMS)
     with pytest.raises(RequestError, match="beam_width is 11, which takes the 22"):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jaxpaged.engine.engine import Engine
-from jaxpaged.engine.messages import EngineRequest, Sibling
+from jaxpaged.engine.messages import ChildSample, EngineRequest
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from tests.engine.drive import Answer, Answers, assert_idle, collect
 from tests.names import name_of, number
@@ -23,13 +23,13 @@ def search(
         params,
         arrival=0.0,
         eos_token_ids=tuple(eos),
-        siblings=tuple(Sibling(number(f"{name}.{index}"), params) for index in range(1, width)),
+        children=tuple(ChildSample(number(f"{name}.{index}"), params) for index in range(1, width)),
         beam=BeamSearchParams(beam_width=width, max_tokens=max_tokens, length_penalty=penalty),
     )
 
 
 def expected(messages: Iterable[EngineRequest]) -> Answers:
-    return {name_of(one.request_id): Answer() for message in messages for one in (message, *message.siblings)}
+    return {name_of(one.request_id): Answer() for message in messages for one in (message, *message.children)}
 
 
 def run_searches(engine: Engine, messages: Sequence[EngineRequest], each_step: Any = None) -> Answers:

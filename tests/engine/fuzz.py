@@ -17,7 +17,7 @@ import numpy as np
 
 import tests.conftest  # noqa: F401 - strict JAX, as in the tests
 from jaxpaged.engine.engine import Engine
-from jaxpaged.engine.messages import EngineRequest, Sibling
+from jaxpaged.engine.messages import ChildSample, EngineRequest
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from tests.engine import tiny
 from tests.engine.drive import Answer, Answers, assert_idle
@@ -86,7 +86,9 @@ def random_request(rng: Rng, name: str) -> EngineRequest:
         cache_salt="salt" if rng.random() < 0.1 else None,
         prompt_embeds=embeds,
         beam=beam,
-        siblings=tuple(Sibling(number(f"{name}.{i}"), replace(params, prompt_logprobs=None)) for i in range(others)),
+        children=tuple(
+            ChildSample(number(f"{name}.{i}"), replace(params, prompt_logprobs=None)) for i in range(others)
+        ),
     )
 
 
@@ -102,7 +104,7 @@ def fuzz(engine: Engine, count: int, seed: int = 0) -> tuple[Answers, int, int]:
             if waiting:
                 request = waiting.pop()
                 engine.add(request)
-                answers |= {name_of(sample.request_id): Answer() for sample in (request, *request.siblings)}
+                answers |= {name_of(sample.request_id): Answer() for sample in (request, *request.children)}
         live = list(engine.scheduler.requests)
         if live and rng.random() < 0.05:
             victim = live[rng.integers(len(live))]

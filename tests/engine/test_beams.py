@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from jaxpaged.engine.engine import Engine
-from jaxpaged.engine.messages import EngineRequest, Sibling
+from jaxpaged.engine.messages import ChildSample, EngineRequest
 from jaxpaged.errors import RequestError
 from tests.engine import tiny
 from tests.engine.beams import expected, run_searches, search
@@ -171,7 +171,7 @@ def test_an_answer_may_reach_the_end_of_the_context(engine: Engine) -> None:
 
 def test_log_probabilities_come_as_asked_for(engine: Engine) -> None:
     message = search("a", prompt(16), 3, max_tokens=4)
-    for params in (message.params, *(sibling.params for sibling in message.siblings)):
+    for params in (message.params, *(child.params for child in message.children)):
         params.logprobs = 2
     for answer in run_searches(rescheduled(engine), [message]).values():
         assert [entry.token_id for entry in answer.logprobs] == answer.tokens
@@ -205,7 +205,7 @@ def test_prompt_embeddings_begin_a_search_as_their_tokens_do(llama: Path, embeds
     three = [replace(given, request_id=number(f"{name}.0")) for name in "abc"]
     for message in three:
         name = name_of(message.request_id)[0]
-        message.siblings = tuple(Sibling(number(f"{name}.{i}"), message.params) for i in range(1, 4))
+        message.children = tuple(ChildSample(number(f"{name}.{i}"), message.params) for i in range(1, 4))
     tight = rescheduled(engine, pages=11, caching=False)
     got = contents(run_searches(tight, three))
     assert preemptions(tight) > 0

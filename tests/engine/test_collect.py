@@ -11,7 +11,7 @@ from jaxpaged.engine.collect import step_result
 from jaxpaged.engine.followers import CommittedStep
 from jaxpaged.engine.logprobs import LogprobCollector
 from jaxpaged.engine.messages import EngineOutput
-from jaxpaged.sampling.logprobs import TokenLogprobs
+from jaxpaged.sampling.logprobs import SampledLogprobs
 from jaxpaged.sampling.sampler import Sampled
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.commit import Committed
@@ -29,7 +29,7 @@ def plan_of(*shards: list[Sequence]) -> StepPlan:
 def sampled(shards: int, heads: int, *, top: int = 2) -> Sampled:
     """Head row h of shard d has token 100 d + h, log probability -h and finite unless h is 3."""
     token = 100 * np.arange(shards)[:, None] + np.arange(heads)
-    logprobs = TokenLogprobs(
+    logprobs = SampledLogprobs(
         token, -np.tile(np.arange(heads), (shards, 1)).astype(np.float32), token + 1,
         token[..., None] + np.arange(top), -np.ones((shards, heads, top), np.float32),
     )  # fmt: skip

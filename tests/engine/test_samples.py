@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxpaged.engine.engine import Engine
-from jaxpaged.engine.messages import EngineRequest, Sibling
+from jaxpaged.engine.messages import ChildSample, EngineRequest
 from jaxpaged.errors import RequestError
 from tests.engine import tiny
 from tests.engine.drive import Answer, Answers, ask, assert_idle, collect, preemptions, rescheduled, run
@@ -31,8 +31,8 @@ def separate(prompt: list[int], n: int, **params: Any) -> list[EngineRequest]:
 
 def together(messages: list[EngineRequest]) -> EngineRequest:
     """The same as samples of one request."""
-    siblings = tuple(Sibling(message.request_id, message.params) for message in messages[1:])
-    return replace(messages[0], siblings=siblings)
+    children = tuple(ChildSample(message.request_id, message.params) for message in messages[1:])
+    return replace(messages[0], children=children)
 
 
 def run_samples(engine: Engine, messages: list[EngineRequest]) -> Answers:

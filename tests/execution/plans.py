@@ -34,15 +34,15 @@ class Sequence:
 def sequences(draw: st.DrawFn) -> list[Sequence]:
     """Sequences with one token first; together at most TOKENS tokens and max_num_seqs head rows."""
     rows = draw(st.lists(st.integers(1, LIMITS.rows - 1), unique=True, max_size=LIMITS.max_num_seqs))
-    made, left, heads = [], TOKENS, LIMITS.max_num_seqs
+    made, left, logit_rows = [], TOKENS, LIMITS.max_num_seqs
     for waiting, row in zip(range(len(rows) - 1, -1, -1), rows, strict=True):
         count = draw(st.integers(1, left - waiting))
         start = draw(st.integers(0, LIMITS.history - 1 - count))
         tokens = st.lists(st.integers(0, LIMITS.vocab_size - 1), max_size=count)
-        sampled = heads > 0 and draw(st.booleans())
-        heads -= sampled
-        scored = draw(st.lists(st.integers(0, count - 1), unique=True, max_size=heads).map(sorted))
-        heads -= len(scored)
+        sampled = logit_rows > 0 and draw(st.booleans())
+        logit_rows -= sampled
+        scored = draw(st.lists(st.integers(0, count - 1), unique=True, max_size=logit_rows).map(sorted))
+        logit_rows -= len(scored)
         left -= count
         made.append(Sequence(row, start, count, tuple(draw(tokens)), sampled, tuple(scored)))
     return sorted(made, key=lambda sequence: sequence.count > 1)

@@ -54,7 +54,9 @@ def assert_heads(batch: DeviceBatch, parts: list[Sequence]) -> None:
     ends = zip(first, parts, strict=False)
     wanted = [(at + p.count - 1, p.row, p.start + p.count - 1, 1) for at, p in ends if p.sampled]
     wanted += [(first[i] + k, p.row, p.start + k, 0) for i, p in enumerate(parts) for k in p.scored]
-    got = list(zip(batch.head_tokens, batch.head_rows, batch.head_positions, batch.head_samples, strict=True))
+    got = list(
+        zip(batch.logits_indices, batch.logits_request_rows, batch.logits_positions, batch.logits_samples, strict=True)
+    )
     assert got[: len(wanted)] == wanted
     assert not np.array(got[len(wanted) :]).any()
     assert batch.header[3] == len(wanted)

@@ -11,7 +11,7 @@ from jax.experimental import checkify
 from jaxtyping import Array, Int32
 
 from jaxpaged.execution.batch import pack, unpack
-from jaxpaged.execution.step import DeviceRows, HeadRows, _gather_rows, _prepare, _write_sampled
+from jaxpaged.execution.step import DeviceRows, LogitRows, _gather_rows, _prepare, _write_sampled
 from jaxpaged.scheduling.plan import StepPlan
 from tests.execution.plans import LAYOUT, LIMITS, TOKENS, Sequence, page_writes, sequences, shard_plan
 
@@ -32,10 +32,10 @@ def on_the_device(packed: Int32[Array, " k"]) -> Array:
     pages = [
         jnp.zeros(count, jnp.int32)[table] for count, table in zip(LIMITS.pages, prepared.page_tables, strict=True)
     ]
-    hidden = jnp.zeros(LAYOUT.tokens, jnp.int32)[batch.head_tokens]
-    heads = HeadRows(batch.head_rows, batch.head_positions, batch.head_samples)
-    state, _, _ = _gather_rows(jnp.zeros(LIMITS.rows, jnp.int32), rows.history, heads)
-    written = _write_sampled(rows.history, heads, batch.head_rows)
+    hidden = jnp.zeros(LAYOUT.tokens, jnp.int32)[batch.logits_indices]
+    logit_rows = LogitRows(batch.logits_request_rows, batch.logits_positions, batch.logits_samples)
+    state, _, _ = _gather_rows(jnp.zeros(LIMITS.rows, jnp.int32), rows.history, logit_rows)
+    written = _write_sampled(rows.history, logit_rows, batch.logits_request_rows)
     return jnp.sum(pages[0]) + jnp.sum(pages[1]) + jnp.sum(hidden) + jnp.sum(state) + jnp.sum(written)
 
 
@@ -58,8 +58,8 @@ def test_whatever_pack_accepts_stays_inside(parts: list[Sequence], writes: tuple
         ("token_rows", 0, LIMITS.rows),
         ("positions", 3, LIMITS.history),
         ("seq_rows", 1, LIMITS.rows),
-        ("head_tokens", 2, TOKENS),
-        ("head_rows", 0, LIMITS.rows),
+        ("logits_indices", 2, TOKENS),
+        ("logits_request_rows", 0, LIMITS.rows),
         ("page_writes", 0, LIMITS.rows),
         ("page_writes", 1, LIMITS.table_width[0]),
         ("page_writes", 2, LIMITS.pages[0]),

@@ -58,7 +58,7 @@ def smallest_matrix(programs: ProgramSet) -> int:
 
 
 def chosen(programs: ProgramSet, *names: str) -> list[Program]:
-    """The backbones and others by name; of the heads the smallest and the one that holds all the rest."""
+    """The backbones and others by name; of the logit_rows the smallest and the one that holds all the rest."""
     made = {program.name: program for program in programs.all()}
     return [made[name] for name in names]
 
@@ -75,7 +75,7 @@ def check(programs: ProgramSet, program: Program) -> None:
 def test_on_one_device(tmp_path: Path) -> None:
     programs = program_set(tmp_path)
     names = "backbone 8", "backbone_with_embeds 8", "logits 8", "sample greedy 8", "sample logprobs 8"
-    for program in chosen(programs, *names, "admit", "remember"):
+    for program in chosen(programs, *names, "admit", "write_history"):
         check(programs, program)
 
 
@@ -110,5 +110,5 @@ def test_a_sampler_variant_may_be_left_out(tmp_path: Path) -> None:
 
 def test_sizes_that_are_left_open_are_those_of_the_device(tmp_path: Path) -> None:
     programs = program_set(tmp_path, max_num_seqs=None, max_num_batched_tokens=None, num_gpu_blocks_override=9000)
-    assert (programs.buckets.tokens[-1], programs.buckets.heads[-1]) == (512, 256)
+    assert (programs.buckets.tokens[-1], programs.buckets.logit_rows[-1]) == (512, 256)
     assert (programs.buckets.sample_group, programs.limits.max_num_seqs) == (16, 256)

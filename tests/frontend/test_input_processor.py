@@ -25,7 +25,7 @@ def processor(front_end: FrontEnd | None = None, **model) -> InputProcessor:
 
 def test_text_becomes_one_engine_request() -> None:
     prepared = processor().process("7", "hello world", SamplingParams(max_tokens=5))
-    (child,) = prepared.children
+    (child,) = prepared.samples
     assert (prepared.request_id, child.request_id) == ("7", 1)
     assert prepared.prompt == "hello world"
     assert child.prompt_token_ids == prepared.prompt_token_ids == hf_tokenizer().encode("hello world")
@@ -42,17 +42,17 @@ def test_special_tokens_of_a_text_prompt_are_parsed() -> None:
 def test_n_sequences_with_their_own_ids_and_seeds() -> None:
     params = SamplingParams(n=3, seed=10, prompt_logprobs=2)
     front_end = processor()
-    children = front_end.process("a", [1, 2], params).children
+    children = front_end.process("a", [1, 2], params).samples
     assert [child.request_id for child in children] == [1, 2, 3]
-    assert [sibling.request_id for sibling in children[0].siblings] == [2, 3]
-    assert [child.request_id for child in front_end.process("a", [1, 2], params).children] == [4, 5, 6]
+    assert [child.request_id for child in children[0].children] == [2, 3]
+    assert [child.request_id for child in front_end.process("a", [1, 2], params).samples] == [4, 5, 6]
     assert [child.params.seed for child in children] == [10, 11, 12]
     assert [child.params.n for child in children] == [1, 1, 1]
     assert [child.params.prompt_logprobs for child in children] == [2, None, None]
     for seed, last in ((2**63 - 1, -(2**63)), (-2, -(2**63))):  # -1 would mean no seed
-        children = processor().process("a", [1, 2], SamplingParams(n=2, seed=seed)).children
+        children = processor().process("a", [1, 2], SamplingParams(n=2, seed=seed)).samples
         assert [child.params.seed for child in children] == [seed, last]
-    unseeded = processor().process("a", [1, 2], SamplingParams(n=2)).children
+    unseeded = processor().process("a", [1, 2], SamplingParams(n=2)).samples
     assert [child.params.seed for child in unseeded] == [None, None]
 
 
@@ -74,19 +74,19 @@ def test_defaults_come_from_the_model(tmp_path) -> None:
     assert inputs.default_params().temperature == 0.5
     prepared = inputs.process("0", [1])
     assert (prepared.params.temperature, prepared.params.top_k, prepared.params.max_tokens) == (0.5, 3, 16)
-    assert prepared.children[0].eos_token_ids == tuple(sorted({1, 2, byte_level_backend().token_to_id(EOS)}))
+    assert prepared.samples[0].eos_token_ids == tuple(sorted({1, 2, byte_level_backend().token_to_id(EOS)}))
 
 
 def test_a_chat_is_rendered_then_checked() -> None:
     prepared = processor().process_chat("0", [{"role": "user", "content": "hello"}], cache_salt="s")
     assert prepared.prompt == "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"
-    assert prepared.children[0].cache_salt == "s"
+    assert prepared.samples[0].cache_salt == "s"
 
 
 def test_embeddings_go_to_the_engine_as_bytes() -> None:
     embeds = np.arange(6, dtype=np.float32).reshape(3, 2)
     prepared = processor(enable_prompt_embeds=True).process("0", {"prompt_embeds": embeds})
-    assert prepared.children[0].prompt_embeds == embeds.tobytes()
+    assert prepared.samples[0].prompt_embeds == embeds.tobytes()
     assert len(prepared.prompt_token_ids) == 3
 
 
@@ -124,7 +124,7 @@ def test_sampling_params_are_checked_against_the_model() -> None:
 def test_bad_words_become_tokens() -> None:
     prepared = processor().process("0", [1], SamplingParams(bad_words=["hello world"]))
     spelled = hf_tokenizer().encode("hello world", add_special_tokens=False)
-    assert spelled in (prepared.children[0].params._bad_words_token_ids or [])
+    assert spelled in (prepared.samples[0].params._bad_words_token_ids or [])
     with pytest.raises(RequestError, match="bad_words needs a tokenizer"):
         processor(FrontEnd(None, None, GenerationConfig())).process("0", [1], SamplingParams(bad_words=["hello"]))
 
@@ -134,7 +134,7 @@ def test_priority_needs_the_priority_policy() -> None:
         processor().process("0", [1], priority=1)
     config = EngineConfig(scheduler=SchedulerConfig(policy="priority"))
     inputs = InputProcessor(config, FakeEngine().info, FrontEnd(hf_tokenizer(), None, GenerationConfig()))
-    assert inputs.process("0", [1], priority=1).children[0].priority == 1
+    assert inputs.process("0", [1], priority=1).samples[0].priority == 1
 
 
 def test_a_tokenizer_of_another_model_is_refused() -> None:

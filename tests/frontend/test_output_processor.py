@@ -149,7 +149,7 @@ def test_without_detokenization_there_are_only_tokens() -> None:
 def test_metrics_come_from_the_timeline() -> None:
     clock = iter(range(100, 200)).__next__
     prepared = prepare(SamplingParams(max_tokens=10))
-    prepared.children[0].arrival = 90.0
+    prepared.samples[0].arrival = 90.0
     processor = OutputProcessor(None, clock=clock)
     processor.add(prepared)
     events = [("queued", 91.0), ("scheduled", 92.0), ("first_token", 93.0), ("preempted", 94.0)]

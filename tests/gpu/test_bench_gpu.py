@@ -88,7 +88,7 @@ def test_thunks_inside_and_outside_of_command_buffers_are_told_apart() -> None:
 def test_the_sizes_that_are_compiled_serve_the_workloads() -> None:
     for plan in (FULL, QUICK):
         assert plan.buckets.tokens[-1] == plan.max_num_batched_tokens
-        assert plan.buckets.heads[-1] == plan.buckets.samples[-1] == plan.max_num_seqs
+        assert plan.buckets.logit_rows[-1] == plan.buckets.samples[-1] == plan.max_num_seqs
         assert plan.buckets.tokens[:2] >= (plan.single.requests, plan.batch.requests)
         assert plan.batch.requests <= plan.buckets.tokens[1]
         for workload in (plan.single, plan.batch, plan.offline, plan.conversations):

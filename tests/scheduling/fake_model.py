@@ -137,8 +137,8 @@ class FakeDevice:
             self.prompt_positions.append((memory.owners[row], position, target))
 
     def _sample(self, memory: ShardMemory, plan: ShardPlan) -> ShardResult:
-        drafts = plan.draft_counts.tolist() or [0] * len(plan.rows)
-        tokens = np.zeros((len(plan.rows), max(drafts, default=0) + 1), np.int32)
+        builders = plan.draft_counts.tolist() or [0] * len(plan.rows)
+        tokens = np.zeros((len(plan.rows), max(builders, default=0) + 1), np.int32)
         counts = np.zeros(len(plan.rows), np.int32)
         finite = np.ones(len(plan.rows), np.bool_)
         for index, row in enumerate(plan.rows.tolist()):
@@ -149,12 +149,12 @@ class FakeDevice:
                 self.stuttering.remove(memory.owners[row])
                 memory.history[row, int(plan.starts[index] + plan.counts[index])] = 3
                 continue
-            length = int(plan.starts[index] + plan.counts[index]) - drafts[index]
+            length = int(plan.starts[index] + plan.counts[index]) - builders[index]
             while True:
                 token = self._next(memory, row, length)
                 tokens[index, counts[index]] = token
                 counts[index] += 1
-                right = counts[index] <= drafts[index] and int(memory.history[row, length]) == token
+                right = counts[index] <= builders[index] and int(memory.history[row, length]) == token
                 if not right:
                     memory.history[row, length] = token
                     break

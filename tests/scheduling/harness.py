@@ -108,12 +108,12 @@ class Harness:
             )
             for index in range(samples)
         ]
-        for sibling in requests[1:]:
-            sibling.params.prompt_logprobs = None
+        for child in requests[1:]:
+            child.params.prompt_logprobs = None
         secret = hash((salt, adapter))
         first = self._track(requests[0], list(prompt), secret, lambda: self.scheduler.add(requests[0], requests[1:]))
-        for sibling in requests[1:]:
-            self._track(sibling, list(prompt), secret, lambda: None)
+        for child in requests[1:]:
+            self._track(child, list(prompt), secret, lambda: None)
         return first
 
     def samples_of(self, first: Tracked, count: int) -> list[Tracked]:

@@ -167,9 +167,9 @@ def test_the_prompt_stays_shared_by_beams_that_were_preempted() -> None:
         harness.turn()
     (shard,) = harness.scheduler.shards
     before = len(harness.plans)
-    leader = _preempted(harness, search)
+    parent = _preempted(harness, search)
     assert page_use(harness) == [0]
-    assert leader.siblings
+    assert parent.children
     while not all(member.row for member in search.group.members):
         harness.turn()
     shared = {tuple(shard.rows.tables[0][member.row, :5].tolist()) for member in search.group.members}
@@ -198,10 +198,10 @@ def test_a_group_may_be_preempted_while_some_of_its_beams_wait_for_the_others() 
 
 
 def _preempted(harness: BeamHarness, search: Search) -> Request:
-    leader = beams.preempt(harness.scheduler.shards[0], search.group, harness.clock())
-    harness.scheduler._put_back([leader])
+    parent = beams.preempt(harness.scheduler.shards[0], search.group, harness.clock())
+    harness.scheduler._put_back([parent])
     harness.scheduler.check()
-    return leader
+    return parent
 
 
 def test_refusals_queue_nothing() -> None:

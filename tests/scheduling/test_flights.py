@@ -63,8 +63,8 @@ def test_guesses_are_taken_as_far_as_they_are_right(right: int) -> None:
     harness = Harness(Setup(groups=MIXED))
     tracked = harness.add(prompt(9), 20)
     harness.turn()
-    guess = [*tracked.expected[1 : 1 + right], *[(tracked.expected[1 + right] + 1) % 24] * (3 - right)]
-    harness.scheduler.guess(tracked.request.request_id, guess)
+    proposed = [*tracked.expected[1 : 1 + right], *[(tracked.expected[1 + right] + 1) % 24] * (3 - right)]
+    harness.scheduler.propose(tracked.request.request_id, proposed)
     plan = harness.turn()
     assert plan is not None
     assert plan.shards[0].counts.tolist() == [4]
@@ -81,7 +81,7 @@ def test_guessing_all_the_way_ends_at_the_same_token() -> None:
     while harness.scheduler.has_work():
         if tracked in harness.live and tracked.tokens:
             done = len(tracked.tokens)
-            harness.scheduler.guess(tracked.request.request_id, tracked.expected[done : done + 3])
+            harness.scheduler.propose(tracked.request.request_id, tracked.expected[done : done + 3])
         harness.turn()
     assert tracked.tokens == tracked.expected
     assert other.tokens == other.expected
@@ -97,7 +97,7 @@ def test_a_stop_among_accepted_guesses_cuts_what_follows() -> None:
     tracked = harness.add(prompt(9), 12, stop_token_ids=[stop])
     harness.turn()
     if len(tracked.expected) > 1:
-        harness.scheduler.guess(tracked.request.request_id, free.expected[1:5])
+        harness.scheduler.propose(tracked.request.request_id, free.expected[1:5])
     harness.turn()
     assert tracked.request.finish_reason == "stop"
     assert tracked.tokens == tracked.expected
@@ -107,7 +107,7 @@ def test_a_row_with_something_in_flight_does_not_guess() -> None:
     harness = Harness(Setup(depth=2))
     tracked = harness.add(prompt(9), 20)
     harness.turn()
-    harness.scheduler.guess(tracked.request.request_id, [1, 2, 3])
+    harness.scheduler.propose(tracked.request.request_id, [1, 2, 3])
     plan = harness.turn()
     assert plan is not None
     assert plan.shards[0].counts.tolist() == [1]

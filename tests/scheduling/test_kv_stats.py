@@ -28,7 +28,7 @@ def page_use(harness: Harness) -> tuple[int, int, int]:
 
 
 def run_and_count(harness: Harness) -> KVStats:
-    """Run to the end, counting after every plan before its siblings are forked, as the scheduler does."""
+    """Run to the end, counting after every plan before its children are forked, as the scheduler does."""
     sums, steps = [0, 0, 0], 0
     scheduler, counted = harness.scheduler, []
     for shard in scheduler.shards:

@@ -40,7 +40,7 @@ def test_one_page_holds_all_samples_of_ten_tokens_which_were_computed_once() -> 
     assert page_use(harness) == [6]
     harness.drain()
     assert all(sample.tokens == sample.expected for sample in samples)
-    # Each sample computes its tokens but the last; the siblings one more, the last of the prompt.
+    # Each sample computes its tokens but the last; the children one more, the last of the prompt.
     assert computed_tokens(harness) == 10 + sum(len(sample.tokens) - 1 for sample in samples) + 5
 
 
@@ -107,7 +107,7 @@ def test_preempted_samples_give_the_same_tokens(caching: bool, depth: int) -> No
 
 
 def test_a_leader_preempted_in_its_prompt_takes_its_siblings_along() -> None:
-    """By an older request whose pages the leader's were reserved from, as a full pool allows while others leave."""
+    """By an older request whose pages the parent's were reserved from, as a full pool allows while others leave."""
     harness = Harness(Setup(num_pages=14, max_num_seqs=6, budget=6, caching=False))
     older = [harness.add(prompt(4, salt), 16) for salt in (5, 7)]
     for _ in range(3):

@@ -106,12 +106,12 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.harness.live)
     @rule(pick=st.randoms(use_true_random=False), right=st.integers(0, 3), wrong=st.booleans())
-    def guess(self, pick, right, wrong) -> None:  # type: ignore[no-untyped-def]
+    def propose(self, pick, right, wrong) -> None:  # type: ignore[no-untyped-def]
         tracked = self._one(pick)
         done = len(tracked.tokens)
         tokens = tracked.expected[done : done + right] + [5] * wrong
         if tokens:
-            self.harness.scheduler.guess(tracked.request.request_id, tokens)
+            self.harness.scheduler.propose(tracked.request.request_id, tokens)
 
     @precondition(lambda self: self.harness.live)
     @rule(pick=st.randoms(use_true_random=False))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jaxpaged.engine.engine import Engine
-from jaxpaged.engine.messages import EngineRequest, Sibling
+from jaxpaged.engine.messages import ChildSample, EngineRequest
 from jaxpaged.kv.spec import FullAttentionSpec
 from jaxpaged.sampling.variant import Variant
 from tests.engine import tiny
@@ -159,9 +159,9 @@ def test_a_fork_goes_on_from_a_copy_of_the_state(toy: Toy, depth: int, after: in
 @pytest.mark.parametrize("length", [1, 4, 5, 9, 18, 33])
 def test_samples_of_one_prompt_answer_as_on_their_own(toy: Toy, length: int) -> None:
     asked = [ask(str(i), prompt(length), temperature=1.0, seed=40 + i, max_tokens=8) for i in range(4)]
-    siblings = tuple(Sibling(message.request_id, message.params) for message in asked[1:])
+    children = tuple(ChildSample(message.request_id, message.params) for message in asked[1:])
     view = rescheduled(toy.engine, caching=False)
-    view.add(replace(asked[0], siblings=siblings))
+    view.add(replace(asked[0], children=children))
     answers: Answers = {name_of(message.request_id): Answer() for message in asked}
     collect(view, answers)
     assert_idle(view)

@@ -8,7 +8,7 @@ import pytest
 
 from jaxpaged.engine.engine import Engine
 from jaxpaged.execution.runner import Runner
-from jaxpaged.execution.step import HeadInput
+from jaxpaged.execution.step import LogitInput
 from jaxpaged.layers.attention import dense_attend
 from jaxpaged.sampling.sampler import Sampled
 from jaxpaged.scheduling.plan import StepPlan
@@ -20,7 +20,7 @@ from tests.names import name_of
 
 def test_heads_are_programs_of_their_own(engine: Engine) -> None:
     kinds = {key[0] for key in engine.runner.programs.compiled}
-    assert kinds == {"backbone", "backbone_with_embeds", "logits", "sample", "admit", "remember"}
+    assert kinds == {"backbone", "backbone_with_embeds", "logits", "sample", "admit", "write_history"}
 
 
 def test_a_pooling_head_could_take_the_hidden_rows(
@@ -32,7 +32,7 @@ def test_a_pooling_head_could_take_the_hidden_rows(
     hidden: dict[str, list[np.ndarray]] = {name: [] for name in prompts}
     head = Runner._head
 
-    def watched(runner: Runner, plan: StepPlan, heads: HeadInput, wanted: int) -> Sampled:
+    def watched(runner: Runner, plan: StepPlan, heads: LogitInput, wanted: int) -> Sampled:
         (shard,) = plan.shards
         owners = shard.request_ids[shard.samples].tolist()
         for owner, row in zip(owners, np.asarray(heads.hidden)[0], strict=False):

@@ -1,4 +1,4 @@
-"""Tokens per step: a step may bring a request no token, one or several; guesses that were wrong are rolled back.
+"""Tokens per step: a step may bring a request no token, one or several; draft tokens that were wrong are rolled back.
 
 The scheduler's side, with an oracle for every token, is in tests/scheduling/test_flights.py.
 """
@@ -34,12 +34,12 @@ def commit(made: Scheduler, plan: StepPlan, tokens: list[int]) -> None:
 
 @pytest.mark.parametrize("taken", [0, 1, 2, 4])
 def test_commit_takes_any_number_of_tokens(taken: int) -> None:
-    """Of a step that verifies three guesses: positions 5..8 are computed, and as many are kept as were right."""
+    """Of a step that verifies three draft tokens: positions 5..8 are computed, and as many are kept as were right."""
     made = scheduler()
     plan = made.schedule()
     assert plan is not None
     commit(made, plan, [10])
-    made.guess(1, [11, 12, 13])
+    made.propose(1, [11, 12, 13])
     plan = made.schedule()
     assert plan is not None
     (shard,) = plan.shards
@@ -52,18 +52,18 @@ def test_commit_takes_any_number_of_tokens(taken: int) -> None:
     assert rows.history[row, : rows.num_tokens[row]].tolist() == known
     plan = made.schedule()
     assert plan is not None
-    assert plan.shards[0].starts.tolist() == [5 + taken]  # what was guessed wrongly is computed again
+    assert plan.shards[0].starts.tolist() == [5 + taken]  # what was drafted wrongly is computed again
     assert plan.shards[0].tokens.tolist() == [known[-1]]
 
 
 def test_the_runner_refuses_guesses_until_it_can_verify_them() -> None:
-    """Better than to sample after a guess as if it were a fact."""
+    """Better than to sample after a draft token as if it were a fact."""
     made = scheduler()
     plan = made.schedule()
     assert plan is not None
     commit(made, plan, [10])
-    made.guess(1, [11, 12, 13])
+    made.propose(1, [11, 12, 13])
     plan = made.schedule()
     assert plan is not None
-    with pytest.raises(InvariantError, match="guess"):
+    with pytest.raises(InvariantError, match="draft tokens"):
         pack(LAYOUT, plan)

@@ -81,7 +81,7 @@ async def test_a_full_queue_is_503_with_retry_after() -> None:
 async def test_what_the_engine_refuses_is_an_ordinary_error(stream: bool) -> None:
     class Refuses(FakeEngine):
         def add(self, request) -> None:
-            if request.siblings:
+            if request.children:
                 raise RequestError("Not this one.", "prompt")
             if request.params.max_tokens == 7:
                 raise QueueFullError("Full.")

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxpaged.engine.engine import Engine
 from jaxpaged.engine.grammars.follower import Grammars
-from jaxpaged.engine.messages import EngineRequest, Sibling
+from jaxpaged.engine.messages import ChildSample, EngineRequest
 from jaxpaged.sampling.variant import Variant
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.structured.checker import COMPILE_SECONDS
@@ -54,13 +54,13 @@ def another(engine: Engine, *, compile_seconds: float = COMPILE_SECONDS, **optio
 def ask(name: str, prompt: Sequence[int] = (5, 6, 7), *, n: int = 1, **params: Any) -> EngineRequest:
     """A request at temperature 1 that may end. Its child samples, if any, are called <name>.1, <name>.2, ..."""
     sampling = SamplingParams(**{"temperature": 1.0, "seed": 1, "max_tokens": 200, **params})
-    siblings = tuple(
-        Sibling(
+    children = tuple(
+        ChildSample(
             number(f"{name}.{index}"), replace(sampling, seed=None if sampling.seed is None else sampling.seed + index)
         )
         for index in range(1, n)
     )
-    return EngineRequest(number(name), list(prompt), sampling, 0.0, eos_token_ids=(END_TOKEN,), siblings=siblings)
+    return EngineRequest(number(name), list(prompt), sampling, 0.0, eos_token_ids=(END_TOKEN,), children=children)
 
 
 def text_of(tokens: Sequence[int]) -> str:

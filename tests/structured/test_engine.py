@@ -226,11 +226,11 @@ def test_waiting_for_a_grammar_counts_as_waiting_in_the_queue(built: Engine) -> 
 def test_abort_at_any_time_leaves_nothing_behind(built: Engine) -> None:
     engine = another(built)
     with stuck_compiler() as go:
-        engine.add(ask("leader", n=3, structured_outputs={"regex": "[a-c]{20}"}))
+        engine.add(ask("parent", n=3, structured_outputs={"regex": "[a-c]{20}"}))
         engine.add(ask("gone", structured_outputs={"regex": "[a-c]{21}"}))
-        engine.abort([number("gone"), number("leader")])  # its samples go on without it
+        engine.abort([number("gone"), number("parent")])  # its samples go on without it
         go.set()
-        answers = {name: Answer() for name in ("leader.1", "leader.2")}
+        answers = {name: Answer() for name in ("parent.1", "parent.2")}
         collect(engine, answers, limit=100_000)
     assert [len(text_of(answer.tokens)) for answer in answers.values()] == [20, 20]
     assert_idle(engine)

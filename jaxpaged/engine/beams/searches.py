@@ -114,8 +114,8 @@ def beam_message(message: EngineRequest, vocab_size: int) -> EngineRequest:
     assert message.beam is not None
     check_width(message.beam.beam_width, len(stop_tokens(message)), vocab_size)
     params = beam_params(message)
-    siblings = tuple(replace(sibling, params=params) for sibling in message.siblings)
-    return replace(message, params=params, siblings=siblings)
+    children = tuple(replace(child, params=params) for child in message.children)
+    return replace(message, params=params, children=children)
 
 
 def beam_params(message: EngineRequest) -> SamplingParams:
@@ -139,14 +139,14 @@ def _candidates(position: TokenLogprobs, wanted: int) -> Candidates:
 
 def _answers(running: _Running) -> list[EngineOutput]:
     """One for each member, the best answer first."""
-    leader = running.members[0]
+    parent = running.members[0]
     answers = [
         _answer(member, ended, running.num_logprobs)
         for member, ended in zip(running.members, running.search.ended, strict=True)
     ]
     for answer in answers:
-        answer.num_cached_tokens = leader.num_cached_tokens
-    answers[0].events = leader.events
+        answer.num_cached_tokens = parent.num_cached_tokens
+    answers[0].events = parent.events
     return answers
 
 
