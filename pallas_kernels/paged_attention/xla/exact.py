@@ -27,10 +27,14 @@ def dot_values(p: jax.Array, values: jax.Array) -> jax.Array:
 
 
 def row_sums(p: jax.Array) -> jax.Array:
-    """float32 [b, m, n] -> [b, m], as a dot because that is independent of the shape."""
+    """float32 [b, m, n] -> [b, m], as a product of two matrices because that is independent of the shape.
+
+    Flat, because without AVX-512 XLA:CPU adds up the rows of a three-dimensional operand in an order that follows m.
+    """
+    rows = p.reshape(-1, p.shape[2])
     ones = jnp.ones((8, p.shape[2]), p.dtype)
-    sums = lax.dot_general(p, ones, (((2,), (1,)), ((), ())), preferred_element_type=jnp.float32)
-    return sums[:, :, 0]
+    sums = lax.dot_general(rows, ones, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32)
+    return sums[:, 0].reshape(p.shape[:2])
 
 
 def power_of_two(exponent: jax.Array) -> jax.Array:
