@@ -1,1 +1,1 @@
-"""Models as data: a DecoderSpec made of typed parts, and the one Decoder that realises it."""
+"""Models as data: a DecoderSpec made of typed parts, and a data file for each family."""

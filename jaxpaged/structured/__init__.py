@@ -1,1 +1,1 @@
-"""Structured output: grammars from schemas, expressions and tags, and what they allow a sequence to say next."""
+"""Structured output: grammars from schemas, expressions and tags, and the tokens that may follow."""

@@ -1,1 +1,1 @@
-"""Weights: found (hub), checked (headers), read by Orbax (checkpoint), assembled into the model's leaves (loader)."""
+"""Checkpoints to sharded leaves: headers are checked, tensors read by Orbax, put together and inserted."""
