@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import draw_rooms
 import pytest
+
+import draw_rooms
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "jaxpaged" / "README.md"
@@ -34,9 +35,7 @@ def names_in(path: Path) -> set[str]:
     """What a file defines: functions and classes anywhere, and assigned names at its top."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = {
-        node.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
     }
     targets = [
         target
