@@ -160,7 +160,7 @@ class EngineConfig:
     logits_processors: tuple[Any, ...] = ()
 
     def validate(self) -> None:
-        """Raise ConfigError in one sentence that names the field and the mend."""
+        """Raise ConfigError in one sentence that names the field and says how to correct it."""
         for part in (self.model, self.cache, self.scheduler, self.parallel, self.compile):
             _check_kinds(part)
             part.validate()

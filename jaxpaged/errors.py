@@ -20,7 +20,7 @@ class JaxPagedError(Exception):
 
 
 class ConfigError(JaxPagedError):
-    """A configuration that cannot work; the text says how to mend it."""
+    """A configuration that cannot work; the text says how to correct it."""
 
 
 class UnsupportedModelError(ConfigError):

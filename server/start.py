@@ -67,7 +67,7 @@ def _http_server(args: argparse.Namespace, llm: AsyncLLM, options: ServerOptions
 
 
 def record_sinks(args: argparse.Namespace, ending: ExitStack) -> tuple[RecordSink, ...]:
-    """Who hears of every request. Raises ConfigError."""
+    """The sinks that get a record of every request. Raises ConfigError."""
     sinks: list[RecordSink] = [] if args.disable_uvicorn_access_log else [log_record]
     if args.otlp_traces_endpoint is not None:
         tracing = Tracing(args.otlp_traces_endpoint)

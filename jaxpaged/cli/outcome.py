@@ -14,7 +14,7 @@ MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
 
 
 def run_command(command: Callable[[], int], *, debug: bool) -> int:
-    """Run a command and return its exit code: 2 for what the user can mend, 1 for what went wrong, 130 for Ctrl-C."""
+    """Run a command and return its exit code: 2 for a mistake of the user, 1 for an error of ours, 130 for Ctrl-C."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
         return command()

@@ -1,4 +1,4 @@
-"""Host side of a finished step: what the scheduler commits, and what the front end hears of it."""
+"""Host side of a finished step: what the scheduler commits, and the outputs for the front end."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ CallResult = bool | str | KVStats | None
 
 
 class CallError(msgspec.Struct, frozen=True):
-    """Why a call has failed. `kind` is "request" or "config" for what the caller can mend, else "fault"."""
+    """Why a call has failed. `kind` is "request" or "config": the caller's mistake; "fault": ours."""
 
     message: str
     kind: str

@@ -163,7 +163,7 @@ class EngineConnection:
         while True:
             interval, began = self.step_timeout / 4, time.monotonic()
             await asyncio.sleep(interval)
-            if time.monotonic() - began > 2 * interval:  # it was this process that stood still: hear the engine first
+            if time.monotonic() - began > 2 * interval:  # this process stood still: read the engine's messages first
                 continue
             age = self.stats().last_step_age
             if self.dead is None and age > STUCK * self.step_timeout:

@@ -53,7 +53,7 @@ class Ready(msgspec.Struct, tag=True):
 
 
 class NotStarted(msgspec.Struct, tag=True):
-    """From the engine instead of Ready: one sentence. `mistake` says that the user can mend it."""
+    """From the engine instead of Ready: one sentence. `mistake`: the user can correct it."""
 
     message: str
     mistake: bool

@@ -78,7 +78,7 @@ class InputProcessor:
         priority: int = 0,
         tokenization_kwargs: Mapping[str, Any] | None = None,
     ) -> PreparedRequest:
-        """Validate one prompt. Raises RequestError, naming the parameter that is wrong and the mend.
+        """Validate one prompt. Raises RequestError, naming the parameter that is wrong and how to correct it.
 
         With `beam` its completions are the answers of a beam search, and `params` say how to show these.
         """

@@ -1,4 +1,4 @@
-"""Who wants to hear how requests went: access logs and traces of whatever stands in front of an AsyncLLM."""
+"""Observers of requests: access logs and traces of a server in front of an AsyncLLM."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ current_observer: ContextVar[RequestObserver | None] = ContextVar("current_obser
 
 @contextmanager
 def observing(observer: RequestObserver) -> Iterator[None]:
-    """Let `observer` hear of every request that this task submits inside."""
+    """Report every request that this task submits inside to `observer`."""
     token = current_observer.set(observer)
     try:
         yield

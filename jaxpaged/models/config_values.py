@@ -1,4 +1,4 @@
-"""What kind of value each key of config.json has, so that a broken file is told from its first wrong key."""
+"""What kind of value each key of config.json has, so that a broken file is refused with its first wrong key."""
 
 from __future__ import annotations
 

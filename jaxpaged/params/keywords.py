@@ -1,4 +1,4 @@
-"""An unknown keyword of a constructor, told with the closest one that there is."""
+"""An unknown keyword of a constructor is refused with the closest known one."""
 
 from __future__ import annotations
 

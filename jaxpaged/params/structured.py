@@ -22,10 +22,10 @@ _WIRE_FIELDS = frozenset((*CONSTRAINTS, *_REFINEMENTS))
 class StructuredOutputsParams:
     """Exactly one of `json` (a schema), `regex`, `choice`, `grammar` (Lark or GBNF), `json_object`, `structural_tag`.
 
-    A schema or a structural tag is a mapping or JSON text. The other fields refine schemas: no whitespace at all, no
-    properties but the named ones even where objects are composed (elsewhere that is so unless additionalProperties says
-    otherwise, as in vLLM), or a regular expression for the whitespace between tokens, which is else a blank, or a new
-    line and its indentation. An answer ends where its constraint is complete. Raises RequestError.
+    A schema or a structural tag is a mapping or JSON text. An answer ends where its constraint is complete.
+    disable_any_whitespace: no whitespace between tokens. whitespace_pattern: a regular expression for it; by default a
+    blank, or a new line with indentation. disable_additional_properties: only named properties, in composed objects
+    too (other objects are closed by default unless additionalProperties opens them, as in vLLM). Raises RequestError.
     `thought` may come before the answer; servers fill it in where the model's chat template has one.
     `_param` is what errors blame: the field that a client sent.
     """

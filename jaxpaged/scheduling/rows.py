@@ -33,8 +33,8 @@ class Rows:
     limit: the most tokens (prompt and output) a request may have. stop_from: the first num_tokens at which it may stop.
     stop, more_stops [K, row]: tokens that end it, NO_TOKEN where there are fewer. first_page, end_page [g][row]: the
     live part of the page table [g][row, P]; outside it the table holds the null page.
-    digests [row, 1 + page]: what names the content of the first `hashed` pages, after the parent of the first page;
-    `published` of them the prefix cache was offered. Tables are one wider than they need be, as wide as the digests.
+    digests [row, 1 + page]: the parent digest of the first page, then the digests of the first `hashed` pages;
+    `published` of these are in the prefix cache. Tables are one entry wider than needed, as wide as the digests.
     """
 
     def __init__(self, max_num_seqs: int, max_model_len: int, page_size: int, num_groups: int) -> None:

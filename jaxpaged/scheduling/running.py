@@ -20,10 +20,11 @@ from jaxpaged.scheduling.shard import Shard
 
 @dataclass(slots=True)
 class Growth:
-    """Pages that rows of a step lack in one cache group: `counts` of them, part for part with `rows`.
+    """New pages that the rows of a step need in one cache group: `rows[i]` need `counts[i]` pages each.
 
-    copies: (row, table index) where a row would write to a page that it shares. num_pages: what all that takes.
-    num_written: how many of the lacking pages page_writes must tell, the first; admissions tell those of their rows.
+    copies: (row, table index) where a row would write to a page that it shares. num_pages: all new pages, copies too.
+    num_written: the first so many new pages go into the plan's page_writes; the others belong to admitted rows,
+    whose admissions carry their whole page table.
     """
 
     rows: list[RowArray]

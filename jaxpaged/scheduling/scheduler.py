@@ -204,7 +204,7 @@ class Scheduler:
     def only_waits(self) -> bool:
         """Whether to commit a plan before the next schedule(): all running requests wait for what they have sampled.
 
-        A plan made earlier could hold only those that have just arrived, and the others' next token another one.
+        A plan made before that commit could hold only the newest requests; the others would need one more step.
         """
         return all(shard.rows.only_wait() for shard in self.shards if shard.num_running)
 

@@ -1,4 +1,4 @@
-"""Grammars are tried by the front end, so that a bad one is refused before the engine hears of it."""
+"""The front end compiles grammars first, so that a bad one is refused before it reaches the engine."""
 
 from __future__ import annotations
 

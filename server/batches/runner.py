@@ -46,7 +46,7 @@ class BatchRunner:
         after = None if expires is None else check_expiry(expires.seconds, "output_expires_after")
         batch = Batch(f"batch_{uuid.uuid4().hex}", owner, body.endpoint, stored.id, dict(body.metadata or {}), after)
         self._batches.put(batch)
-        # a context of its own: what is told of the request that began it is not told of its lines
+        # a context of its own: the observer of the request that began it must not see its lines
         task = asyncio.create_task(self._run(batch, stored), name=batch.id, context=Context())
         self._tasks[batch.id] = task
         task.add_done_callback(lambda _: self._forget(batch))

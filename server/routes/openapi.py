@@ -1,4 +1,4 @@
-"""Bodies, errors and keys in /openapi.json. Routes read their bodies themselves (body.py): FastAPI has to be told."""
+"""Bodies, errors and keys in /openapi.json. FastAPI cannot know them: routes read bodies themselves (body.py)."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ MASK_THREADS = 4
 
 @dataclass(slots=True, eq=False)
 class _Sequence:
-    """`mask` is what may follow the tokens known to the host; `waiting` until its row has been told to go on.
+    """`mask` is what may follow the tokens known to the host; `waiting` until its row is resumed.
 
     `end_tokens` end it where the grammar accepts; there are none with ignore_eos, and only a whole answer ends then.
     """

@@ -91,8 +91,8 @@ def _merge_block(call: Call, span: _Span, queries: jax.Array, block: jax.Array, 
 
     rows = tokens * group
     s = dot_nt(queries, keys)[:, :rows].reshape(*state.top.shape, keys_in_block)
-    # The barrier keeps the mask from being worked out twice. A row that has seen nothing yet sums up nonsense here, but
-    # its maximum is LOWEST: the first key that it sees scales all of that to 0.
+    # The barrier keeps the mask from being worked out twice. A row that has seen no key yet adds up arbitrary values,
+    # but its maximum is LOWEST: the first key that it sees scales all of that to 0.
     s = lax.optimization_barrier(jnp.where(visible, _logits(s, distance, call), LOWEST))
     top = jnp.maximum(state.top, jnp.ceil(jnp.max(s, axis=-1)))
     p = jnp.exp2(s - top[..., None]).astype(values.dtype)
