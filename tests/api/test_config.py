@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from jaxpaged import LLM
-from jaxpaged.config import EngineConfig, SchedulerConfig
+from jaxpaged.config import EngineConfig, Quantization, SchedulerConfig
 from jaxpaged.errors import ConfigError
 
 BAD: list[tuple[str, str, Any, str]] = [
     ("model", "model", 5, "model is 5; give a text or None"),
     ("model", "model", "", "model is an empty text"),
     ("model", "dtype", "float64", "dtype is 'float64'; give one of auto, bfloat16, float16, float32"),
-    ("model", "quantization", "awq", "quantization is 'awq'; give one of int8 or None"),
+    ("model", "quantization", "awq", f"quantization is 'awq'; give one of {', '.join(get_args(Quantization))} or None"),
     ("model", "load_format", "gguf", "load_format is 'gguf'"),
     ("model", "logprobs_mode", "x", "logprobs_mode is 'x'"),
     ("model", "generation_config", "x", "generation_config is 'x'"),

@@ -283,3 +283,5 @@ CASES = (
     ),
 )
 CASE = {case.name: case for case in CASES}
+# The architectures whose reference is transformers.
+COMPARED = frozenset(name for case in CASES for name in case.config["architectures"])

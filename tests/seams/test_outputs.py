@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from jaxpaged.engine.engine import Engine
-from jaxpaged.execution.runner import Runner
+from jaxpaged.execution.compiler import ProgramTable
+from jaxpaged.execution.runner import PendingStep, Runner
 from jaxpaged.execution.step import LogitInput
 from jaxpaged.layers.attention import dense_attend
-from jaxpaged.sampling.sampler import Sampled
 from jaxpaged.scheduling.plan import StepPlan
 from tests.engine.dense import Oracle
 from tests.engine.drive import ask, rescheduled, run
@@ -23,27 +26,44 @@ def test_heads_are_programs_of_their_own(engine: Engine) -> None:
     assert kinds == {"backbone", "backbone_with_embeds", "logits", "sample", "admit", "write_history"}
 
 
-def test_a_pooling_head_could_take_the_hidden_rows(
-    engine: Engine, oracle: Oracle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@dataclass
+class KeepingHidden:
+    """A runner whose programs of the head also keep the hidden rows that they are given, by the request's name."""
+
+    runner: Runner
+    last: np.ndarray | None = None
+    hidden: dict[str, list[np.ndarray]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        compiled = self.runner.programs.compiled
+        heads = {key: self.keeping(program) for key, program in compiled.items() if key[0] == "logits"}
+        self.runner = replace(self.runner, programs=ProgramTable(1, {**compiled, **heads}))
+
+    def keeping(self, program: Callable[..., Any]) -> Callable[..., Any]:
+        def head(leaves: Any, logits: Any, rows: LogitInput) -> Any:
+            self.last = np.asarray(rows.hidden)[0]
+            return program(leaves, logits, rows)
+
+        return head
+
+    def submit(self, plan: StepPlan) -> PendingStep:
+        pending = self.runner.submit(plan)
+        (shard,) = plan.shards
+        for owner, row in zip(shard.request_ids[shard.samples].tolist(), self.last, strict=False):
+            self.hidden.setdefault(name_of(owner), []).append(row)
+        return pending
+
+
+def test_a_pooling_head_could_take_the_hidden_rows(engine: Engine, oracle: Oracle) -> None:
     """What the backbone hands on for a sampled row is the decoder's last hidden row of that sequence."""
     prompts = {"a": [3, 1, 4, 1, 5], "b": [(5 * i) % VOCAB for i in range(21)]}
     view = rescheduled(engine, depth=1)
-    hidden: dict[str, list[np.ndarray]] = {name: [] for name in prompts}
-    head = Runner._head
-
-    def watched(runner: Runner, plan: StepPlan, heads: LogitInput, wanted: int) -> Sampled:
-        (shard,) = plan.shards
-        owners = shard.request_ids[shard.samples].tolist()
-        for owner, row in zip(owners, np.asarray(heads.hidden)[0], strict=False):
-            hidden[name_of(owner)].append(row)
-        return head(runner, plan, heads, wanted)
-
-    monkeypatch.setattr(Runner, "_head", watched)
+    keeping = KeepingHidden(view.runner)
+    view = replace(view, runner=keeping)
     answers = run(view, [ask(name, prompt, max_tokens=3) for name, prompt in prompts.items()])
     for name, prompt in prompts.items():
         tokens = jnp.asarray(prompt + answers[name].tokens[:-1], jnp.int32)
         positions = jnp.arange(len(tokens), dtype=jnp.int32)
         x = oracle.decoder.embed(oracle.leaves, tokens, positions)
         expected, _ = oracle.decoder.hidden(oracle.leaves, x, positions, dense_attend(positions), None)
-        np.testing.assert_allclose(np.stack(hidden[name]), np.asarray(expected)[len(prompt) - 1 :], atol=1e-4)
+        np.testing.assert_allclose(np.stack(keeping.hidden[name]), np.asarray(expected)[len(prompt) - 1 :], atol=1e-4)
