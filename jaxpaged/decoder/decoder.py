@@ -6,7 +6,7 @@ It knows no kind of layer: mixers and feed-forward parts come from a table by th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from jaxpaged.models.runs import Run, find_runs
 from jaxpaged.models.spec import DecoderSpec, LayerSpec
 
 LayerLoop = Literal["scan", "unroll", "switch"]
+Indices = tuple[Int32[Array, "..."], ...]  # of layers within their cache groups, per place of a period
 
 
 class Block(nnx.Module):
@@ -71,8 +72,9 @@ class Block(nnx.Module):
                 x = self.mixer_norm(x + mixed * scale)
                 return normed(self.ffn_norm, x + self.ffn(x, tokens) * scale)
             case parts.Parallel():
-                rows = normed(self.ffn_norm or self.mixer_norm, x)
-                return x + (mixed + self.ffn(rows, tokens)) * scale
+                fed = self.ffn(normed(self.ffn_norm or self.mixer_norm, x), tokens)
+                x = x + (mixed + fed) * scale
+                return x
 
 
 class Decoder(nnx.Module):
@@ -130,16 +132,16 @@ class Decoder(nnx.Module):
         """All layers and the final norm."""
         ropes = {rope for layer in self.spec.layers for rope in layer.mixer.ropes}
         tokens = token_context(ropes, positions, self.spec.max_position, rows)
-        loop = {"scan": _scan, "unroll": _unroll, "switch": _switch}[layer_loop]
+        loops: dict[LayerLoop, _Loop[State]] = {"scan": _scan, "unroll": _unroll, "switch": _switch}
         for run, period in zip(find_runs(self.spec.layers), self.runs, strict=True):
             groups, indices = self._cache_places(run)
-            x, state = loop(_Period(tokens, attend, groups), x, state, list(period), indices)
+            x, state = loops[layer_loop](_Period(tokens, attend, groups), x, state, list(period), indices)
         return normed(self.final_norm, x), state
 
     def logits(self, hidden: Float[Array, "n e"]) -> Float32[Array, "n v"]:
         return self.head(hidden, self.embedding.table.get_value())
 
-    def _cache_places(self, run: Run) -> tuple[list[int], tuple[Int32[Array, "repeats"], ...]]:
+    def _cache_places(self, run: Run) -> tuple[list[int], Indices]:
         """Per place of the period: its cache group, and its index within the group at each repeat."""
         places = [[self.places[layer] for layer in run.layers(place)] for place in range(run.period)]
         groups = [place[0][0] for place in places]
@@ -164,23 +166,35 @@ class _Period[State]:
     attend: Attend[State]
     groups: list[int]
 
-    def __call__(self, x: Array, state: State, blocks: list[Block], indices: tuple[Array, ...]) -> tuple[Array, State]:
+    def __call__(self, x: Array, state: State, blocks: list[Block], indices: Indices) -> tuple[Array, State]:
         for block, group, index in zip(blocks, self.groups, indices, strict=True):
             x, state = block(x, self.tokens, self.attend, state, Place(group, index))
         return x, state
 
 
-def _scan(period, x, state, blocks, indices):
+class _Loop[State](Protocol):
+    """Runs all repeats of a period. The layers of each place in `blocks` are stacked, or a list: see Decoder."""
+
+    def __call__(
+        self, period: _Period[State], x: Array, state: State, blocks: list[Any], indices: Indices, /
+    ) -> tuple[Array, State]: ...
+
+
+def _scan[State](
+    period: _Period[State], x: Array, state: State, blocks: list[Block], indices: Indices
+) -> tuple[Array, State]:
     """One compiled period for all repeats: quick to compile, but a CPU copies each layer's weights out of the stack."""
 
-    def body(carry, slices):
+    def body(carry: tuple[Array, State], slices: tuple[list[Block], Indices]) -> tuple[tuple[Array, State], None]:
         return period(*carry, *slices), None
 
     (x, state), _ = lax.scan(body, (x, state), (blocks, indices))
     return x, state
 
 
-def _unroll(period, x, state, blocks, indices):
+def _unroll[State](
+    period: _Period[State], x: Array, state: State, blocks: list[Block], indices: Indices
+) -> tuple[Array, State]:
     """Static slices: on GPU, scanning would copy every layer's weights in front of a Triton GEMM."""
     for repeat in range(len(indices[0])):
         at = lambda leaf, repeat=repeat: lax.index_in_dim(leaf, repeat, keepdims=False)  # noqa: E731
@@ -188,15 +202,18 @@ def _unroll(period, x, state, blocks, indices):
     return x, state
 
 
-def _switch(period, x, state, places, indices):
+def _switch[State](
+    period: _Period[State], x: Array, state: State, places: list[list[Block]], indices: Indices
+) -> tuple[Array, State]:
     """One compiled period for all repeats, whose products branch on the layer: a CPU copies no layer's weights."""
     repeats = len(indices[0])
     if repeats == 1:
         return period(x, state, [blocks[0] for blocks in places], tuple(index[0] for index in indices))
     gathered = [gather_layers(list(blocks)) for blocks in places]
 
-    def body(repeat, carry):
+    def body(repeat: Array, carry: tuple[Array, State]) -> tuple[Array, State]:
         blocks = [at_layer(block, repeat) for block in gathered]
         return period(*carry, blocks, tuple(index[repeat] for index in indices))
 
-    return lax.fori_loop(0, repeats, body, (x, state))
+    x, state = lax.fori_loop(0, repeats, body, (x, state))
+    return x, state

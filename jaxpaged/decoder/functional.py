@@ -84,7 +84,8 @@ class FunctionalDecoder:
     def _merge(self, leaves: Sequence[Array]) -> Decoder:
         if len(leaves) != len(self.params):
             raise ValueError(f"the decoder has {len(self.params)} leaves, got {len(leaves)}")
-        return jax.tree.unflatten(self._tree, [leaves[index] for index in self._order])
+        decoder: Decoder = jax.tree.unflatten(self._tree, [leaves[index] for index in self._order])
+        return decoder
 
 
 def build_decoder(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from flax import nnx
+from jaxtyping import Array
 
 from jaxpaged.models.forms import Form
 from jaxpaged.quant.scheme import Axes, Leaf, Parameter, Scheme, Shape
@@ -74,7 +75,7 @@ class Place(NamedTuple):
 
 
 def declare(
-    variables: Iterable[tuple[Path, nnx.Param]],
+    variables: Iterable[tuple[Path, nnx.Param[Array]]],
     place_of: Callable[[Path], Place],
     scheme_of: Callable[[str, Parameter], Scheme],
 ) -> Declared:
@@ -92,7 +93,7 @@ def declare(
     return Declared(tuple(params), tuple(weights))
 
 
-def _parameter(variable: nnx.Param) -> Parameter:
+def _parameter(variable: nnx.Param[Array]) -> Parameter:
     one, metadata = variable.get_value(), variable.get_metadata()
     return Parameter(one.shape, metadata["axes"], np.dtype(one.dtype), metadata["inputs"], metadata["role"])
 

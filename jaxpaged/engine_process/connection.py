@@ -82,7 +82,8 @@ class EngineConnection:
         self.check_alive()
         self.begin()
         number = next(self._call_numbers)
-        answer = self._calls[number] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[CallResult] = asyncio.get_running_loop().create_future()
+        self._calls[number] = answer
         try:
             self._client.call(number, call)
             return await answer

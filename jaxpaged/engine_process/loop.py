@@ -71,7 +71,7 @@ class Link:
             socket.set_hwm(0)
         self._incoming.bind(requests_address(directory))
         self._outgoing.connect(outputs_address(directory))
-        self._decoder = msgspec.msgpack.Decoder(ToEngine)
+        self._decoder: msgspec.msgpack.Decoder[ToEngine] = msgspec.msgpack.Decoder(ToEngine)
         self._encoder = msgspec.msgpack.Encoder()
 
     def receive(self) -> ToEngine:
@@ -132,7 +132,8 @@ def build(engine_class: str, start: Start) -> StepEngine:
     engine_type: Any = resolve_name(engine_class)
     config: EngineConfig = start.config
     config.validate()
-    return engine_type.build(config, progress=start.progress)
+    engine: StepEngine = engine_type.build(config, progress=start.progress)
+    return engine
 
 
 def run(link: Link, engine_class: str) -> int:

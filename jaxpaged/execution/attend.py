@@ -36,12 +36,24 @@ class PagedAttend:
         """Paged attention: heads over `model`, sequences and pages over `data`."""
         heads, per_head_spec = PartitionSpec("data", "model", None), PartitionSpec("model")
         pool_spec, layout = spec_of(self.geometry.layout.axes), self.geometry.layout
-        per_head = {"alibi_slopes": layer.alibi_slopes, "sinks": layer.sinks}
-        per_head = {name: value for name, value in per_head.items() if value is not None}
+        maybe = {"alibi_slopes": layer.alibi_slopes, "sinks": layer.sinks}
+        per_head = {name: value for name, value in maybe.items() if value is not None}
 
-        def local(q, k, v, pool, index, sequences, per_head):
-            sequences = Sequences(*(field[0] for field in sequences))
-            result = paged_attention(q, k, v, pool, index, sequences, score=layer.score, layout=layout, **per_head)
+        def local(
+            q: Array, k: Array, v: Array, pool: Array, index: Array, sequences: Sequences, per_head: dict[str, Array]
+        ) -> tuple[Array, Array]:
+            result = paged_attention(
+                q,
+                k,
+                v,
+                pool,
+                index,
+                Sequences(*(field[0] for field in sequences)),
+                score=layer.score,
+                layout=layout,
+                alibi_slopes=per_head.get("alibi_slopes"),
+                sinks=per_head.get("sinks"),
+            )
             return result.out, result.pool
 
         sharded = jax.shard_map(
@@ -59,7 +71,7 @@ class PagedAttend:
         geometry = self.geometry
         pool_spec = geometry.array(place.group, 1).sharding.spec
 
-        def local(pool, index, sequences, *arrays):
+        def local(pool: Array, index: Array, sequences: Sequences, *arrays: Array) -> tuple[Array, Array]:
             sequences = Sequences(*(field[0] for field in sequences))
             return op.paged(LayerPages(geometry.page_size, pool, index, sequences), *arrays)
 

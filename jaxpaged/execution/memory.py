@@ -17,7 +17,7 @@ import jax
 from jax.sharding import Mesh
 
 from jaxpaged.config import CacheConfig, SchedulerLimits
-from jaxpaged.decoder.functional import ParamInfo
+from jaxpaged.decoder.parameters import ParamInfo
 from jaxpaged.errors import MemoryPlanError
 from jaxpaged.kv.pool import PoolGeometry
 from jaxpaged.kv.spec import page_policies

@@ -48,7 +48,7 @@ class ProgramSet:
 
     @property
     def shards(self) -> int:
-        return self.mesh.shape["data"]
+        return int(self.mesh.shape["data"])
 
     def rows(self) -> DeviceRows:
         """Abstract device rows: token history and page tables."""

@@ -152,6 +152,7 @@ class Runner:
                 self.pool = self.pool.copy(group, copies)
 
     def _backbone(self, plan: StepPlan, layout: BatchLayout) -> LogitInput:
+        logit_rows: LogitInput
         state = self.leaves, self.pool.arrays, self.rows, self._put(pack(layout, plan))
         given = self.embeds.of(plan, layout.tokens)
         if given is None:
@@ -171,6 +172,7 @@ class Runner:
         if any(len(shard.masks) for shard in plan.shards):
             size = choose(self.buckets.masks, wanted)
             self.logits = self.programs["mask", size](self.logits, self._put(self._mask_words(plan.shards, size)))
+        sampled: Sampled
         program = self.programs["sample", variant, choose(self._sample_sizes(variant), wanted)]
         self.rows, sampled = program(self.rows, self.sampler_rows, self.logits, logit_rows)
         for array in jax.tree.leaves(sampled):
@@ -190,7 +192,8 @@ class Runner:
         return self.buckets.samples if variant in COMMON_VARIANTS else self.buckets.rare_samples
 
     def _put(self, packed: np.ndarray) -> jax.Array:
-        return jax.device_put(packed, NamedSharding(self.mesh, PartitionSpec("data")))
+        placed: jax.Array = jax.device_put(packed, NamedSharding(self.mesh, PartitionSpec("data")))
+        return placed
 
 
 def _num_logit_rows(shard: ShardPlan) -> int:

@@ -107,7 +107,16 @@ class StepFunctions:
         """The same where `use_embeds` [d, t] marks tokens whose embedding is given instead of looked up."""
         return self._backbone(layout, leaves, pools, rows, packed, embeds, use_embeds)
 
-    def _backbone(self, layout, leaves, pools, rows, packed, embeds, use_embeds):
+    def _backbone(
+        self,
+        layout: BatchLayout,
+        leaves: Leaves,
+        pools: Pools,
+        rows: DeviceRows,
+        packed: Int32[Array, "d k"],
+        embeds: Float[Array, "d t e"] | None,
+        use_embeds: Array | None,
+    ) -> tuple[Pools, DeviceRows, LogitInput]:
         batch = self.per_shard(lambda words: unpack(layout, words))(packed)
         rows, prepared = self.per_shard(_prepare)(rows, batch)
         positions = batch.positions.reshape(-1)
@@ -133,12 +142,16 @@ class StepFunctions:
         hidden = logit_rows.hidden[:, :size]
         logits = self.decoder.logits(leaves, hidden.reshape(-1, hidden.shape[-1]))
         logits = logits.reshape(-1, size, logits.shape[-1])
-        return lax.with_sharding_constraint(buffer.at[:, :size].set(logits), NamedSharding(self.mesh, LOGITS))
+        return self._split_vocab(buffer.at[:, :size].set(logits))
 
     def mask(self, size: int, buffer: Float32[Array, "d s v"], words: Int32[Array, "d n w"]) -> Float32[Array, "d s v"]:
         """The buffer with -inf where `words` forbid a token in the first `size` rows of a shard. Donates buffer."""
         masked = buffer.at[:, :size].set(apply_masks(buffer[:, :size], words))
-        return lax.with_sharding_constraint(masked, NamedSharding(self.mesh, LOGITS))
+        return self._split_vocab(masked)
+
+    def _split_vocab(self, logits: Float32[Array, "d s v"]) -> Float32[Array, "d s v"]:
+        split: Array = lax.with_sharding_constraint(logits, NamedSharding(self.mesh, LOGITS))
+        return split
 
     def sample(
         self,
@@ -160,7 +173,8 @@ class StepFunctions:
         def add_group(index: Array, sampled: Sampled) -> Sampled:
             start = jnp.minimum(index * group, size - group)
             put = partial(lax.dynamic_update_slice_in_dim, start_index=start, axis=1)
-            return jax.tree.map(put, sampled, sample_group(start))
+            added: Sampled = jax.tree.map(put, sampled, sample_group(start))
+            return added
 
         if group == size:
             sampled = sample_group(0)
@@ -185,7 +199,7 @@ class StepFunctions:
             lambda field: field.reshape(-1, *field.shape[2:]), (logits, state, history, following, logit_rows)
         )
         logits, state, history, following, flat_rows = flat
-        sampled = self.sampler.sample(
+        sampled: Sampled = self.sampler.sample(
             logits,
             state,
             StageContext(history=history, length=flat_rows.positions + 1, prompt_len=state.prompt_len),
@@ -194,14 +208,15 @@ class StepFunctions:
             targets=following,
             use_targets=flat_rows.samples == 0,
         )
-        return jax.tree.map(lambda field: field.reshape(*logit_rows.rows.shape, *field.shape[1:]), sampled)
+        sampled = jax.tree.map(lambda field: field.reshape(*logit_rows.rows.shape, *field.shape[1:]), sampled)
+        return sampled
 
     def admit(
         self, layout: AdmissionLayout, rows: DeviceRows, sampler_rows: Any, packed: Int32[Array, "d slots k"]
     ) -> tuple[DeviceRows, Any]:
         """Set page tables and sampling state of newly admitted rows. Donates rows and sampler_rows."""
 
-        def one_shard(tables, sampler_rows, packed):
+        def one_shard(tables: tuple[Array, ...], sampler_rows: Any, packed: Array) -> tuple[tuple[Array, ...], Any]:
             row_ids, new_tables, new_rows = layout.unpack(packed)
             tables = tuple(old.at[row_ids].set(new) for old, new in zip(tables, new_tables, strict=True))
             return tables, jax.tree.map(lambda old, new: old.at[row_ids].set(new), sampler_rows, new_rows)
@@ -212,7 +227,7 @@ class StepFunctions:
     def write_history(self, rows: DeviceRows, packed: Int32[Array, "d k"]) -> DeviceRows:
         """Write tokens of one row per shard into the history. packed: row, first position, count, tokens."""
 
-        def one_shard(history, packed):
+        def one_shard(history: Array, packed: Array) -> Array:
             row, start, count, tokens = packed[0], packed[1], packed[2], packed[3:]
             offset = jnp.arange(tokens.shape[0], dtype=jnp.int32)
             target = jnp.where(offset < count, row, 0)

@@ -145,7 +145,9 @@ class InputProcessor:
             raise RequestError(f"tokenization_kwargs has no {', '.join(unknown)} here.", "tokenization_kwargs")
         if not tokenization_kwargs.get("truncation"):
             self._check_characters(text, tokenizer)
-        return tokenizer.encode(text, verbose=False, **tokenization_kwargs)  # we check the length ourselves
+        # Not verbose: we check the length ourselves.
+        token_ids: list[int] = tokenizer.encode(text, verbose=False, **tokenization_kwargs)
+        return token_ids
 
     def _check_characters(self, text: str, tokenizer: PreTrainedTokenizerFast) -> None:
         """Refuse a text that is too long whatever its tokens, before minutes are spent on tokenizing it."""

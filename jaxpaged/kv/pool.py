@@ -51,7 +51,9 @@ class PoolGeometry:
     def page_bytes(self, group: int) -> int:
         """Bytes that one page of a group takes on one device, all layers of the group together."""
         array = self.array(group, 1)
-        return math.prod(array.sharding.shard_shape(array.shape)) * array.dtype.itemsize
+        local: tuple[int, ...] = array.sharding.shard_shape(array.shape)
+        itemsize: int = array.dtype.itemsize
+        return math.prod(local) * itemsize
 
     def abstract(self, num_pages: Sequence[int]) -> tuple[jax.ShapeDtypeStruct, ...]:
         """The pools' shapes and shardings, to compile programs before they exist."""
@@ -77,7 +79,7 @@ class KVPool:
 
     def num_pages(self, group: int) -> int:
         """Pages of a group in each data shard, the null page included."""
-        return self.arrays[group].shape[PAGE_AXIS] // self.geometry.mesh.shape[DATA]
+        return self.arrays[group].shape[PAGE_AXIS] // int(self.geometry.mesh.shape[DATA])
 
     def abstract(self, group: int) -> jax.ShapeDtypeStruct:
         """A group's array as the programs are compiled for it."""
@@ -143,7 +145,8 @@ class KVPool:
         return self._per_shard(_padded(parts))
 
     def _per_shard(self, values: np.ndarray) -> Array:
-        return jax.device_put(values, sharding_of(self.geometry.mesh, ("shard",)))
+        placed: Array = jax.device_put(values, sharding_of(self.geometry.mesh, ("shard",)))
+        return placed
 
 
 def _padded(parts: Sequence[IntArray], tail: tuple[int, ...] = ()) -> IntArray:

@@ -120,7 +120,7 @@ def rope_of(
 
 def rope_values(config: Config, layer_type: str | None = None) -> Config:
     """The rope dictionary, wherever it stands; its unknown keys are refused by name."""
-    values = given(config, "rope_parameters", given(config, "rope_scaling", {}))
+    values: Config = given(config, "rope_parameters", given(config, "rope_scaling", {}))
     if layer_type is not None and layer_type in values:
         values = given(values, layer_type, {})
     kind = rope_type(values)

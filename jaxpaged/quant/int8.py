@@ -42,7 +42,7 @@ class Int8Scheme:
     def dummy(self, leaf: Leaf, noise: Float32[Array, "..."]) -> Array:
         if leaf.name == ".scale":
             return jnp.full(noise.shape, DUMMY_WIDTH / DUMMY_LEVELS, leaf.dtype)
-        return (noise * jnp.float32(DUMMY_LEVELS)).astype(leaf.dtype)
+        return jnp.multiply(noise, jnp.float32(DUMMY_LEVELS)).astype(leaf.dtype)
 
     def product(self, x: Float[Array, "t ..."], leaves: Sequence[Array]) -> Float32[Array, "t ..."]:
         """int8 x int8 -> int32, then the two scales: one per row of x, one per output of w."""

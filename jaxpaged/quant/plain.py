@@ -34,7 +34,7 @@ class Plain:
         return (weight.astype(parameter.dtype),)
 
     def dummy(self, leaf: Leaf, noise: Float32[Array, "..."]) -> Array:
-        return (noise * jnp.float32(DUMMY_WIDTH)).astype(leaf.dtype)
+        return jnp.multiply(noise, jnp.float32(DUMMY_WIDTH)).astype(leaf.dtype)
 
     def product(self, x: Float[Array, "t ..."], leaves: Sequence[Array]) -> Float32[Array, "t ..."]:
         return product(x, leaves[0])

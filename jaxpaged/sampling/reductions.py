@@ -26,7 +26,7 @@ def columns(x: Float32[Array, "n v"]) -> Float32[Array, "n b lanes"]:
 
 def column_sums(x: Float32[Array, "n v"]) -> Float32[Array, "n lanes"]:
     # The barriers keep neighbours from being fused in, which would change how the sum is compiled.
-    return jax.lax.optimization_barrier(jnp.sum(jax.lax.optimization_barrier(columns(x)), axis=1))
+    return _barrier(jnp.sum(_barrier(columns(x)), axis=1))
 
 
 def row_sum(x: Float32[Array, "n v"]) -> Float32[Array, " n"]:
@@ -34,17 +34,17 @@ def row_sum(x: Float32[Array, "n v"]) -> Float32[Array, " n"]:
     while sums.shape[1] > 1:
         half = sums.shape[1] // 2
         sums = sums[:, :half] + sums[:, half:]
-    return jax.lax.optimization_barrier(sums[:, 0])
+    return _barrier(sums[:, 0])
 
 
 def row_log(x: Float32[Array, " n"]) -> Float32[Array, " n"]:
     """log(x), in whole vectors: of n numbers the odd ones at the end would be rounded differently."""
-    wide = jax.lax.optimization_barrier(jnp.broadcast_to(x[:, None], (len(x), LANES)))
-    return jax.lax.optimization_barrier(jnp.log(wide))[:, 0]
+    wide = _barrier(jnp.broadcast_to(x[:, None], (len(x), LANES)))
+    return _barrier(jnp.log(wide))[:, 0]
 
 
 def prefix_sum(x: Float32[Array, "n k"]) -> Float32[Array, "n k"]:
-    return jax.lax.optimization_barrier(jax.lax.cumsum(x, axis=1))
+    return _barrier(jax.lax.cumsum(x, axis=1))
 
 
 def count(mask: Bool[Array, "n v"]) -> Int32[Array, " n"]:
@@ -72,3 +72,8 @@ def first_equal(x: Float32[Array, "n v"], value: Float32[Array, " n"]) -> Int32[
 def at(x: Float32[Array, "n v"], index: Int32[Array, " n"]) -> Float32[Array, " n"]:
     """One entry of each row."""
     return jnp.take_along_axis(x, index[:, None], axis=1, mode="clip")[:, 0]
+
+
+def _barrier(x: Array) -> Array:
+    kept: Array = jax.lax.optimization_barrier(x)
+    return kept

@@ -143,7 +143,8 @@ class Sampler:
     def _apply_stages(self, logits: Float32[Array, "n v"], rows: SamplerRows, ctx: StageContext) -> Array:
         for stage, state in zip(self.stages, rows.stages, strict=True):
             logits = stage.apply(logits, state, ctx)
-        return jax.lax.optimization_barrier(logits)
+        processed: Array = jax.lax.optimization_barrier(logits)
+        return processed
 
     def _logprobs(
         self,
@@ -190,4 +191,5 @@ def _weights(logits: Float32[Array, "n v"], largest: Float32[Array, " n"], rows:
     weights = jax.lax.optimization_barrier(jnp.exp(scaled))
     limits = Limits(rows.top_k, rows.top_p, rows.min_p)
     used = jnp.any(limits.any())
-    return jax.lax.cond(used, truncate, lambda logits, weights, limits: weights, logits, weights, limits)
+    kept: Array = jax.lax.cond(used, truncate, lambda logits, weights, limits: weights, logits, weights, limits)
+    return kept

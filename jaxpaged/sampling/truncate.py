@@ -79,4 +79,5 @@ def _search(
         return weights.at[index].set(jnp.where(rows[index][:, None], kept, old))
 
     groups = (jnp.sum(rows.astype(jnp.int32), dtype=jnp.int32) + (size - 1)) // size
-    return jax.lax.fori_loop(0, groups, one_group, weights)
+    searched: Array = jax.lax.fori_loop(0, groups, one_group, weights)
+    return searched

@@ -102,7 +102,7 @@ def render_chat(
 
 def _apply(tokenizer: PreTrainedTokenizerFast, conversation: list[dict[str, Any]], options: ChatOptions) -> str:
     try:
-        return tokenizer.apply_chat_template(
+        rendered: str = tokenizer.apply_chat_template(
             conversation,
             tools=[dict(tool) for tool in options.tools] if options.tools else None,
             chat_template=options.chat_template,
@@ -111,6 +111,7 @@ def _apply(tokenizer: PreTrainedTokenizerFast, conversation: list[dict[str, Any]
             tokenize=False,
             **(options.template_kwargs or {}),
         )
+        return rendered
     except _TEMPLATE_FAULTS as error:
         raise RequestError(f"The chat template does not accept these messages: {error}", "messages") from error
 

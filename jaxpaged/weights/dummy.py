@@ -28,7 +28,7 @@ def dummy_leaves(decoder: HasParameters, mesh: Mesh, seed: int = 0) -> tuple[Arr
 
 
 def _leaf_seed(path: str, seed: int) -> jax.Array:
-    return jnp.uint32(zlib.crc32(f"{seed} {path}".encode()))
+    return jnp.asarray(zlib.crc32(f"{seed} {path}".encode()), jnp.uint32)
 
 
 def _random(scheme: Scheme, leaf: Leaf, shape: Shape, seed: UInt32[Array, ""]) -> Array:
@@ -51,4 +51,4 @@ def _mix(x: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
     """The finaliser of MurmurHash3 (Austin Appleby, public domain), a bijection on 32 bits."""
     x = (x ^ (x >> jnp.uint32(16))) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> jnp.uint32(13))) * jnp.uint32(0xC2B2AE35)
-    return x ^ (x >> jnp.uint32(16))
+    return jnp.bitwise_xor(x, x >> jnp.uint32(16))

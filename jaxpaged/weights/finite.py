@@ -23,11 +23,12 @@ def all_finite(arrays: Sequence[Array], dtype: jnp.dtype | None = None) -> Bool[
 
 def _is_finite(array: Array, dtype: jnp.dtype | None) -> Bool[Array, ""]:
     if not jnp.issubdtype(array.dtype, jnp.floating):
-        return jnp.bool_(True)
+        return jnp.asarray(True)
     cast = array if dtype is None else array.astype(dtype)
     # 0 * x summed is NaN for NaN and infinity. XLA's maximum loses a NaN in long arrays on a CPU, and isfinite().all()
     # takes three times as long.
-    return jnp.sum(cast.astype(jnp.float32) * jnp.float32(0.0)) == jnp.float32(0.0)
+    nothing = jnp.sum(cast.astype(jnp.float32) * jnp.float32(0.0))
+    return jnp.equal(nothing, 0.0)
 
 
 def refuse_non_finite(where: Path | str, checks: Sequence[tuple[Sequence[str], Bool[Array, "_"]]]) -> None:

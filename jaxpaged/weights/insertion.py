@@ -27,7 +27,10 @@ Shardings = tuple[NamedSharding, ...]
 def blank(info: ParamInfo, mesh: Mesh) -> Array:
     """A leaf that holds nothing yet: NaN (the smallest integer), so that what stays unwritten is found."""
     fill = jnp.nan if jnp.issubdtype(info.dtype, jnp.floating) else jnp.iinfo(info.dtype).min
-    return jax.jit(lambda: jnp.full(info.shape, fill, info.dtype), out_shardings=sharding_of(mesh, info.axes))()
+    make: Callable[[], Array] = jax.jit(
+        lambda: jnp.full(info.shape, fill, info.dtype), out_shardings=sharding_of(mesh, info.axes)
+    )
+    return make()
 
 
 def insert(params: Sequence[ParamInfo], mesh: Mesh, piece: Slice, leaves: Leaves, sources: Sequence[Array]) -> Leaves:

@@ -57,7 +57,7 @@ def _penalise(logits: Float32[Array, "n v"], state: PenaltiesState, ctx: StageCo
     repeated = jnp.where(logits == -jnp.inf, logits, jnp.clip(repeated, -LARGEST, LARGEST))
     logits = jnp.where(marks > 0, repeated, logits)
     # The barrier keeps the product from being fused into the difference, which would round by program, not by row.
-    frequent = jax.lax.optimization_barrier(state.frequency[:, None] * generated.astype(jnp.float32))
+    frequent: Array = jax.lax.optimization_barrier(state.frequency[:, None] * generated.astype(jnp.float32))
     return logits - frequent - jnp.where(generated > 0, state.presence[:, None], 0)
 
 
@@ -77,4 +77,5 @@ def _marks(ctx: StageContext, length: Int32[Array, " n"], vocab: int) -> Int32[A
         return marks.at[token_slots(tokens, fresh & ~prompt)].add(2, mode="drop")
 
     steps = (jnp.max(length) + (chunk - 1)) // chunk
-    return jax.lax.fori_loop(0, steps, count, jnp.zeros((rows, vocab), jnp.int32))
+    marks: Array = jax.lax.fori_loop(0, steps, count, jnp.zeros((rows, vocab), jnp.int32))
+    return marks

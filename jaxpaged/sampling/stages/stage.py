@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -48,10 +48,11 @@ class LogitStage(Protocol):
 
 
 def only_if_any(
-    used: Bool[Array, " n"], change: Any, logits: Float32[Array, "n v"], *operands: Any
+    used: Bool[Array, " n"], change: Callable[..., Array], logits: Float32[Array, "n v"], *operands: Any
 ) -> Float32[Array, "n v"]:
     """change(logits, *operands) when some row uses it; else the logits, at no cost."""
-    return jax.lax.cond(jnp.any(used), change, lambda logits, *_: logits, logits, *operands)
+    changed: Array = jax.lax.cond(jnp.any(used), change, lambda logits, *_: logits, logits, *operands)
+    return changed
 
 
 def token_slots(ids: Int32[Array, "n k"], used: Bool[Array, "n k"]) -> tuple[Array, Array]:
