@@ -8,14 +8,9 @@ import json
 import openai
 import pytest
 
-from server.answers.blocks import Block, Kind
 from server.app import build_app
 from server.flags import ServerOptions
 from server.openai.chat import PreparedChat
-from server.responses.items import answer_messages, input_messages, with_instructions
-from server.responses.parse import _response_format, _tools
-from server.responses.schema import InputItem, ResponsesRequest
-from server.responses.store import ResponseStore
 from tests.fake_engine import FakeEngine
 from tests.server.harness import Exchange, async_llm, client, until
 from tests.server.scripted import ToyParser, openai_client, prompt_of, saying, stopping_llm
@@ -214,132 +209,6 @@ async def test_another_key_finds_nothing() -> None:
         assert (await ai.responses.retrieve(mine.id)).id == mine.id
 
 
-def test_the_store_is_bounded_by_count_and_by_bytes() -> None:
-    store = ResponseStore(3, 10_000)
-    for number in range(5):
-        store.put("me", {"id": str(number)}, [])
-        store.get("me", "2")
-    assert [store.get("me", str(number)) is not None for number in range(5)] == [False, False, True, True, True]
-    store.put("me", {"id": "large"}, [{"role": "user", "content": "x" * 9_950}])
-    assert (len(store), store.bytes <= 10_000) == (1, True)
-    store.put("me", {"id": "too large"}, [{"role": "user", "content": "x" * 10_000}])
-    assert (len(store), store.get("me", "too large")) == (1, None)
-    store.remove("me", "large")
-    assert (len(store), store.bytes) == (0, 0)
-
-
-def test_items_become_messages() -> None:
-    items = [
-        {"role": "developer", "content": "be kind"},
-        {"role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]},
-        {"type": "reasoning", "id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]},
-        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "c", "annotations": []}]},
-        {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
-        {"type": "function_call", "call_id": "2", "name": "g", "arguments": '{"x": 1}'},
-        {"type": "function_call_output", "call_id": "2", "output": [{"type": "input_text", "text": "done"}]},
-        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "so"}]},
-        {"role": "assistant", "content": "d"},
-        {"role": "assistant", "content": "e"},
-    ]
-    system, user, assistant, tool, then, last = with_instructions(
-        "first", input_messages([InputItem.model_validate(item) for item in items])
-    )
-    assert system == {"role": "system", "content": "first\n\nbe kind"}
-    assert user == {"role": "user", "content": "a\nb"}
-    assert (assistant["reasoning_content"], assistant["content"]) == ("hm", "c")
-    assert [call["function"]["name"] for call in assistant["tool_calls"]] == ["f", "g"]
-    assert tool == {"role": "tool", "tool_call_id": "2", "name": "g", "content": "done"}
-    assert (then["reasoning_content"], then["content"]) == ("so", "d")
-    assert last == {"role": "assistant", "content": "e"}
-
-
-def test_an_answer_becomes_one_message() -> None:
-    blocks = [Block(0, Kind.REASONING, "hm"), Block(1, Kind.TEXT, "a"), Block(2, Kind.TOOL, "{}", "1", "f")]
-    (message,) = answer_messages(blocks)
-    assert (message["reasoning_content"], message["content"]) == ("hm", "a")
-    assert message["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
-
-
-MESSAGE = {"role": "user", "content": "hello"}
-REFUSED = [
-    ({"input": None}, "input"),
-    ({"input": []}, "input"),
-    ({"input": 3}, "input"),
-    ({"input": [{"role": "nobody", "content": "a"}]}, "input"),
-    ({"input": [MESSAGE, {"role": "user"}]}, "input"),
-    ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "input"),
-    ({"input": [{"type": "function_call", "name": "f"}]}, "input"),
-    ({"input": [{"type": "function_call_output", "call_id": "1"}]}, "input"),
-    ({"input": [{"type": "function_call", "call_id": "1", "name": "f", "arguments": "{"}]}, "input"),
-    ({"input": [{"type": "web_search_call"}]}, "input"),
-    ({"input": [{"type": "item_reference", "id": "x"}]}, "input"),
-    ({"input": [MESSAGE] * 100_000}, "input"),
-    ({"input": "hello " * 10_000}, "input"),
-    ({"instructions": 3}, "instructions"),
-    ({"max_output_tokens": 0}, "max_output_tokens"),
-    ({"max_output_tokens": True}, "max_output_tokens"),
-    ({"max_tokens": 5}, "max_tokens"),
-    ({"max_tool_calls": 2**31}, "max_tool_calls"),
-    ({"response_format": {"type": "json_object"}}, "response_format"),
-    ({"temperature": 3}, "temperature"),
-    ({"top_logprobs": 21}, "top_logprobs"),
-    ({"top_logprobs": -2}, "top_logprobs"),
-    ({"n": 2}, "n"),
-    ({"use_beam_search": True}, "use_beam_search"),
-    ({"prompt_logprobs": 1}, "prompt_logprobs"),
-    ({"background": True}, "background"),
-    ({"conversation": "x"}, "conversation"),
-    ({"prompt": {"id": "x"}}, "prompt"),
-    ({"context_management": [{"type": "compaction"}]}, "context_management"),
-    ({"previous_response_id": "resp_1"}, "previous_response_id"),
-    ({"previous_response_id": ""}, "previous_response_id"),
-    ({"user": "x" * 10**6}, "user"),
-    ({"metadata": {"a": 1}}, "metadata"),
-    ({"metadata": {str(i): "x" for i in range(17)}}, "metadata"),
-    ({"reasoning": {"effort": "huge"}}, "reasoning"),
-    ({"text": {"format": {"type": "nope"}}}, "text"),
-    ({"tools": [{"type": "web_search"}]}, "tools"),
-    ({"tools": [{"type": "function"}]}, "tools"),
-    ({"tools": "f"}, "tools"),
-    ({"tool_choice": {"type": "file_search"}}, "tool_choice"),
-    ({"tool_choice": {"type": "allowed_tools", "mode": "never"}}, "tool_choice"),
-    ({"truncation": "yes"}, "truncation"),
-    ({"include": "x"}, "include"),
-    ({"stop": ["a"] * 5}, "stop"),
-    ({"seed": 2**63}, "seed"),
-    ({"model": "gpt-5"}, "model"),
-]
-
-
-@pytest.mark.parametrize(
-    ("item", "message"),
-    [
-        ({"role": 3}, "input.0.role: Input should be a valid string."),
-        ({"role": "user", "content": 3}, "input.0.content must be a text or a list of parts."),
-        (
-            {"role": "user", "content": [{"type": "x"}]},
-            "input.0: a content part of type 'x' is not taken; this model reads text only.",
-        ),
-    ],
-)
-async def test_the_sentence_says_which_item_is_wrong(item: dict, message: str) -> None:
-    async with client() as http:
-        answer = await http.post("/v1/responses", json={"input": [item]})
-    assert answer.json()["error"]["message"] == message
-
-
-@pytest.mark.parametrize(("change", "param"), REFUSED)
-async def test_refusals_name_the_field(change: dict, param: str) -> None:
-    engine = FakeEngine()
-    async with client(engine) as http:
-        answer = await http.post("/v1/responses", json={"input": "hello", "max_output_tokens": 2, **change})
-        assert answer.status_code == (404 if param == "model" else 400), answer.text
-        error = answer.json()["error"]
-        assert (error["param"] or "").split(".")[0] == param, error
-        assert (await http.get("/v1/responses/x?stream=true")).status_code == 400
-    assert not engine.requests
-
-
 async def test_sampling_extras_are_honoured() -> None:
     engine = saying("hello world")
     async with client(engine) as http:
@@ -358,23 +227,6 @@ async def test_truncation_auto_keeps_the_end() -> None:
         assert (await http.post("/v1/responses", json=body)).status_code == 200
     assert len(engine.requests[0].prompt_token_ids) == 256 - 5
     assert "fox<|im_end|>" in prompt_of(engine)
-
-
-def test_tools_and_formats_take_the_shapes_of_chats() -> None:
-    schema = {"type": "object"}
-    body = ResponsesRequest.model_validate(
-        {
-            "input": "a",
-            "text": {"format": {"type": "json_schema", "name": "n", "schema": schema, "strict": True}},
-            "tools": [{"type": "function", "name": "f", "parameters": schema}, {"type": "function", "name": "g"}],
-            "tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "g"}]},
-        }
-    )
-    assert _response_format(body.text) == {
-        "type": "json_schema",
-        "json_schema": {"name": "n", "schema": schema, "strict": True},
-    }
-    assert _tools(body) == ([{"type": "function", "function": {"name": "g"}}], "required")
 
 
 async def test_a_crash_in_the_middle_ends_with_an_error() -> None:
