@@ -73,7 +73,7 @@ MAX_LOOSE_MODULES = 8
 # server and scripts beside the packages use these names only
 PUBLIC = ("jaxpaged", "jaxpaged.cli")
 
-MAX_FILE_LINES = {"tests": 500}  # elsewhere 300
+MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 100
 # "path" or "path:function" -> the reason why it may be longer.
 LENGTH_WAIVERS: dict[str, str] = {
@@ -135,10 +135,6 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
 
 def lines_of(path: Path) -> int:
     return len((ROOT / path).read_text().splitlines())
-
-
-def most_lines(path: Path) -> int:
-    return MAX_FILE_LINES.get(path.parts[0], 300)
 
 
 def test_top_level_is_what_was_agreed() -> None:
@@ -270,7 +266,7 @@ def test_only_the_command_line_reads_the_environment() -> None:
 
 def test_files_are_short() -> None:
     paths = sources(*PACKAGES, "tests", "scripts")
-    long = {str(path): lines for path in paths if (lines := lines_of(path)) > most_lines(path)}
+    long = {str(path): lines for path in paths if (lines := lines_of(path)) > MAX_FILE_LINES}
     assert {path: lines for path, lines in long.items() if path not in LENGTH_WAIVERS} == {}
 
 
@@ -291,5 +287,5 @@ def test_every_waiver_is_still_needed() -> None:
             if function
             else lines_of(Path(path))
         )
-        most = MAX_FUNCTION_LINES if function else most_lines(Path(path))
+        most = MAX_FUNCTION_LINES if function else MAX_FILE_LINES
         assert longest > most, f"{name} has become short: drop its waiver"
