@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from jaxpaged.config import Quantization
-from jaxpaged.quant.int4 import Int4Scheme
 from jaxpaged.quant.int8 import Int8Scheme
 from jaxpaged.quant.plain import PLAIN
 from jaxpaged.quant.scheme import Parameter, Scheme
 
-SCHEMES: Mapping[Quantization, Scheme] = MappingProxyType({"int8": Int8Scheme(), "int4": Int4Scheme()})
+SCHEMES: Mapping[Quantization, Scheme] = MappingProxyType({"int8": Int8Scheme()})
 
 # What a user says of single parameters: pairs of a pattern and a scheme, None for the model's precision.
 Overrides = tuple[tuple[str, Scheme | None], ...]
