@@ -25,12 +25,11 @@ from jaxpaged.models.architectures import (
     phi3,
     qwen2,
     qwen3,
-    retnet,
 )
 from jaxpaged.models.config_values import check_spec, check_values
 from jaxpaged.models.spec import MLP, Attention, DecoderSpec, GatedMLP
 
-FAMILIES = (bloom, gemma2, gemma3, gpt2, gpt_neox, gptj, granite, llama, mistral, opt, phi3, qwen2, qwen3, retnet)
+FAMILIES = (bloom, gemma2, gemma3, gpt2, gpt_neox, gptj, granite, llama, mistral, opt, phi3, qwen2, qwen3)
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
     {name: family.ARCHITECTURE for family in FAMILIES for name in family.ARCHITECTURE.names}
 )
@@ -40,7 +39,6 @@ LAYER_PARTS: Mapping[type, str] = MappingProxyType(
         Attention: "jaxpaged.layers.attention:Attention",
         MLP: "jaxpaged.layers.mlp:MLP",
         GatedMLP: "jaxpaged.layers.mlp:GatedMLP",
-        retnet.Retention: "jaxpaged.layers.retention:Retention",
     }
 )
 
