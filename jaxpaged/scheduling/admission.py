@@ -12,6 +12,41 @@ from jaxpaged.scheduling.prefix_cache import PrefixHit
 from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.running import StepBuilder
 from jaxpaged.scheduling.shard import Shard
+from jaxpaged.scheduling.waiting import WaitingQueue
+
+
+def admit_waiting(
+    queue: WaitingQueue, shards: Sequence[Shard], builders: list[StepBuilder], max_num_seqs: int, now: float
+) -> None:
+    """Give rows to waiting requests in the order of the queue, a block at a time, until one finds no place."""
+    while True:
+        block = queue.first(_most_admissions(shards, builders), sum(builder.budget for builder in builders))
+        if not block:
+            return
+        started = _admit_block(block, shards, builders, max_num_seqs, now)
+        queue.remove_all(started)
+        if len(started) < len(block):
+            return
+
+
+def _most_admissions(shards: Sequence[Shard], builders: list[StepBuilder]) -> int:
+    return sum(
+        shard.num_free for shard, builder in zip(shards, builders, strict=True) if builder.budget and builder.logit_rows
+    )
+
+
+def _admit_block(
+    block: list[Request], shards: Sequence[Shard], builders: list[StepBuilder], max_num_seqs: int, now: float
+) -> list[Request]:
+    """Returns those of the block that have started; a shard starts those that it is given in their order."""
+    hits = [find_hits(shard, block) for shard in shards]
+    started: list[Request] = []
+    offers = share_out(shards, block, hits, max_num_seqs)
+    for shard, builder, chosen in zip(shards, builders, offers, strict=True):
+        requests = [block[index] for index in chosen]
+        taken = admit(shard, builder, requests, [hits[shard.index][index] for index in chosen], now)
+        started += requests[:taken]
+    return started
 
 
 def find_hits(shard: Shard, requests: Sequence[Request]) -> list[PrefixHit]:

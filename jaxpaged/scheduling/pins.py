@@ -1,4 +1,4 @@
-"""Prefixes that stay in the pool under a name, whoever uses them: the pages of a system prompt."""
+"""Pages that stay in the pool under a name, whoever uses them: of a system prompt, or of a running request."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from jaxpaged.scheduling.shard import Shard
 
 
 class Pins:
-    """Owner of the names. A prefix is pinned on one data shard; at most half of the pages of each cache group are."""
+    """Owner of the names. A prefix is pinned on one data shard; at most half of the pages of each cache group are.
+
+    A request's pages are held on its own shard, without such a bound: those who hold them let them go soon.
+    """
 
     def __init__(self, shards: Sequence[Shard], intake: Intake, hasher: PrefixHasher | None) -> None:
         self._shards = tuple(shards)
         self._intake = intake
         self._hasher = hasher
         self._shard_of: dict[str, Shard] = {}
+        self._holder_of: dict[str, Shard] = {}
 
     def add(self, name: str, request: Request, live: Iterable[Request]) -> int:
         """Pin what the prefix cache knows of a request's prompt, beside `live` requests; returns how many tokens."""
@@ -29,7 +33,7 @@ class Pins:
         request.tokens = np.array(request.prompt_token_ids, np.int32)
         self._hasher.prepare(request)
         request.usable_pages = request.prompt_len // self._hasher.page_size
-        num_tokens = self._hold(name, request)
+        num_tokens = self._pin(name, request)
         try:
             for other in live:
                 self.check_beside(other)
@@ -44,7 +48,18 @@ class Pins:
             rooms = [_room(shard, request) for shard in self._shards]
             self._intake.check_beside_pins(request, list(map(min, zip(*rooms, strict=True))))
 
-    def _hold(self, name: str, request: Request) -> int:
+    def hold(self, name: str, request: Request) -> None:
+        """Keep the full pages of a running request until release_hold(name)."""
+        if not request.row:
+            raise RequestError(f"request {request.request_id} is not running, it holds no pages.", "request_id")
+        shard = self._shards[request.shard]
+        shard.hold(name, request.row)
+        self._holder_of[name] = shard
+
+    def release_hold(self, name: str) -> None:
+        self._holder_of.pop(name).release_hold(name)
+
+    def _pin(self, name: str, request: Request) -> int:
         if name in self._shard_of:
             raise RequestError(f"a prefix named {name!r} is pinned already.", "prompt")
         hits = [shard.prefix.match([request])[0] for shard in self._shards]

@@ -16,22 +16,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxpaged.config import SchedulerLimits
-from jaxpaged.errors import InvariantError, RequestError
+from jaxpaged.errors import InvariantError
 from jaxpaged.kv.spec import CacheGroup, page_policies
 from jaxpaged.scheduling import beams
-from jaxpaged.scheduling.admission import admit, find_hits, share_out
+from jaxpaged.scheduling.admission import admit_waiting
 from jaxpaged.scheduling.assemble import Flight, assemble
+from jaxpaged.scheduling.audit import check_owners
 from jaxpaged.scheduling.commit import Committed, commit_shard
-from jaxpaged.scheduling.intake import Intake, lead
+from jaxpaged.scheduling.intake import Intake
+from jaxpaged.scheduling.live import LiveRequests
 from jaxpaged.scheduling.pins import Pins
 from jaxpaged.scheduling.plan import StepPlan, StepResult
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
+from jaxpaged.scheduling.report import scheduler_stats
 from jaxpaged.scheduling.request import BeamGroup, Request
 from jaxpaged.scheduling.rows import LIMIT, Rows
-from jaxpaged.scheduling.running import StepBuilder, begin_step, grow
+from jaxpaged.scheduling.running import begin_step, grow
 from jaxpaged.scheduling.shard import Shard
 from jaxpaged.scheduling.stats import KVStats, PageUse, SchedulerStats, kv_stats
-from jaxpaged.scheduling.waiting import WaitingQueue
 
 SAMPLE_PAGES_EVERY = 7  # steps; prime to page sizes, so that a last page is seen at every stage of being filled
 
@@ -65,16 +67,15 @@ class Scheduler:
         if not groups or len(groups) != len(num_pages):
             raise InvariantError(f"{len(groups)} cache groups, but page counts for {len(num_pages)}")
         self.config = config
-        self.queue = WaitingQueue(config.max_queued_requests)
-        self.requests: dict[int, Request] = {}
         policies = page_policies(groups, page_size)
         self.hasher = PrefixHasher(page_size) if enable_prefix_caching else None
         rows = [Rows(config.max_num_seqs, max_model_len, page_size, len(groups)) for _ in range(data_shards)]
         self.shards = tuple(Shard(index, rows[index], policies, num_pages, self.hasher) for index in range(data_shards))
         self._intake = Intake(config, policies, tuple(num_pages), max_model_len, self.hasher)
         self._pins = Pins(self.shards, self._intake, self.hasher)
+        self._live = LiveRequests(config.max_queued_requests, self.shards, self._intake, self._pins, clock)
+        self.requests, self.queue = self._live.table, self._live.queue
         self._flights: deque[StepFlight] = deque()
-        self._holds: dict[str, int] = {}  # name -> shard
         self._clock = clock
         self._step = 0
         self._next_sample = 0
@@ -88,13 +89,7 @@ class Scheduler:
 
         Raises RequestError when it could never run, QueueFullError when the queue is full; nothing is queued then.
         """
-        self._check_new(request)
-        self.queue.check_room()  # before any hashing: refusing must be cheap
-        self._intake.accept(request)
-        self._pins.check_beside(request)
-        if children:
-            self._add_children(request, children)
-        self._enqueue(request)
+        self._live.add(request, children)
 
     def check_room(self, promised: int = 0) -> None:
         """Raise QueueFullError when the queue is full, `promised` requests that will come included."""
@@ -126,15 +121,15 @@ class Scheduler:
         """End those beams of a group that have not ended by themselves."""
         for member in sorted(group.members, key=lambda member: member.parent is None):  # children before their parent
             if member.request_id in self.requests:
-                self._end(member, reason, None)
+                self._live.end(member, reason, None)
 
     def fork(self, parent_id: int, child: Request) -> None:
         """Start `child` as a copy of a live request: same tokens so far, shared pages where the parent is running.
 
         The child's salt, adapter and content become the parent's. Without a free row it is queued like any other.
         """
-        parent = self._live(parent_id)
-        self._check_new(child)
+        parent = self._live.get(parent_id)
+        self._live.check_new(child)
         shard = self.shards[parent.shard]
         if parent.row:
             self._intake.accept_fork(parent, child, shard.rows.tokens(parent.row), shard.rows.page_digests(parent.row))
@@ -145,13 +140,12 @@ class Scheduler:
         if parent.row and not child.scores_prompt and shard.num_free:
             start = shard.resume_point(parent.row, int(shard.rows.computed[parent.row]))
         if start is not None:
-            self.requests[child.request_id] = child
             child.shard = parent.shard
-            child.events.append(("queued", self._clock()))
+            self._live.note(child, self._clock())
             shard.fork(parent.row, child, start, self._clock())
         else:
             self.queue.check_room()
-            self._enqueue(child)
+            self._live.enqueue(child)
 
     def abort(self, request_id: int) -> None:
         """End a request at any moment; unknown and finished ids are ignored."""
@@ -166,26 +160,12 @@ class Scheduler:
         if request is not None and request.beams is not None:
             self.end_beams(request.beams, reason)
         elif request is not None:
-            self._end(request, reason, stop_reason)
+            self._live.end(request, reason, stop_reason)
         return request
-
-    def _end(self, request: Request, reason: str, stop_reason: int | str | None) -> None:
-        del self.requests[request.request_id]
-        if request.row:
-            self.shards[request.shard].vacate(np.array([request.row], np.intp))
-        elif request.parent is not None:
-            self.shards[request.parent.shard].leave_parent(request)
-        else:
-            self.queue.remove(request)
-        if request.children:
-            self._enqueue_samples(request.children)
-            request.children = ()
-        request.finish_reason, request.stop_reason = reason, stop_reason
-        request.events.append(("finished", self._clock()))
 
     def propose(self, request_id: int, tokens: Sequence[int]) -> None:
         """Propose the next tokens of a running request; its next step verifies them if nothing of it is in flight."""
-        request = self._live(request_id)
+        request = self._live.get(request_id)
         if request.row:
             self.shards[request.shard].draft_tokens[request.row] = np.array(tokens, np.int32)
 
@@ -214,9 +194,9 @@ class Scheduler:
         limits = self.config.max_num_batched_tokens, self.config.max_num_seqs
         builders = [begin_step(shard, *limits, now) for shard in self.shards]
         preempted = [request for builder in builders for request in builder.preempted]
-        self._put_back(preempted)
+        self._live.put_back(preempted)
         if self.queue and (not preempted or all(builder.is_empty for builder in builders)):
-            self._admit(builders, now)
+            admit_waiting(self.queue, self.shards, builders, self.config.max_num_seqs, now)
         if all(builder.is_empty for builder in builders):
             return None
         for shard, builder in zip(self.shards, builders, strict=True):
@@ -231,7 +211,7 @@ class Scheduler:
         for shard in self.shards:
             if shard.parents:
                 for samples in shard.fork_children(now):
-                    self._enqueue_samples(samples)
+                    self._live.enqueue_samples(samples)
         self._tokens_last_step = sum(int(plan.counts.sum()) for plan in plans)
         return StepPlan(self._step, plans)
 
@@ -247,7 +227,7 @@ class Scheduler:
         for commit in commits:
             for request in commit.finished:
                 del self.requests[request.request_id]
-            self._put_back(commit.preempted)
+            self._live.put_back(commit.preempted)
         return Committed(commits)
 
     # --- prefix cache and holds ---
@@ -278,30 +258,16 @@ class Scheduler:
 
     def hold(self, name: str, request_id: int) -> None:
         """Keep the full pages of a running request alive, whatever becomes of it, until release_hold(name)."""
-        request = self._live(request_id)
-        if not request.row:
-            raise RequestError(f"request {request_id} is not running, it holds no pages.", "request_id")
-        self.shards[request.shard].hold(name, request.row)
-        self._holds[name] = request.shard
+        self._pins.hold(name, self._live.get(request_id))
 
     def release_hold(self, name: str) -> None:
-        self.shards[self._holds.pop(name)].release_hold(name)
+        self._pins.release_hold(name)
 
     # --- reports ---
 
     def stats(self) -> SchedulerStats:
         """A snapshot; costs a few microseconds."""
-        use = [pages.num_held / (pages.num_pages - 1) for shard in self.shards for pages in shard.allocators]
-        return SchedulerStats(
-            num_running=sum(shard.num_running for shard in self.shards),
-            num_waiting=len(self.requests) - sum(shard.num_running for shard in self.shards),
-            kv_cache_usage=max(use),
-            prefix_cache_queries=sum(shard.stats.prefix_queries for shard in self.shards),
-            prefix_cache_hits=sum(shard.stats.prefix_hits for shard in self.shards),
-            num_preemptions=sum(shard.stats.preemptions for shard in self.shards),
-            num_steps=self._step,
-            tokens_last_step=self._tokens_last_step,
-        )
+        return scheduler_stats(self.shards, len(self.requests), self._step, self._tokens_last_step)
 
     def kv_stats(self) -> KVStats:
         """Sharing and waste of pages, averaged over every `sample_pages_every`-th step since reset_kv_stats()."""
@@ -315,79 +281,4 @@ class Scheduler:
 
     def check(self) -> None:
         """Audit every owner; raises InvariantError with what is wrong."""
-        self.queue.check()
-        for shard in self.shards:
-            shard.check()
-        running = [request for shard in self.shards for request in shard.rows.requests.tolist() if request is not None]
-        found = [*running, *self.queue]
-        found += [child for parent in found for child in parent.children]
-        if sorted(map(id, found)) != sorted(map(id, self.requests.values())):
-            raise InvariantError("the request table differs from the queue and the rows")
-        if any(child.parent is not parent for parent in found for child in parent.children):
-            raise InvariantError("a child does not know its parent")
-
-    # --- inside ---
-
-    def _live(self, request_id: int) -> Request:
-        if request_id not in self.requests:
-            raise RequestError(f"no live request has the id {request_id}.", "request_id")
-        return self.requests[request_id]
-
-    def _check_new(self, request: Request) -> None:
-        if request.request_id in self.requests:
-            raise RequestError(f"a request with id {request.request_id} is running already.", "request_id")
-
-    def _add_children(self, parent: Request, children: Sequence[Request]) -> None:
-        for child in children:
-            self._check_new(child)
-        self._intake.accept_children(parent, children)
-        for child in children:
-            self._pins.check_beside(child)
-        now = self._clock()
-        for child in children:
-            child.events.append(("queued", now))
-            self.requests[child.request_id] = child
-
-    def _enqueue_samples(self, children: Sequence[Request]) -> None:
-        """Queue children that have lost their parent, or found no row beside it, behind the first of them."""
-        parent, *others = children
-        lead(parent, others)
-        self.queue.add(parent)
-
-    def _enqueue(self, request: Request) -> None:
-        self.queue.add(request)
-        request.events.append(("queued", self._clock()))
-        self.requests[request.request_id] = request
-
-    def _put_back(self, requests: list[Request]) -> None:
-        for request in requests:
-            for waiting in (request, *(request.children if request.beams is not None else ())):
-                self._intake.set_back(waiting, waiting.tokens)
-            self.queue.add(request)
-
-    def _admit(self, builders: list[StepBuilder], now: float) -> None:
-        """Give rows to waiting requests in the order of the queue, a block at a time, until one finds no place."""
-        while True:
-            block = self.queue.first(self._most_admissions(builders), sum(builder.budget for builder in builders))
-            if not block or self._admit_block(block, builders, now) < len(block):
-                return
-
-    def _most_admissions(self, builders: list[StepBuilder]) -> int:
-        return sum(
-            shard.num_free
-            for shard, builder in zip(self.shards, builders, strict=True)
-            if builder.budget and builder.logit_rows
-        )
-
-    def _admit_block(self, block: list[Request], builders: list[StepBuilder], now: float) -> int:
-        """Returns how many of the block have started; a shard starts those that it is given in their order."""
-        hits = [find_hits(shard, block) for shard in self.shards]
-        started: list[Request] = []
-        for shard, builder, chosen in zip(
-            self.shards, builders, share_out(self.shards, block, hits, self.config.max_num_seqs), strict=True
-        ):
-            requests = [block[index] for index in chosen]
-            taken = admit(shard, builder, requests, [hits[shard.index][index] for index in chosen], now)
-            started += requests[:taken]
-        self.queue.remove_all(started)
-        return len(started)
+        check_owners(self._live, self.shards)

@@ -199,7 +199,7 @@ def test_a_group_may_be_preempted_while_some_of_its_beams_wait_for_the_others() 
 
 def _preempted(harness: BeamHarness, search: Search) -> Request:
     parent = beams.preempt(harness.scheduler.shards[0], search.group, harness.clock())
-    harness.scheduler._put_back([parent])
+    harness.scheduler._live.put_back([parent])
     harness.scheduler.check()
     return parent
 
