@@ -43,7 +43,7 @@ def test_it_sees_a_wrong_row_a_missing_element_and_a_key_that_is_not_read(case: 
     sample = draw(case, CPU, arrays, seed=5)
     spoilt = _with_a_page_read_twice(case, arrays)
     short = draw(case, CPU, spoilt, seed=5) if case.decode else None
-    (out,), _ = compile_layers(case, CPU, arrays, "reference")(arrays.pool, arrays.new, arrays.metadata)
+    (out,), _ = compile_layers(case, CPU, arrays, "reference")(arrays.pool, arrays.new, arrays.sequences)
     assert compare(sample, out).problem == ""
     unsampled = int(np.setdiff1d(np.arange(case.tokens), sample.rows, assume_unique=True)[0]) if not case.decode else 0
     assert "not finite" in compare(sample, out.at[unsampled, -1, -1].set(jnp.nan)).problem
@@ -55,15 +55,15 @@ def test_it_sees_a_wrong_row_a_missing_element_and_a_key_that_is_not_read(case: 
 
 def _with_a_page_read_twice(case: Case, arrays: Arrays) -> Arrays:
     """The first page of every sequence stands for its second too."""
-    table, *rest = arrays.metadata
+    table = arrays.sequences.page_table
     swapped = jnp.concatenate([table[:, :1], table[:, :1], table[:, 2:]], axis=1)
-    return arrays._replace(metadata=(swapped, *rest))
+    return arrays._replace(sequences=arrays.sequences._replace(page_table=swapped))
 
 
 def test_free_pages_and_unwritten_slots_are_poisoned_and_held_ones_are_not() -> None:
     case = QUICK_CASES[0]
     arrays = make_arrays(case, CPU, seed=1)
-    table, kv_lens, cu_q_lens, distribution = (np.asarray(x) for x in arrays.metadata)
+    table, kv_lens, cu_q_lens, distribution = (np.asarray(x) for x in arrays.sequences)
     numbers = np.isfinite(np.asarray(arrays.pool, np.float32)).all(axis=(0, 2, 3, 5))  # [page, slot]
     for row in table:
         assert numbers[row[: case.pages]].reshape(-1).tolist() == [i < case.length for i in range(case.context)]
