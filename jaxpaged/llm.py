@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from inspect import signature
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import jax
 
@@ -27,35 +24,24 @@ from jaxpaged.config import (
 )
 from jaxpaged.engine.engine import Engine
 from jaxpaged.errors import RequestError
-from jaxpaged.frontend.beam_output import BeamSearchOutput, beam_search_output, shown_of_beams
+from jaxpaged.frontend.beam_output import BeamSearchOutput
 from jaxpaged.frontend.cached_prefix import CachedPrefix
-from jaxpaged.frontend.input_processor import InputProcessor, PreparedRequest
-from jaxpaged.frontend.llm_arguments import (
-    final_only,
-    naming,
-    needs,
-    per_request,
-    refuse,
-    scheduler_config,
-    with_given,
-)
+from jaxpaged.frontend.engine_start import start_engine
+from jaxpaged.frontend.llm_arguments import needs, refuse, scheduler_config, with_given
 from jaxpaged.frontend.metric_snapshot import Metric, metric_snapshot
-from jaxpaged.frontend.model_files import FrontEnd, load_front_end
-from jaxpaged.frontend.offline import ProgressOption, run_batch
-from jaxpaged.frontend.output_processor import OutputProcessor
+from jaxpaged.frontend.model_files import FrontEnd
+from jaxpaged.frontend.offline import ProgressOption
+from jaxpaged.frontend.offline_requests import OfflineRequests, SamplingChoice
 from jaxpaged.frontend.vllm_arguments import check_other_arguments
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
-from jaxpaged.structured.checker import GrammarChecker
 from jaxpaged.text.chat_template import ChatOptions, Message, read_chat_template
-from jaxpaged.text.prompts import PromptType, prompt_list
+from jaxpaged.text.prompts import PromptType
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from jaxpaged.scheduling.stats import KVStats
-
-SamplingChoice = SamplingParams | Sequence[SamplingParams] | None
 
 
 class LLM:
@@ -141,8 +127,7 @@ class LLM:
             model_config, cache, scheduler, parallel, logits_processors=tuple(logits_processors or ())
         )
         template = None if chat_template is None else read_chat_template(chat_template)
-        engine, front_end = _start(config, template, mesh=mesh, devices=devices, progress=use_tqdm_on_load)
-        self._connect(engine, front_end, config)
+        self._connect(*start_engine(config, template, mesh, devices, progress=use_tqdm_on_load), config)
 
     @classmethod
     def from_config(
@@ -155,8 +140,7 @@ class LLM:
         use_tqdm_on_load: bool = True,
     ) -> Self:
         """The same from an EngineConfig."""
-        engine, front_end = _start(config, chat_template, mesh=mesh, devices=devices, progress=use_tqdm_on_load)
-        return cls.from_engine(engine, front_end, config)
+        return cls.from_engine(*start_engine(config, chat_template, mesh, devices, progress=use_tqdm_on_load), config)
 
     @classmethod
     def from_engine(cls, engine: Engine, front_end: FrontEnd, config: EngineConfig) -> Self:
@@ -169,10 +153,7 @@ class LLM:
         self.config = config
         self.engine = engine
         self._front_end = front_end
-        self._input = InputProcessor(config, engine.info, front_end)
-        self._output = OutputProcessor(front_end.vocabulary)
-        self._request_ids = count()
-        self._grammars = GrammarChecker()
+        self._requests = OfflineRequests(config, engine, front_end)
 
     def generate(
         self,
@@ -193,21 +174,7 @@ class LLM:
         with the finish_reason "error" and leaves the others alone.
         """
         refuse(lora_request=lora_request, mm_processor_kwargs=mm_processor_kwargs)
-        batch = prompt_list(prompts)
-        params = self._params(sampling_params, len(batch))
-        priorities = per_request(priority or 0, len(batch), "priority")
-        prepared = []
-        for index, prompt in enumerate(batch):
-            with naming("prompts", index, len(batch)):
-                request = self._input.process(
-                    self._next_id(),
-                    prompt,
-                    params[index],
-                    priority=priorities[index],
-                    tokenization_kwargs=tokenization_kwargs,
-                )
-            prepared.append(request)
-        return self._run(prepared, use_tqdm)
+        return self._requests.generate(prompts, sampling_params, priority, tokenization_kwargs, use_tqdm)
 
     def chat(  # noqa: PLR0913 - vLLM's arguments
         self,
@@ -239,18 +206,8 @@ class LLM:
         options = ChatOptions(
             chat_template, add_generation_prompt, continue_final_message, tools, template_kwargs=chat_template_kwargs
         )
-        single = bool(messages) and isinstance(messages[0], Mapping)
-        batch: Sequence[Any] = [messages] if single else messages
-        params = self._params(sampling_params, len(batch))
-        priorities = per_request(priority or 0, len(batch), "priority")
-        prepared = []
-        for index, conversation in enumerate(batch):
-            with naming("conversations", index, len(batch)):
-                request = self._input.process_chat(
-                    self._next_id(), conversation, params[index], options=options, priority=priorities[index]
-                )
-            prepared.append(request)
-        return self._run(prepared, use_tqdm)
+        batch: Sequence[Any] = [messages] if messages and isinstance(messages[0], Mapping) else messages
+        return self._requests.chat(batch, sampling_params, priority, options, use_tqdm)
 
     def get_tokenizer(self) -> PreTrainedTokenizerFast:
         """The Hugging Face tokenizer. Raises RequestError with skip_tokenizer_init."""
@@ -260,7 +217,7 @@ class LLM:
 
     def get_default_sampling_params(self) -> SamplingParams:
         """SamplingParams with the defaults of the model's generation_config.json."""
-        return self._input.default_params()
+        return self._requests.default_params()
 
     def kv_stats(self) -> KVStats:
         """What sharing saves and what is wasted of the KV pages, averaged since start or reset_kv_stats()."""
@@ -283,14 +240,7 @@ class LLM:
         At most half the pool may be pinned; with data parallelism a prefix is pinned on one shard. What forgets the
         prefix cache (reset_prefix_cache(), update_weights(), sleep()) releases it. Raises RequestError.
         """
-        if not self.config.cache.enable_prefix_caching:
-            raise RequestError("Prefix caching is off; start with enable_prefix_caching=True.")
-        prepared = self._prepare_prefix(prompt)
-        (output,) = self._run([prepared], False)
-        if output.error is not None:
-            raise RequestError(f"The prefix could not be computed: {output.error}.", "prompt")
-        num_tokens = self.engine.pin_prefix(prepared.request_id, prepared.message)
-        return CachedPrefix(prepared.request_id, num_tokens, self.engine.unpin_prefix)
+        return self._requests.cache_prefix(prompt)
 
     def reset_prefix_cache(self) -> bool:
         """Forget cached prefixes; False while requests that are running hold some of them."""
@@ -338,79 +288,13 @@ class LLM:
         Raises RequestError before anything runs; a search that fails later says so in its `error`.
         """
         refuse(lora_request=lora_request)
-        batch = prompt_list(prompts)
-        shown = final_only(shown_of_beams(params))
-        prepared = []
-        for index, prompt in enumerate(batch):
-            with naming("prompts", index, len(batch)):
-                prepared.append(self._input.process(self._next_id(), prompt, shown, beam=params))
-        tokenizer = self._front_end.tokenizer
-        decode = tokenizer and partial(tokenizer.decode, skip_special_tokens=params.skip_special_tokens)
-        outputs = self._run(prepared, use_tqdm)
-        return [
-            beam_search_output(output, request.prompt_token_ids, params, decode)
-            for output, request in zip(outputs, prepared, strict=True)
-        ]
+        return self._requests.beam_search(prompts, params, use_tqdm)
 
-    def encode(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Needs a pooling model."""
-        needs("encode", "a pooling model")
-
-    def embed(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Needs an embedding model."""
-        needs("embed", "an embedding model")
-
-    def classify(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Needs a sequence-classification model."""
-        needs("classify", "a sequence-classification model")
-
-    def score(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Needs an embedding or cross-encoder model."""
-        needs("score", "an embedding or cross-encoder model")
-
-    def reward(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Needs a reward model."""
-        needs("reward", "a reward model")
+    encode = needs("encode", "a pooling model")
+    embed = needs("embed", "an embedding model")
+    classify = needs("classify", "a sequence-classification model")
+    score = needs("score", "an embedding or cross-encoder model")
+    reward = needs("reward", "a reward model")
 
     def __repr__(self) -> str:
         return f"LLM(model={self.engine.info.model!r})"
-
-    def _prepare_prefix(self, prompt: PromptType | Sequence[Message]) -> PreparedRequest:
-        params = final_only(SamplingParams(temperature=0, max_tokens=1, detokenize=False))
-        if isinstance(prompt, Sequence) and prompt and isinstance(prompt[0], Mapping):
-            options = ChatOptions(add_generation_prompt=False)
-            return self._input.process_chat(self._next_id(), cast(Sequence[Message], prompt), params, options=options)
-        return self._input.process(self._next_id(), cast(PromptType, prompt), params)
-
-    def _next_id(self) -> str:
-        return str(next(self._request_ids))
-
-    def _params(self, given: SamplingChoice, length: int) -> list[SamplingParams]:
-        """One for each prompt; only their final outputs will be made."""
-        given = given if given is not None else self._input.default_params()
-        if isinstance(given, SamplingParams):
-            self._grammars.check(given)
-            return [final_only(given)] * length
-        each: list[SamplingParams] = per_request(given, length, "sampling_params")
-        for params in each:
-            self._grammars.check(params)
-        return [final_only(params) for params in each]
-
-    def _run(self, prepared: Sequence[PreparedRequest], use_tqdm: ProgressOption) -> list[RequestOutput]:
-        return run_batch(self.engine, self._output, prepared, use_tqdm)
-
-
-def _start(
-    config: EngineConfig,
-    chat_template: str | None,
-    *,
-    mesh: jax.sharding.Mesh | None,
-    devices: Sequence[jax.Device] | None,
-    progress: bool,
-) -> tuple[Engine, FrontEnd]:
-    """Build the engine, and read the tokenizer meanwhile: importing transformers alone takes a second."""
-    config.validate()
-    with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as pool:
-        front_end = pool.submit(load_front_end, config.model, chat_template=chat_template)
-        engine = Engine.build(config, devices=devices, mesh=mesh, progress=progress)
-        return engine, front_end.result()

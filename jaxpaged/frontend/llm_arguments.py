@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -52,7 +52,13 @@ def refuse(**arguments: object) -> None:
             raise RequestError(f"{name} is not there yet; leave it out.", name)
 
 
-def needs(method: str, kind: str) -> NoReturn:
-    raise RequestError(
-        f"LLM.{method}() needs {kind}; this engine serves text-generation models. Use generate() or chat()."
-    )
+def needs(method: str, kind: str) -> Callable[..., NoReturn]:
+    """A method of LLM that this engine cannot serve."""
+
+    def refused(self: object, *args: object, **kwargs: object) -> NoReturn:
+        raise RequestError(
+            f"LLM.{method}() needs {kind}; this engine serves text-generation models. Use generate() or chat()."
+        )
+
+    refused.__name__, refused.__qualname__, refused.__doc__ = method, f"LLM.{method}", f"Needs {kind}."
+    return refused

@@ -47,7 +47,7 @@ def test_a_stop_token_counts_everywhere() -> None:
     params = BeamSearchParams(beam_width=1, max_tokens=9)
     engine = FakeEngine(script=lambda request: [5, 6, request.eos_token_ids[0]])
     served = llm(engine)
-    served._input._eos_token_ids = (7,)
+    served._requests._input._eos_token_ids = (7,)
     (sequence,) = served.beam_search([[1, 2]], params)[0].sequences
     assert sequence.tokens == [1, 2, 5, 6, 7]
     assert (sequence.finish_reason, sequence.stop_reason) == ("stop", 7)

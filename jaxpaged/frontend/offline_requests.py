@@ -1,0 +1,138 @@
+"""What an LLM asks of its engine: batches of prompts, conversations, beam searches and prefixes, prepared and run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import count
+from typing import Any, cast
+
+from jaxpaged.config import EngineConfig
+from jaxpaged.engine.engine import Engine
+from jaxpaged.errors import RequestError
+from jaxpaged.frontend.beam_output import BeamSearchOutput, beam_search_output, shown_of_beams
+from jaxpaged.frontend.cached_prefix import CachedPrefix
+from jaxpaged.frontend.input_processor import InputProcessor, PreparedRequest
+from jaxpaged.frontend.llm_arguments import final_only, naming, per_request
+from jaxpaged.frontend.model_files import FrontEnd
+from jaxpaged.frontend.offline import ProgressOption, run_batch
+from jaxpaged.frontend.output_processor import OutputProcessor
+from jaxpaged.outputs import RequestOutput
+from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
+from jaxpaged.structured.checker import GrammarChecker
+from jaxpaged.text.chat_template import ChatOptions, Message
+from jaxpaged.text.prompts import PromptType, prompt_list
+
+SamplingChoice = SamplingParams | Sequence[SamplingParams] | None
+PriorityChoice = int | Sequence[int] | None
+
+
+class OfflineRequests:
+    """Prepares whole batches, then runs them: nothing runs if one request of a batch is refused (RequestError)."""
+
+    def __init__(self, config: EngineConfig, engine: Engine, front_end: FrontEnd) -> None:
+        self._config = config
+        self._engine = engine
+        self._tokenizer = front_end.tokenizer
+        self._input = InputProcessor(config, engine.info, front_end)
+        self._output = OutputProcessor(front_end.vocabulary)
+        self._grammars = GrammarChecker()
+        self._ids = count()
+
+    def default_params(self) -> SamplingParams:
+        """SamplingParams with the defaults of the model's generation_config.json."""
+        return self._input.default_params()
+
+    def generate(
+        self,
+        prompts: PromptType | Sequence[PromptType],
+        sampling_params: SamplingChoice,
+        priority: PriorityChoice,
+        tokenization_kwargs: Mapping[str, Any] | None,
+        use_tqdm: ProgressOption,
+    ) -> list[RequestOutput]:
+        """The outputs, in the order of the prompts."""
+        batch = prompt_list(prompts)
+        params, priorities = self._for_each(sampling_params, priority, len(batch))
+        prepared = []
+        for index, prompt in enumerate(batch):
+            with naming("prompts", index, len(batch)):
+                request = self._input.process(
+                    self._next_id(),
+                    prompt,
+                    params[index],
+                    priority=priorities[index],
+                    tokenization_kwargs=tokenization_kwargs,
+                )
+            prepared.append(request)
+        return self._run(prepared, use_tqdm)
+
+    def chat(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        sampling_params: SamplingChoice,
+        priority: PriorityChoice,
+        options: ChatOptions,
+        use_tqdm: ProgressOption,
+    ) -> list[RequestOutput]:
+        """The outputs, in the order of the conversations."""
+        params, priorities = self._for_each(sampling_params, priority, len(conversations))
+        prepared = []
+        for index, conversation in enumerate(conversations):
+            with naming("conversations", index, len(conversations)):
+                request = self._input.process_chat(
+                    self._next_id(), conversation, params[index], options=options, priority=priorities[index]
+                )
+            prepared.append(request)
+        return self._run(prepared, use_tqdm)
+
+    def beam_search(
+        self, prompts: PromptType | Sequence[PromptType], params: BeamSearchParams, use_tqdm: ProgressOption
+    ) -> list[BeamSearchOutput]:
+        """The best answers to each prompt; a search that fails says so in its `error`."""
+        batch = prompt_list(prompts)
+        shown = final_only(shown_of_beams(params))
+        prepared = []
+        for index, prompt in enumerate(batch):
+            with naming("prompts", index, len(batch)):
+                prepared.append(self._input.process(self._next_id(), prompt, shown, beam=params))
+        decode = self._tokenizer and partial(self._tokenizer.decode, skip_special_tokens=params.skip_special_tokens)
+        outputs = self._run(prepared, use_tqdm)
+        return [
+            beam_search_output(output, request.prompt_token_ids, params, decode)
+            for output, request in zip(outputs, prepared, strict=True)
+        ]
+
+    def cache_prefix(self, prompt: PromptType | Sequence[Message]) -> CachedPrefix:
+        """Compute a prompt, or the beginning of a conversation, and pin its full pages."""
+        if not self._config.cache.enable_prefix_caching:
+            raise RequestError("Prefix caching is off; start with enable_prefix_caching=True.")
+        prepared = self._prepare_prefix(prompt)
+        (output,) = self._run([prepared], False)
+        if output.error is not None:
+            raise RequestError(f"The prefix could not be computed: {output.error}.", "prompt")
+        num_tokens = self._engine.pin_prefix(prepared.request_id, prepared.message)
+        return CachedPrefix(prepared.request_id, num_tokens, self._engine.unpin_prefix)
+
+    def _prepare_prefix(self, prompt: PromptType | Sequence[Message]) -> PreparedRequest:
+        params = final_only(SamplingParams(temperature=0, max_tokens=1, detokenize=False))
+        if isinstance(prompt, Sequence) and prompt and isinstance(prompt[0], Mapping):
+            options = ChatOptions(add_generation_prompt=False)
+            return self._input.process_chat(self._next_id(), cast(Sequence[Message], prompt), params, options=options)
+        return self._input.process(self._next_id(), cast(PromptType, prompt), params)
+
+    def _for_each(
+        self, given: SamplingChoice, priority: PriorityChoice, length: int
+    ) -> tuple[list[SamplingParams], list[int]]:
+        """Parameters and priority of each request; only final outputs will be made."""
+        given = given if given is not None else self._input.default_params()
+        for params in [given] if isinstance(given, SamplingParams) else given:
+            self._grammars.check(params)
+        each: list[SamplingParams] = per_request(given, length, "sampling_params")
+        return [final_only(params) for params in each], per_request(priority or 0, length, "priority")
+
+    def _next_id(self) -> str:
+        return str(next(self._ids))
+
+    def _run(self, prepared: Sequence[PreparedRequest], use_tqdm: ProgressOption) -> list[RequestOutput]:
+        return run_batch(self._engine, self._output, prepared, use_tqdm)
