@@ -5,8 +5,9 @@ It knows no kind of layer: mixers and feed-forward parts come from a table by th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -172,6 +173,7 @@ class _Period[State]:
         return x, state
 
 
+@runtime_checkable
 class _Loop[State](Protocol):
     """Runs all repeats of a period. The layers of each place in `blocks` are stacked, or a list: see Decoder."""
 
@@ -203,7 +205,7 @@ def _unroll[State](
 
 
 def _switch[State](
-    period: _Period[State], x: Array, state: State, places: list[list[Block]], indices: Indices
+    period: _Period[State], x: Array, state: State, places: list[Sequence[Block]], indices: Indices
 ) -> tuple[Array, State]:
     """One compiled period for all repeats, whose products branch on the layer: a CPU copies no layer's weights."""
     repeats = len(indices[0])

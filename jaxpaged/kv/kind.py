@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ class PageArray:
     dtype: str | None = None
 
 
+@runtime_checkable
 class CacheKind(Hashable, Protocol):
     """What one layer keeps of the tokens so far, as frozen data. Layers of equal kinds share a page table and a pool.
 
@@ -52,6 +53,7 @@ class CacheKind(Hashable, Protocol):
         ...
 
 
+@runtime_checkable
 class PagePolicy(Protocol):
     """Which pages of a group a request needs, and when. Pages and hits are counted from the request's first token."""
 

@@ -92,7 +92,7 @@ class KVPool:
                 program(self.abstract(group))
         return self
 
-    def copy(self, group: int, copies: Sequence[Int32[np.ndarray, "k 2"]]) -> KVPool:
+    def copy(self, group: int, copies: Sequence[Int32[np.ndarray, "_ 2"]]) -> KVPool:
         """Copy pages, in order: `copies[shard]` holds rows (from, to) of that data shard. Donates the pool."""
         for pairs in copies:
             self._check(group, pairs)
