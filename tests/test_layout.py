@@ -76,8 +76,7 @@ PUBLIC = ("jaxpaged", "jaxpaged.cli")
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 100
 # "path" or "path:function" -> the reason why it may be longer.
-LENGTH_WAIVERS: dict[str, str] = {
-}
+LENGTH_WAIVERS: dict[str, str] = {}
 
 
 @cache
