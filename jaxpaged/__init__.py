@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jaxpaged.frontend.output_stream import OutputStream
     from jaxpaged.llm import LLM
     from jaxpaged.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
-    from jaxpaged.params.ranges import sampling_limits
+    from jaxpaged.params.ranges import sampling_limits, token_id_list_limits
     from jaxpaged.params.structured import StructuredOutputsParams
     from jaxpaged.params.thought import Thought
     from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
@@ -73,6 +73,7 @@ __all__ = [
     "observing",
     "read_chat_template",
     "sampling_limits",
+    "token_id_list_limits",
 ]
 
 _HOMES = {
@@ -112,6 +113,7 @@ _HOMES = {
     "observing": "jaxpaged.frontend.observation",
     "read_chat_template": "jaxpaged.text.chat_template",
     "sampling_limits": "jaxpaged.params.ranges",
+    "token_id_list_limits": "jaxpaged.params.ranges",
 }
 
 

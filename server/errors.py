@@ -164,7 +164,8 @@ def _invalid(error: RequestValidationError | ValidationError) -> ApiError:
     inside = [pair for pair in found if _is_inside_an_item(pair[0])]
     path, first = max(inside, key=lambda pair: len(pair[0]), default=found[0])
     param = ".".join(path) or None
-    message = f"{first['msg']}." if param is None else f"{param}: {first['msg']}."
+    is_sentence = param is None or first["msg"].startswith(f"{param} ")  # says which field, as ours do
+    message = f"{first['msg']}." if is_sentence else f"{param}: {first['msg']}."
     if path and path[-1] in _UNIONS and any(map(_is_union_branch, first["loc"])):
         message = f"{param} must be {_UNIONS[path[-1]]}."
     return bad_request(message, param)

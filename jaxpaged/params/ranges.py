@@ -75,3 +75,8 @@ def sampling_limits() -> dict[str, dict[str, float]]:
     for name, (least, most, interval) in FLOATS.items():
         found[name] = {"exclusiveMinimum" if interval[0] == "(" else "minimum": least, "maximum": most}
     return found
+
+
+def token_id_list_limits() -> dict[str, int]:
+    """Field that is a list of token ids -> how many it may hold."""
+    return dict(TOKEN_ID_LISTS)

@@ -8,10 +8,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from jaxpaged import token_id_list_limits
 
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 TokenId = Int64
+LIST_LIMITS = token_id_list_limits()
+
+
+def _check_count(value: Any, info: ValidationInfo) -> Any:
+    """Refuse a list that is too long before its entries are looked at: a million of them would hold the event loop."""
+    name, most = info.field_name or "", LIST_LIMITS[info.field_name or ""]
+    if isinstance(value, list) and len(value) > most:
+        raise PydanticCustomError("too_long", f"{name} holds {len(value)} entries; at most {most} are taken")
+    return value
+
+
+ShortTokenIds = Annotated[list[TokenId] | None, BeforeValidator(_check_count)]
 Content = str | list[dict[str, Any] | str] | None
 
 
@@ -44,13 +59,13 @@ class Sampling(Body):
     top_k: Int64 | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
-    stop_token_ids: list[TokenId] | None = None
+    stop_token_ids: ShortTokenIds = None
     min_tokens: Int64 | None = None
     ignore_eos: bool | None = None
     bad_words: list[str] | None = None
-    allowed_token_ids: list[TokenId] | None = None
+    allowed_token_ids: ShortTokenIds = None
     prompt_logprobs: Int64 | None = None
-    logprob_token_ids: list[TokenId] | None = None
+    logprob_token_ids: ShortTokenIds = None
     include_stop_str_in_output: bool | None = None
     skip_special_tokens: bool | None = None
     spaces_between_special_tokens: bool | None = None
