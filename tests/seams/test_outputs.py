@@ -57,10 +57,12 @@ class KeepingHidden:
 def test_a_pooling_head_could_take_the_hidden_rows(engine: Engine, oracle: Oracle) -> None:
     """What the backbone hands on for a sampled row is the decoder's last hidden row of that sequence."""
     prompts = {"a": [3, 1, 4, 1, 5], "b": [(5 * i) % VOCAB for i in range(21)]}
-    view = rescheduled(engine, depth=1)
-    keeping = KeepingHidden(view.runner)
+    view, own = rescheduled(engine, depth=1), engine.runner
+    keeping = KeepingHidden(own)
     view = replace(view, runner=keeping)
     answers = run(view, [ask(name, prompt, max_tokens=3) for name, prompt in prompts.items()])
+    # Programs donate what they change: the arrays of the shared engine's runner are those of the copy now.
+    engine.runner = replace(keeping.runner, programs=own.programs)
     for name, prompt in prompts.items():
         tokens = jnp.asarray(prompt + answers[name].tokens[:-1], jnp.int32)
         positions = jnp.arange(len(tokens), dtype=jnp.int32)
