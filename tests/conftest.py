@@ -2,7 +2,10 @@
 
 import os
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(directory.cleanup)
         os.environ[CACHE] = directory.name
         jax.config.update("jax_compilation_cache_dir", directory.name)
+    if config.getoption("jaxtyping_packages"):
+        jax.tree_util.register_dataclass = partial(_unchecked, jax.tree_util.register_dataclass)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,3 +47,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def _unchecked[C: type](register: Callable[..., C], cls: C, *args: Any, **kwargs: Any) -> C:
+    """Registered, and its constructor left out of the checks that --jaxtyping-packages adds: JAX also builds such a
+    class of shapes, shardings and placeholders. What functions do with its arrays is checked."""
+    cls.__no_type_check__ = True
+    return register(cls, *args, **kwargs)
