@@ -10,8 +10,9 @@ import pytest
 from live_server import LiveServer, live_server
 from soaking.load import Load, references, run_load
 
-pytestmark = pytest.mark.anyio
 MIB = 2**20
+# Its server starts with an empty compile cache: two minutes of processor time on a CPU without AVX-512.
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
