@@ -21,9 +21,16 @@ from huggingface_hub.utils import validate_repo_id
 
 from jaxpaged.config import ModelConfig
 from jaxpaged.errors import ConfigError
+from jaxpaged.hub.no_model import why_no_model
+from jaxpaged.hub.pointers import refuse_pointer
 
 BUNDLED_MODEL = Path(__file__).resolve().parents[1] / "assets" / "demo"
 CONFIG = "config.json"
+QUANTIZATION_FILES = (
+    "hf_quant_config.json",
+    "quantize_config.json",
+    "quant_config.json",
+)  # modelopt, AutoGPTQ, AutoAWQ
 SETTINGS_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 WEIGHT_FILES = ("*.safetensors", "orbax/**")
 # Other copies of the same weights, or of parts of the pipeline, in repositories of the hub.
@@ -45,7 +52,7 @@ def resolve_model(config: ModelConfig) -> Path:
         raise ConfigError(
             f"revision is {config.revision!r}, but {directory} is no repository of the hub; leave it out."
         )
-    check_model_directory(directory, config.hf_overrides)
+    read_config(directory)
     return directory
 
 
@@ -57,31 +64,23 @@ def resolve_tokenizer(config: ModelConfig) -> Path | None:
     return _find(config.tokenizer, config, SETTINGS_FILES, revision)
 
 
-def check_model_directory(directory: Path, overrides: Mapping[str, Any]) -> None:
-    """Refuse what is not a model, and what wants its own Python code to run. Raises ConfigError naming the file."""
-    config = read_config(directory, overrides)
-    if "auto_map" in overrides and overrides["auto_map"] is None:
-        return
-    mend = (
-        "jaxpaged never runs a model's own code; if it implements the architecture itself, "
-        """say so with --hf-overrides '{"auto_map": null}'."""
-    )
-    if config.get("auto_map"):
-        raise ConfigError(f"{directory / CONFIG} asks for Python code of its own (auto_map): {mend}")
-    for path in sorted(directory.glob("*.py")):
-        raise ConfigError(f"{path} is Python code beside the weights: {mend}")
-
-
 def read_config(directory: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """config.json of a model directory, with `overrides` put over it at the top level. Raises ConfigError."""
     path = directory / CONFIG
     if not path.is_file():
-        raise ConfigError(f"{directory} is not a model directory: it has no {CONFIG}.")
-    return {**read_json(path), **(overrides or {})}
+        raise ConfigError(f"{directory} is not a model directory: {why_no_model(directory)}")
+    return {**_quantization_beside(directory), **read_json(path), **(overrides or {})}
+
+
+def _quantization_beside(directory: Path) -> dict[str, Any]:
+    """What quantizers write into a file of their own, under the key that config.json has for it."""
+    path = next((directory / name for name in QUANTIZATION_FILES if (directory / name).is_file()), None)
+    return {} if path is None else {"quantization_config": read_json(path)}
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises ConfigError naming the file."""
+    refuse_pointer(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:

@@ -72,7 +72,7 @@ _KEYS: Mapping[Kind, str] = {
         _remove_final_layer_norm attention_bias do_layer_norm_before enable_bias finetuned mlp_bias tie_word_embeddings
         truncate use_parallel_residual use_sliding_window
     """,
-    _text: "activation_function hidden_act hidden_activation rope_type type",
+    _text: "activation_function hidden_act hidden_activation model_type rope_type type",
     _texts: "architectures layer_types",
     _object: "full_attention rope_parameters rope_scaling sliding_attention",
 }

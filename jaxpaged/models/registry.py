@@ -27,12 +27,15 @@ from jaxpaged.models.architectures import (
     qwen3,
 )
 from jaxpaged.models.config_values import check_spec, check_values
+from jaxpaged.models.quantized import refuse_quantized
 from jaxpaged.models.spec import MLP, Attention, DecoderSpec, GatedMLP
 
 FAMILIES = (bloom, gemma2, gemma3, gpt2, gpt_neox, gptj, granite, llama, mistral, opt, phi3, qwen2, qwen3)
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
     {name: family.ARCHITECTURE for family in FAMILIES for name in family.ARCHITECTURE.names}
 )
+# Classes without a head, and those that read model_type themselves: BloomModel, AutoModelForCausalLM.
+BASE_CLASSES = ("Model", "AutoModelForCausalLM")
 # Named, not imported: what a model is can be read without the modules that compute it.
 LAYER_PARTS: Mapping[type, str] = MappingProxyType(
     {
@@ -60,7 +63,7 @@ class Registry:
 
     def find_architecture(self, config: Config) -> Architecture:
         """The family of a config. Raises UnsupportedModelError that names the architecture and those we have."""
-        return _find(self.architectures, config.get("architectures") or [])
+        return _find(self.architectures, config)
 
     def spec_from_config(self, config: Config) -> DecoderSpec:
         """The decoder that config.json describes.
@@ -69,6 +72,7 @@ class Registry:
         """
         check_values(config)
         architecture = self.find_architecture(config)
+        refuse_quantized(config)
         architecture.check_keys(config)
         spec = architecture.spec_from_hf(config)
         check_spec(spec)
@@ -80,11 +84,25 @@ find_architecture = REGISTRY.find_architecture
 spec_from_config = REGISTRY.spec_from_config
 
 
-def _find(architectures: Mapping[str, Architecture], names: Sequence[str]) -> Architecture:
-    found = next((architectures[name] for name in names if name in architectures), None)
+def _find(architectures: Mapping[str, Architecture], config: Config) -> Architecture:
+    names: Sequence[str] = config.get("architectures") or []
+    served = {name.lower(): family for name, family in architectures.items()}
+    found = next((served[name.lower()] for name in names if name.lower() in served), None)
+    kind = config.get("model_type")
+    if found is None and kind and all(name.endswith(BASE_CLASSES) for name in names):
+        found = next((each for each in architectures.values() if each.model_type == kind), None)
     if found is None:
-        asked = ", ".join(names) or "none (config.json has no `architectures`)"
         raise UnsupportedModelError(
-            f"the model's architecture is {asked}; supported are {', '.join(sorted(architectures))}."
+            f"the model's architecture is {_asked(config, names)}; supported are {', '.join(sorted(architectures))}."
+            + (" A model's own Python code (auto_map) is never run." if config.get("auto_map") else "")
         )
     return found
+
+
+def _asked(config: Config, names: Sequence[str]) -> str:
+    kind = config.get("model_type")
+    if names:
+        return ", ".join(names) + (f" (model_type {kind!r})" if kind else "")
+    if kind:
+        return f"of the model_type {kind!r} (config.json has no `architectures`)"
+    return "none (config.json has no `architectures` and no `model_type`; name them with hf_overrides)"

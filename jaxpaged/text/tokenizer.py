@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxpaged.errors import ConfigError
+from jaxpaged.hub.pointers import refuse_pointer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -26,6 +27,8 @@ def load_tokenizer(directory: Path, *, chat_template: str | None = None) -> PreT
             f"{directory} holds no tokenizer ({', '.join(TOKENIZER_FILES[:3])}, ...). Copy the model's tokenizer files "
             "there, name another directory with tokenizer=, or pass token ids with skip_tokenizer_init=True."
         )
+    for name in TOKENIZER_FILES:
+        refuse_pointer(directory / name)
     with _without_advice():  # imported here: it takes over a second, which the engine's compilation can hide
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
 

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from jaxpaged.errors import WeightError
 from jaxpaged.hub.model_directory import OTHER_WEIGHTS, read_json
+from jaxpaged.hub.pointers import refuse_pointer
 from jaxpaged.weights.header_faults import fault, read_raw_header, unreadable
 
 INDEX = "model.safetensors.index.json"
@@ -76,6 +77,7 @@ def read_entries(directory: Path) -> dict[str, TensorEntry]:
 
 def read_header(path: Path) -> dict[str, TensorEntry]:
     """The tensors of one safetensors file. Raises WeightError naming the file and, where it can, the tensor."""
+    refuse_pointer(path)
     header = read_raw_header(path)
     try:
         with safe_open(path, framework="numpy") as file:

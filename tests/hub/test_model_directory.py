@@ -1,6 +1,5 @@
 """Finding a model: what is no model is refused in one sentence, and its code never runs."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -38,20 +37,6 @@ def test_what_is_no_model(tmp_path: Path) -> None:
     refuse(r"config\.json holds a JSON list", model=str(tmp_path))
     (tmp_path / "config.json").write_text("[" * 100_000)
     refuse(r"config\.json cannot be read as JSON", model=str(tmp_path))
-
-
-def test_own_code_is_refused_and_never_runs(tmp_path: Path) -> None:
-    directory = tiny_llama.write(tmp_path, tiny_llama.tensors())
-    marker = tmp_path / "ran"
-    (directory / "modeling_tiny.py").write_text(f"open({str(marker)!r}, 'w')")
-    refuse(r"modeling_tiny\.py is Python code beside the weights", model=str(directory))
-    (directory / "modeling_tiny.py").unlink()
-    config = tiny_llama.CONFIG | {"auto_map": {"AutoModelForCausalLM": "modeling_tiny.Tiny"}}
-    (directory / "config.json").write_text(json.dumps(config))
-    refuse(r"config\.json asks for Python code of its own \(auto_map\)", model=str(directory))
-    accepted = ModelConfig(model=str(directory), hf_overrides={"auto_map": None})
-    assert hub.resolve_model(accepted) == directory
-    assert not marker.exists()
 
 
 def test_hub_ids_are_downloaded_without_code_and_without_weights_for_dummies(

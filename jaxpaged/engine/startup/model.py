@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from jaxpaged.models.spec import DecoderSpec
 from jaxpaged.quant.schemes import SCHEMES
 from jaxpaged.weights.loader import load_weights
 
+log = logging.getLogger("jaxpaged")
+
+NAMES_SHOWN = 8
 DEFAULT_CONTEXT = 2048  # for a config.json that does not say
 
 
@@ -67,6 +71,7 @@ def read_model(config: ModelConfig, registry: Registry) -> Model:
     settings = read_config(directory, config.hf_overrides)
     spec = registry.spec_from_config(settings)
     architecture = registry.find_architecture(settings)
+    _say_what_is_ignored(directory, settings, architecture)
     longest = spec.max_position or DEFAULT_CONTEXT
     if config.max_model_len is not None and config.max_model_len > longest:
         raise ConfigError(
@@ -75,6 +80,18 @@ def read_model(config: ModelConfig, registry: Registry) -> Model:
         )
     dtype, wanted = _dtype(config, settings), config.max_model_len or longest
     return Model(registry, directory, architecture, spec, dtype, longest, wanted)
+
+
+def _say_what_is_ignored(directory: Path, settings: Mapping[str, Any], architecture: Architecture) -> None:
+    """A line for the directory's own Python code and one for keys of config.json, where there are such."""
+    name = architecture.names[0]
+    if settings.get("auto_map") or any(directory.glob("*.py")):
+        log.warning("%s brings Python code of its own, which is never run: %s is implemented here", directory, name)
+    unknown = architecture.unknown_keys(settings)
+    if unknown:
+        more = f" and {len(unknown) - NAMES_SHOWN} more" if len(unknown) > NAMES_SHOWN else ""
+        keys = ", ".join(unknown[:NAMES_SHOWN]) + more
+        log.warning("config.json sets %s, which mean nothing to %s and are ignored", keys, name)
 
 
 def _dtype(config: ModelConfig, settings: Mapping[str, Any]) -> jnp.dtype:

@@ -57,6 +57,7 @@ def spec_from_hf(config: Config) -> DecoderSpec:
 
 ARCHITECTURE = Architecture(
     names=("BloomForCausalLM",),
+    model_type="bloom",
     spec_from_hf=spec_from_hf,
     weights=WEIGHTS,
     used_keys=frozenset(
@@ -80,6 +81,7 @@ ARCHITECTURE = Architecture(
             "bias_dropout_fusion",
             "masked_softmax_fusion",
             "offset_alibi",
+            "position_embedding_type",
             "pretraining_tp",
             "skip_bias_add",
             "skip_bias_add_qkv",

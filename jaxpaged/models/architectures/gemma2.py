@@ -102,6 +102,7 @@ def spec_from_hf(config: Config) -> DecoderSpec:
 
 ARCHITECTURE = Architecture(
     names=("Gemma2ForCausalLM",),
+    model_type="gemma2",
     spec_from_hf=spec_from_hf,
     weights=WEIGHTS,
     used_keys=KEYS,

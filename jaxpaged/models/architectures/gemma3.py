@@ -43,6 +43,7 @@ def _ropes(config: Config) -> dict[str, Rope]:
 
 ARCHITECTURE = Architecture(
     names=("Gemma3ForCausalLM",),
+    model_type="gemma3_text",
     spec_from_hf=spec_from_hf,
     weights=gemma2.WEIGHTS,
     used_keys=gemma2.KEYS | {"_sliding_window_pattern", "rope_local_base_freq", "sliding_window_pattern"},

@@ -75,6 +75,7 @@ SUMMARY_KEYS = frozenset(
 )
 ARCHITECTURE = Architecture(
     names=("GPT2LMHeadModel",),
+    model_type="gpt2",
     spec_from_hf=spec_from_hf,
     weights=WEIGHTS,
     used_keys=frozenset(

@@ -71,6 +71,7 @@ def spec_from_hf(config: Config) -> DecoderSpec:
 
 ARCHITECTURE = Architecture(
     names=("GPTNeoXForCausalLM",),
+    model_type="gpt_neox",
     spec_from_hf=spec_from_hf,
     weights=WEIGHTS,
     used_keys=ROPE_KEYS

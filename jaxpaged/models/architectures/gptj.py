@@ -55,6 +55,7 @@ def spec_from_hf(config: Config) -> DecoderSpec:
 
 ARCHITECTURE = Architecture(
     names=("GPTJForCausalLM",),
+    model_type="gptj",
     spec_from_hf=spec_from_hf,
     weights=WEIGHTS,
     used_keys=frozenset(

@@ -23,6 +23,7 @@ def spec_from_hf(config: Config) -> DecoderSpec:
 
 ARCHITECTURE = Architecture(
     names=("GraniteForCausalLM",),
+    model_type="granite",
     spec_from_hf=spec_from_hf,
     weights=llama.WEIGHTS,
     used_keys=llama.KEYS

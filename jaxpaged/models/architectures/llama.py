@@ -85,6 +85,7 @@ def llama_spec(config: Config, dim: int) -> DecoderSpec:
 
 ARCHITECTURE = Architecture(
     names=("LlamaForCausalLM",),
+    model_type="llama",
     spec_from_hf=spec_from_hf,
     weights=WEIGHTS,
     used_keys=KEYS | {"attention_bias", "mlp_bias"},

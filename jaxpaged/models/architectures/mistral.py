@@ -15,6 +15,7 @@ def spec_from_hf(config: Config) -> DecoderSpec:
 
 ARCHITECTURE = Architecture(
     names=("MistralForCausalLM",),
+    model_type="mistral",
     spec_from_hf=spec_from_hf,
     weights=llama.WEIGHTS,
     used_keys=llama.KEYS | {"sliding_window"},

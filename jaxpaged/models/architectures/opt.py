@@ -80,6 +80,7 @@ def spec_from_hf(config: Config) -> DecoderSpec:
 
 ARCHITECTURE = Architecture(
     names=("OPTForCausalLM",),
+    model_type="opt",
     spec_from_hf=spec_from_hf,
     weights=WEIGHTS,
     used_keys=frozenset(

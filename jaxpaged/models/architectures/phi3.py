@@ -25,6 +25,7 @@ def spec_from_hf(config: Config) -> DecoderSpec:
 
 ARCHITECTURE = Architecture(
     names=("Phi3ForCausalLM",),
+    model_type="phi3",
     spec_from_hf=spec_from_hf,
     weights=WEIGHTS,
     used_keys=llama.KEYS | {"original_max_position_embeddings", "partial_rotary_factor", "sliding_window"},

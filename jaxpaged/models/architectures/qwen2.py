@@ -28,13 +28,14 @@ def with_windows(spec: DecoderSpec, config: Config) -> DecoderSpec:
 
 def spec_from_hf(config: Config) -> DecoderSpec:
     spec = llama.spec_from_hf(config)
-    return with_windows(spec.with_mixers(qkv_bias=True), config)
+    return with_windows(spec.with_mixers(qkv_bias=True, out_bias=False), config)
 
 
 ARCHITECTURE = Architecture(
     names=("Qwen2ForCausalLM",),
+    model_type="qwen2",
     spec_from_hf=spec_from_hf,
     weights=llama.WEIGHTS,
     used_keys=llama.KEYS | WINDOW_KEYS,
-    ignored_keys=frozenset({"use_mrope"}),
+    ignored_keys=frozenset({"attention_bias", "use_mrope"}),
 )

@@ -18,6 +18,7 @@ def spec_from_hf(config: Config) -> DecoderSpec:
 
 ARCHITECTURE = Architecture(
     names=("Qwen3ForCausalLM",),
+    model_type="qwen3",
     spec_from_hf=spec_from_hf,
     weights=llama.WEIGHTS,
     used_keys=llama.KEYS | qwen2.WINDOW_KEYS | {"attention_bias"},
