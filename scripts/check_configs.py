@@ -3,7 +3,7 @@
 
     python scripts/check_configs.py FOLDER [FOLDER ...]
 
-Only configurations are read: no weights. A last line counts them. Exit code 1 where one ends in anything but a sentence.
+Only configurations are read, no weights. The last line counts them; exit code 1 where one ends in no sentence.
 """
 
 from __future__ import annotations
