@@ -17,6 +17,8 @@ from server.http.admission import Admission
 from server.http.auth import Auth
 from server.http.boundary import ErrorBoundary
 from server.http.deadline import Deadline
+from server.http.head import HeadAsGet
+from server.http.portions import Portions
 from server.http.record import Recording
 from server.http.request_id import RequestId
 from server.messages.errors import AnthropicErrors
@@ -89,6 +91,7 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
     install_openapi(app, [*_BODIES, UpdateWeightsRequest] if options.dev_routes else _BODIES, llm)
     install_error_handlers(app)
     # the last one added is the outermost
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Deadline, seconds=options.request_timeout)
     app.add_middleware(Admission, llm=llm)
     app.add_middleware(Auth, api_keys=options.api_keys)
@@ -101,6 +104,7 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(options.allowed_origins), allow_methods=["*"], allow_headers=["*"]
         )
+    app.add_middleware(Portions)
     return app
 
 

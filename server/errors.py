@@ -151,7 +151,8 @@ def install_error_handlers(app: FastAPI) -> None:
 def _methods_of(app: FastAPI, path: str) -> list[str]:
     """All that a path takes; each route knows only its own."""
     routes = [route for route in iter_route_contexts(app.routes) if route.path_regex.match(path)]
-    return sorted({method for route in routes for method in route.methods or ()})
+    methods = {method for route in routes for method in route.methods or ()}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 def _overloaded(error: QueueFullError) -> ApiError:

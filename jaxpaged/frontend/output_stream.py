@@ -6,18 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import reduce
 
-from jaxpaged.errors import JaxPagedError
+from jaxpaged.errors import JaxPagedError, RequestError
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import RequestOutputKind
 
 MOST_OUTPUTS = 256  # that wait for a slow consumer before they are joined
+MOST_TOKENS = 250_000  # that wait for it, each of the alternatives of a token counted, before it is given up
 
 
 class OutputStream:
     """The outputs of one or several requests, handed over in bundles: whatever has come since the last take().
 
     Closing it before its end aborts what still runs. One consumer. When that is slow, outputs of the same request are
-    joined: `deltas` says that each brings only what is new. So a bundle holds MOST_OUTPUTS outputs, or one a request.
+    joined: `deltas` says that each brings only what is new. So a bundle holds MOST_OUTPUTS outputs, or one a request,
+    and one that would hold more than MOST_TOKENS ends the stream.
     """
 
     __slots__ = ("_abort", "_deltas", "_error", "_limit", "_outputs", "_unfinished", "_waiter")
@@ -38,6 +40,9 @@ class OutputStream:
         self._outputs.append(output)
         if len(self._outputs) > self._limit:
             self._outputs = _joined(self._outputs, deltas=self._deltas)
+            if self._deltas and _num_tokens(self._outputs) > MOST_TOKENS:
+                self._outputs = []
+                self.fail(RequestError("The answer is read too slowly; read it faster, or ask for less at a time."))
         if output.finished:
             self._unfinished.discard(output.request_id)
         self._wake()
@@ -99,3 +104,12 @@ def _joined(outputs: Sequence[RequestOutput], *, deltas: bool) -> list[RequestOu
 def _plus(whole: RequestOutput, output: RequestOutput, deltas: bool) -> RequestOutput:
     whole.add(output, deltas)
     return whole
+
+
+def _num_tokens(outputs: Sequence[RequestOutput]) -> int:
+    """Tokens and their alternatives, which are what an output's size depends on."""
+    return sum(
+        len(one.token_ids) * (1 + (len(one.logprobs[0]) if one.logprobs else 0))
+        for output in outputs
+        for one in output.outputs
+    )
