@@ -130,7 +130,12 @@ class BoundedHttp(HttpToolsProtocol):
     def _probe(self, delays: tuple[float, ...]) -> None:
         """Find out whether somebody still reads, while no answer has begun that would show it."""
         cycle = self.cycle
-        if self.transport.is_closing() or self.pipeline or cycle.response_started or cycle.scope["http_version"] == "1.0":
+        if (
+            self.transport.is_closing()
+            or self.pipeline
+            or cycle.response_started
+            or cycle.scope["http_version"] == "1.0"
+        ):
             return
         self.transport.write(PROBE)
         if delays:

@@ -8,6 +8,7 @@ import json
 import pytest
 
 import server.http.protocol
+from jaxpaged import RequestError, RequestOutputKind, SamplingParams
 from server.http.patience import READ_SECONDS, Patience
 from server.http.portions import PORTION_BYTES, Portions
 from tests.fake_engine import FakeEngine
@@ -152,15 +153,12 @@ async def test_what_waits_for_a_reader_is_bounded(monkeypatch: pytest.MonkeyPatc
     engine = FakeEngine(max_model_len=100_000)
     llm = async_llm(engine)
     params = {"max_tokens": 50_000, "logprobs": 5}
-    from jaxpaged import RequestError, RequestOutputKind, SamplingParams
-
     deltas = SamplingParams(**params, output_kind=RequestOutputKind.DELTA)
     stream = llm.submit([await llm.prepare("hello", deltas)])
     await until(lambda: llm.num_in_flight() == 0)
     assert engine.steps < 2000
     with pytest.raises(RequestError, match="slowly"):
-        while await stream.take():
-            pass
+        await stream.take()
     llm.shutdown()
 
 
