@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxpaged.arguments.engine_args import AsyncEngineArgs, EngineArgs
     from jaxpaged.async_llm import AsyncLLM
     from jaxpaged.config import EngineConfig
     from jaxpaged.engine.engine import Engine
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "LLM",
+    "AsyncEngineArgs",
     "AsyncLLM",
     "BeamSearchOutput",
     "BeamSearchParams",
@@ -47,6 +49,7 @@ __all__ = [
     "ConfigError",
     "EmbedsPrompt",
     "Engine",
+    "EngineArgs",
     "EngineConfig",
     "EngineDeadError",
     "EngineRestartingError",
@@ -77,6 +80,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncEngineArgs": "jaxpaged.arguments.engine_args",
     "AsyncLLM": "jaxpaged.async_llm",
     "BeamSearchOutput": "jaxpaged.frontend.beam_output",
     "BeamSearchParams": "jaxpaged.sampling_params",
@@ -87,6 +91,7 @@ _HOMES = {
     "ConfigError": "jaxpaged.errors",
     "EmbedsPrompt": "jaxpaged.text.prompts",
     "Engine": "jaxpaged.engine.engine",
+    "EngineArgs": "jaxpaged.arguments.engine_args",
     "EngineConfig": "jaxpaged.config",
     "EngineDeadError": "jaxpaged.errors",
     "EngineRestartingError": "jaxpaged.errors",

@@ -86,6 +86,7 @@ class AsyncLLM:
 
     def _connect(self, client: EngineClient, front_end: FrontEnd, config: EngineConfig) -> None:
         self.config = config
+        self.model_names = config.model.served_names("jaxpaged-demo")  # every name that clients may use
         self._client = client
         self._front_end = front_end
         self._input = InputProcessor(config, client.info, front_end)
@@ -104,9 +105,8 @@ class AsyncLLM:
 
     @property
     def model_name(self) -> str:
-        """The name that clients know the model by."""
-        model = self.config.model
-        return model.served_model_name or model.model or "jaxpaged-demo"
+        """The name that stands in answers and metrics."""
+        return self.model_names[0]
 
     @property
     def sampling_defaults(self) -> Mapping[str, Any]:

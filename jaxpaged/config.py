@@ -11,6 +11,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from jaxpaged.errors import ConfigError
@@ -27,7 +28,10 @@ MAX_LOGPROBS_DEFAULT = 20
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Which model, in which precision. `model` is a directory, a hub id, or None for the bundled demo model."""
+    """Which model, in which precision. `model` is a directory, a hub id, or None for the bundled demo model.
+
+    `generation_config` is auto (the model's own file), vllm (no file), or a directory with another file.
+    """
 
     model: str | None = None
     tokenizer: str | None = None
@@ -39,12 +43,18 @@ class ModelConfig:
     quantization: Quantization | None = None
     hf_overrides: Mapping[str, Any] = field(default_factory=dict)
     download_dir: str | None = None
-    served_model_name: str | None = None
-    generation_config: Literal["auto", "vllm"] = "auto"
+    served_model_name: str | tuple[str, ...] | None = None
+    generation_config: str = "auto"
+    override_generation_config: Mapping[str, Any] = field(default_factory=dict)
     max_logprobs: int = MAX_LOGPROBS_DEFAULT
     logprobs_mode: LogprobsMode = "raw_logprobs"
     skip_tokenizer_init: bool = False
     enable_prompt_embeds: bool = False
+
+    def served_names(self, otherwise: str) -> tuple[str, ...]:
+        """Every name that clients may use; the first one stands in answers and metrics."""
+        names = self.served_model_name or self.model or otherwise
+        return (names,) if isinstance(names, str) else names
 
     def validate(self) -> None:
         if self.max_model_len is not None and self.max_model_len < 1:
@@ -57,6 +67,13 @@ class ModelConfig:
             raise ConfigError(
                 "model is an empty text; name a directory or a hub id, or leave it out for the bundled one."
             )
+        if self.generation_config not in ("auto", "vllm") and not Path(self.generation_config).expanduser().is_dir():
+            raise ConfigError(
+                f"generation_config is {self.generation_config!r}; give auto, vllm, or a directory that holds "
+                "generation_config.json."
+            )
+        if not all(self.served_names("demo")):
+            raise ConfigError("served_model_name holds an empty text; give names that clients can ask for.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +107,7 @@ class SchedulerConfig:
     policy: Policy = "fcfs"
     max_queued_requests: int = 16384
     plans_in_flight: int = 2
+    stream_interval: int = 1
 
     def validate(self) -> None:
         tokens, seqs = self.max_num_batched_tokens, self.max_num_seqs
@@ -104,6 +122,8 @@ class SchedulerConfig:
             )
         if self.max_queued_requests < 1 or self.plans_in_flight < 1:
             raise ConfigError("max_queued_requests and plans_in_flight must be at least 1.")
+        if self.stream_interval < 1:
+            raise ConfigError(f"stream_interval is {self.stream_interval}; give 1 token an event, or more.")
 
 
 @dataclass(frozen=True, slots=True)

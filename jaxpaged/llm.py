@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import jax
 
+from jaxpaged.arguments.engine_args import EngineArgs
+from jaxpaged.arguments.settings import config_of
+from jaxpaged.arguments.vllm import check_other_arguments
 from jaxpaged.config import (
     MAX_LOGPROBS_DEFAULT,
-    CacheConfig,
     DType,
     EngineConfig,
     LoadFormat,
     LogprobsMode,
-    ModelConfig,
-    ParallelConfig,
     Policy,
     Quantization,
 )
@@ -27,12 +27,11 @@ from jaxpaged.errors import RequestError
 from jaxpaged.frontend.beam_output import BeamSearchOutput
 from jaxpaged.frontend.cached_prefix import CachedPrefix
 from jaxpaged.frontend.engine_start import start_engine
-from jaxpaged.frontend.llm_arguments import needs, refuse, scheduler_config, with_given
+from jaxpaged.frontend.llm_arguments import needs, refuse
 from jaxpaged.frontend.metric_snapshot import Metric, metric_snapshot
 from jaxpaged.frontend.model_files import FrontEnd
 from jaxpaged.frontend.offline import ProgressOption
 from jaxpaged.frontend.offline_requests import OfflineRequests, SamplingChoice
-from jaxpaged.frontend.vllm_arguments import check_other_arguments
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from jaxpaged.text.chat_template import ChatOptions, Message, read_chat_template
@@ -60,19 +59,19 @@ class LLM:
         self,
         model: str | Path | None = None,
         *,
-        tokenizer: str | None = None,
+        tokenizer: str | Path | None = None,
         skip_tokenizer_init: bool = False,
         chat_template: Path | str | None = None,
         revision: str | None = None,
         dtype: DType = "auto",
         quantization: Quantization | None = None,
         load_format: LoadFormat = "auto",
-        download_dir: str | None = None,
+        download_dir: str | Path | None = None,
         hf_overrides: Mapping[str, Any] | None = None,
-        served_model_name: str | None = None,
-        generation_config: Literal["auto", "vllm"] = "auto",
+        served_model_name: str | Sequence[str] | None = None,
+        generation_config: str = "auto",
         max_model_len: int | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
         max_logprobs: int = MAX_LOGPROBS_DEFAULT,
         logprobs_mode: LogprobsMode = "raw_logprobs",
         logits_processors: Sequence[Any] | None = None,
@@ -94,40 +93,14 @@ class LLM:
         **others: Any,
     ) -> None:
         check_other_arguments(others, signature(LLM).parameters)
-        model_config = ModelConfig(
-            model=os.fspath(model) if isinstance(model, Path) else model,
-            tokenizer=tokenizer,
-            revision=revision,
-            dtype=dtype,
-            max_model_len=max_model_len,
-            seed=seed,
-            load_format=load_format,
-            quantization=quantization,
-            hf_overrides=hf_overrides or {},
-            download_dir=download_dir,
-            served_model_name=served_model_name,
-            generation_config=generation_config,
-            max_logprobs=max_logprobs,
-            logprobs_mode=logprobs_mode,
-            skip_tokenizer_init=skip_tokenizer_init,
-            enable_prompt_embeds=enable_prompt_embeds,
-        )
-        cache = with_given(
-            CacheConfig(
-                gpu_memory_utilization=gpu_memory_utilization,
-                kv_cache_memory_bytes=kv_cache_memory_bytes,
-                num_gpu_blocks_override=num_gpu_blocks_override,
-            ),
-            block_size=block_size,
-            enable_prefix_caching=enable_prefix_caching,
-        )
-        scheduler = scheduler_config(max_num_seqs, max_num_batched_tokens, max_num_queued_reqs, scheduling_policy)
-        parallel = ParallelConfig(tensor_parallel_size, data_parallel_size)
-        config = EngineConfig(
-            model_config, cache, scheduler, parallel, logits_processors=tuple(logits_processors or ())
-        )
+        config = config_of({**others, **locals()})  # takes the settings among them
         template = None if chat_template is None else read_chat_template(chat_template)
         self._connect(*start_engine(config, template, mesh, devices, progress=use_tqdm_on_load), config)
+
+    @classmethod
+    def from_engine_args(cls, engine_args: EngineArgs) -> Self:
+        """The same from vLLM's object of arguments."""
+        return cls(**vars(engine_args))
 
     @classmethod
     def from_config(

@@ -34,8 +34,8 @@ class Serving:
         return cls(llm, options, parsers)
 
     def check_model(self, name: str | None) -> None:
-        """Requests may leave the model out; another one than ours is 404."""
-        if name is not None and name != self.llm.model_name:
+        """Requests may leave the model out; a name that is none of ours is 404."""
+        if name and name not in self.llm.model_names:
             shown = name if len(name) <= 100 else name[:100] + "..."
             raise ApiError(
                 404,

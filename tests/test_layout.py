@@ -51,7 +51,7 @@ FLOORS = {
         "scheduling sampling models",
         "kv quant",
         "sharding hub",
-        "outputs sampling_params",
+        "outputs sampling_params arguments",
         "params config",
         "errors",
     ),

@@ -6,16 +6,9 @@ import argparse
 import statistics
 import time
 
-from jaxpaged.cli.flags import add_engine_flags, engine_config
-from jaxpaged.cli.workload import (
-    add_output,
-    check_lengths,
-    check_output,
-    not_negative,
-    positive,
-    random_prompts,
-    report,
-)
+from jaxpaged.arguments.flags import add_engine_flags, engine_config
+from jaxpaged.arguments.values import not_negative, positive
+from jaxpaged.cli.workload import add_output, check_lengths, check_output, random_prompts, report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

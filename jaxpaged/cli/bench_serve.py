@@ -10,9 +10,9 @@ import time
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
-from jaxpaged.cli.flags import integer
+from jaxpaged.arguments.values import integer, positive, rate
 from jaxpaged.cli.http_stream import Endpoint
-from jaxpaged.cli.workload import add_output, check_output, positive, random_prompts, report
+from jaxpaged.cli.workload import add_output, check_output, random_prompts, report
 from jaxpaged.errors import RequestError
 
 
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="prompt ids are below this (default: %(default)s)",
     )
-    add("--request-rate", type=float, default=0.0, metavar="R", help="Poisson arrivals per second; 0: at once "
+    add("--request-rate", type=rate, default=0.0, metavar="R", help="Poisson arrivals per second; 0 or inf: at once "
         "(default: %(default)s)")  # fmt: skip
     add("--max-concurrency", type=positive, default=16, metavar="N", help="requests at a time (default: %(default)s)")
     add("--seed", type=integer, default=0, help="of prompts and arrivals (default: %(default)s)")

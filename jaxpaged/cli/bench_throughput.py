@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import time
 
-from jaxpaged.cli.flags import add_engine_flags, engine_config
-from jaxpaged.cli.workload import add_output, check_lengths, check_output, positive, random_prompts, report
+from jaxpaged.arguments.flags import add_engine_flags, engine_config
+from jaxpaged.arguments.values import positive
+from jaxpaged.cli.workload import add_output, check_lengths, check_output, random_prompts, report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from jaxpaged.cli.flags import add_engine_flags, engine_config
+from jaxpaged.arguments.flags import add_engine_flags, engine_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

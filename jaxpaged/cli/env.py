@@ -8,7 +8,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from jaxpaged import __version__
-from jaxpaged.cli.flags import PREFIX
+from jaxpaged.cli.environment import PREFIX
 
 PACKAGES = (
     "jax", "jaxlib", "flax", "orbax-checkpoint", "numpy", "ml-dtypes", "transformers", "tokenizers", "safetensors",

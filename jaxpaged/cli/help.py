@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from jaxpaged.cli.flags import environment_name
+from jaxpaged.cli.environment import environment_name
 
 _HIDDEN = frozenset(("help", "version"))
 

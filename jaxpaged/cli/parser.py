@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Callable, Sequence
 
 from jaxpaged.cli.config_file import read_defaults
-from jaxpaged.cli.flags import from_environment
+from jaxpaged.cli.environment import from_environment
 from jaxpaged.cli.help import HelpFormatter
 from jaxpaged.cli.spelling import plain_spelling
 from jaxpaged.errors import ConfigError

@@ -7,25 +7,8 @@ import json
 import random
 from pathlib import Path
 
-from jaxpaged.cli.flags import integer
 from jaxpaged.config import EngineConfig
 from jaxpaged.errors import ConfigError
-
-
-def positive(text: str) -> int:
-    """A flag's value: an integer of 1 or more."""
-    value = integer(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
-    return value
-
-
-def not_negative(text: str) -> int:
-    """A flag's value: an integer of 0 or more."""
-    value = integer(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is below 0")
-    return value
 
 
 def add_output(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

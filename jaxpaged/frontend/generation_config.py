@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,11 @@ from jaxpaged.errors import ConfigError, RequestError
 from jaxpaged.hub.model_directory import read_json
 from jaxpaged.sampling_params import SamplingParams
 
+log = logging.getLogger("jaxpaged")
+
 NAME = "generation_config.json"
+EOS = "eos_token_id"
+AUTO, NO_DEFAULTS = "auto", "vllm"  # settings that are no directory
 # generation_config.json's key -> SamplingParams' field
 SAMPLING_KEYS = {
     "repetition_penalty": "repetition_penalty",
@@ -33,24 +38,43 @@ class GenerationConfig:
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load_generation_config(directory: Path, *, tokenizer_eos: int | None = None) -> GenerationConfig:
+def load_generation_config(
+    directory: Path, *, tokenizer_eos: int | None = None, source: str = AUTO, override: Mapping[str, Any] | None = None
+) -> GenerationConfig:
     """Read generation_config.json; config.json stands in for its eos_token_id where it says nothing.
 
-    The tokenizer's own end token always counts. Raises ConfigError for a file that cannot be used.
+    `source` is auto (the file of `directory`), vllm (no sampling defaults) or another directory with such a file;
+    `override` is put over what it says. The tokenizer's own end token always counts. Raises ConfigError for a file or
+    an override that cannot be used.
     """
-    generation = _read(directory / NAME)
-    config = _read(directory / "config.json")
-    eos = _token_ids(generation.get("eos_token_id"), NAME) or _config_eos(config)
+    own = directory if source in (AUTO, NO_DEFAULTS) else Path(source).expanduser()
+    if own != directory and not (own / NAME).is_file():
+        raise ConfigError(f"generation_config is {source!r}; give auto, vllm or a directory that holds {NAME}.")
+    generation = {**_read(own / NAME), **{key: value for key, value in (override or {}).items() if key == EOS}}
+    eos = _token_ids(generation.get(EOS), NAME) or _config_eos(_read(directory / "config.json"))
     if tokenizer_eos is not None:
         eos |= {tokenizer_eos}
+    sampling = {} if source == NO_DEFAULTS else _sampling(generation, f"{own / NAME}:", "use generation_config='vllm'")
+    sampling |= _overriding(override or {})
+    return GenerationConfig(tuple(sorted(eos)), sampling)
+
+
+def _overriding(override: Mapping[str, Any]) -> dict[str, Any]:
+    ignored = sorted(override.keys() - {*SAMPLING_KEYS, EOS})
+    if ignored:
+        log.warning("override_generation_config: %s changes nothing here", ", ".join(ignored))
+    return _sampling(override, "override_generation_config:", "leave it out")
+
+
+def _sampling(generation: Mapping[str, Any], where: str, otherwise: str) -> dict[str, Any]:
     sampling = {
         SAMPLING_KEYS[key]: value for key, value in generation.items() if key in SAMPLING_KEYS and value is not None
     }
     try:
         SamplingParams(**sampling)
     except RequestError as error:
-        raise ConfigError(f"{directory / NAME}: {error} Mend it, or use generation_config='vllm'.") from error
-    return GenerationConfig(tuple(sorted(eos)), sampling)
+        raise ConfigError(f"{where} {error} Mend it, or {otherwise}.") from error
+    return sampling
 
 
 def _config_eos(config: Mapping[str, Any]) -> set[int]:

@@ -187,6 +187,8 @@ class InputProcessor:
             params = params.tokenize_bad_words(partial(self._tokenizer.encode, add_special_tokens=False))
         params.validate(self._vocab_size, self._max_model_len, self._config.model.max_logprobs)
         max_tokens = room if params.max_tokens is None else min(params.max_tokens, room)
+        if params.stream_interval is None and self._config.scheduler.stream_interval > 1:
+            params = replace(params, stream_interval=self._config.scheduler.stream_interval)
         return params if max_tokens == params.max_tokens else replace(params, max_tokens=max_tokens)
 
     def _check_beams(self, beam: BeamSearchParams, params: SamplingParams) -> None:

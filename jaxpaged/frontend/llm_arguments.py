@@ -5,22 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from jaxpaged.config import CacheConfig, Policy, SchedulerConfig
 from jaxpaged.errors import RequestError
 from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
-
-
-def scheduler_config(
-    max_num_seqs: int | None, max_num_batched_tokens: int | None, max_num_queued_reqs: int | None, policy: Policy
-) -> SchedulerConfig:
-    scheduler = SchedulerConfig(max_num_seqs, max_num_batched_tokens, policy)
-    return with_given(scheduler, max_queued_requests=max_num_queued_reqs)
-
-
-def with_given[Config: CacheConfig | SchedulerConfig](config: Config, **fields: Any) -> Config:
-    return replace(config, **{name: value for name, value in fields.items() if value is not None})
 
 
 def final_only(params: SamplingParams) -> SamplingParams:

@@ -55,7 +55,10 @@ def read_front_end(
     if not config.skip_tokenizer_init:
         loaded = load_tokenizer(tokenizer or model, chat_template=chat_template)
     eos = loaded.eos_token_id if loaded is not None else None
-    generation = load_generation_config(model, tokenizer_eos=eos if isinstance(eos, int) else None)
-    if config.generation_config == "vllm":
-        generation = GenerationConfig(generation.eos_token_ids)
+    generation = load_generation_config(
+        model,
+        tokenizer_eos=eos if isinstance(eos, int) else None,
+        source=config.generation_config,
+        override=config.override_generation_config,
+    )
     return FrontEnd(loaded, Vocabulary(loaded.backend_tokenizer) if loaded is not None else None, generation)

@@ -14,26 +14,29 @@ from server.serving import Serving
 
 def models_router(serving: Serving) -> APIRouter:
     router = APIRouter(tags=["OpenAI"])
-    name = serving.llm.model_name
-    card: dict[str, Any] = {
-        "id": name,
-        "object": "model",
-        "created": int(time.time()),
-        "owned_by": "jaxpaged",
-        "root": name,
-        "parent": None,
-        "max_model_len": serving.llm.info.max_model_len,
+    names, created = serving.llm.model_names, int(time.time())
+    cards: dict[str, dict[str, Any]] = {
+        name: {
+            "id": name,
+            "object": "model",
+            "created": created,
+            "owned_by": "jaxpaged",
+            "root": serving.llm.config.model.model or names[0],
+            "parent": None,
+            "max_model_len": serving.llm.info.max_model_len,
+        }
+        for name in names
     }
 
     @router.get("/v1/models")
     async def list_models() -> Response:
-        """The model that this server has."""
-        return json_response(200, {"object": "list", "data": [card]})
+        """The model that this server has, under each of its names."""
+        return json_response(200, {"object": "list", "data": list(cards.values())})
 
     @router.get("/v1/models/{model:path}")
     async def retrieve_model(model: str) -> Response:
-        """One model by its name."""
+        """The model by one of its names."""
         serving.check_model(model)
-        return json_response(200, card)
+        return json_response(200, cards[model])
 
     return router

@@ -98,7 +98,7 @@ def install_openapi(app: FastAPI, models: list[type[BaseModel]], llm: AsyncLLM) 
 def _narrow(properties: dict[str, Any], llm: AsyncLLM) -> None:
     """Say what is checked beyond types: the model's name, roles, ranges, and fields that must not ask for much yet."""
     if "model" in properties:
-        properties["model"]["enum"] = [llm.model_name, None]
+        properties["model"]["enum"] = [*llm.model_names, None]
     if "role" in properties:
         properties["role"]["enum"] = list(_ROLES)
     for name, bounds in sampling_limits().items():

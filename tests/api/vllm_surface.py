@@ -120,7 +120,6 @@ METHODS_ABSENT = {
     "collective_rpc": "there are no workers: one process drives all devices",
     "apply_model": "there is no module: weights are a pytree",
     "get_world_size": "the mesh knows",
-    "from_engine_args": "from_config",
     "reset_mm_cache": "text models only",
     "release_kv_cache_memory": "sleep() releases it",
     "init_weight_transfer_engine": "update_weights takes arrays of this process",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxpaged.cli.flags import changed_settings, engine_config, environment_name
+from jaxpaged.cli import changed_settings, engine_config
+from jaxpaged.cli.environment import environment_name
 from server.flags import add_arguments, parse_flags
 
 FILE = """

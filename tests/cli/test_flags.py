@@ -7,7 +7,10 @@ from dataclasses import fields
 
 import pytest
 
-from jaxpaged.cli import flags
+from jaxpaged.arguments import flags
+from jaxpaged.arguments.settings import FLAGLESS, PARTS, changed_settings
+from jaxpaged.arguments.values import integer
+from jaxpaged.cli.environment import from_environment
 from jaxpaged.config import EngineConfig, SchedulerConfig
 from jaxpaged.errors import ConfigError
 
@@ -15,14 +18,14 @@ from jaxpaged.errors import ConfigError
 def parse(*arguments: str, environ: dict[str, str] | None = None) -> EngineConfig:
     parser = argparse.ArgumentParser(exit_on_error=False)
     flags.add_engine_flags(parser)
-    given = flags.from_environment(parser, environ or {})
+    given = from_environment(parser, environ or {})
     return flags.engine_config(parser.parse_args([*given, *arguments]))
 
 
 def test_every_field_has_a_flag_and_a_help_text() -> None:
     parts = {item.name for item in fields(EngineConfig)} - {"logits_processors"}
-    assert {part.name for part in flags.PARTS} == parts
-    named = {item.name for part in flags.PARTS for item in fields(part.config)} - flags.FLAGLESS
+    assert {part.name for part in PARTS} == parts
+    named = {item.name for part in PARTS for item in fields(part.config)} - FLAGLESS
     assert set(flags.HELP) == named
 
 
@@ -42,7 +45,7 @@ def test_names_are_vllms() -> None:
 
 def test_nothing_given_is_the_default() -> None:
     assert parse() == EngineConfig()
-    assert flags.changed_settings(parse()) == {}
+    assert changed_settings(parse()) == {}
 
 
 def test_values_reach_their_fields() -> None:
@@ -56,7 +59,7 @@ def test_values_reach_their_fields() -> None:
     assert (config.cache.kv_cache_memory_bytes, config.cache.gpu_memory_utilization) == (4 * 2**30, 0.5)
     assert config.cache.enable_prefix_caching is False
     assert (config.parallel.tensor_parallel_size, config.scheduler.policy) == (2, "priority")
-    changed = flags.changed_settings(config)
+    changed = changed_settings(config)
     assert (changed["scheduling-policy"], changed["model"]) == ("priority", "model")
 
 
@@ -64,13 +67,13 @@ def test_values_reach_their_fields() -> None:
     ("text", "value"), [("7", 7), ("32k", 32000), ("32K", 32768), ("1.5k", 1500), ("-1", -1), ("2M", 2 * 2**20)]
 )
 def test_integers_may_be_short(text: str, value: int) -> None:
-    assert flags.integer(text) == value
+    assert integer(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "k", "1.5", "ten", "1kk", "0x10"])
 def test_what_is_no_integer(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        flags.integer(text)
+        integer(text)
 
 
 def test_the_environment_has_a_twin_for_each_and_flags_win() -> None:

@@ -6,8 +6,8 @@ import argparse
 
 import pytest
 
+from jaxpaged.arguments.flags import add_engine_flags
 from jaxpaged.cli import engine_config
-from jaxpaged.cli.flags import add_engine_flags
 from jaxpaged.cli.parser import parse
 from jaxpaged.cli.spelling import plain_spelling
 
@@ -25,6 +25,12 @@ KNOWN = {"--hf-overrides", "--max-model-len", "-O", "--odd_name"}
         (["--hf_overrides.a.b=x", "--hf-overrides.a.d", "1"], ["--hf-overrides", '{"a": {"b": "x", "d": 1}}']),
         (["-O.mode=3"], ["-O", '{"mode": 3}']),
         (["--hf-overrides.a"], ["--hf-overrides", '{"a": ""}']),
+        (["--hf-overrides.a+", "1,x", "--hf-overrides.a+=2"], ["--hf-overrides", '{"a": [1, "x", 2]}']),
+        (["--hf-overrides.a", "80k"], ["--hf-overrides", '{"a": 80000}']),
+        (
+            ["--hf-overrides", '{"a": {"b": 1}, "c": 2}', "--hf_overrides.a.d=3"],
+            ["--hf-overrides", '{"a": {"b": 1}, "c": 2}', "--hf-overrides", '{"a": {"b": 1, "d": 3}, "c": 2}'],
+        ),
     ],
 )  # fmt: skip
 def test_the_plain_spelling(given: list[str], plain: list[str]) -> None:

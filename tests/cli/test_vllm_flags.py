@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from jaxpaged.cli import flags
+from jaxpaged.arguments import flags
+from jaxpaged.arguments.settings import changed_settings
 from jaxpaged.cli.config_file import read_defaults
+from jaxpaged.cli.environment import from_environment
 from jaxpaged.config import EngineConfig
 from jaxpaged.errors import ConfigError
 
@@ -29,12 +31,12 @@ def parser() -> argparse.ArgumentParser:
 
 def parse(*arguments: str, environ: dict[str, str] | None = None) -> EngineConfig:
     made = parser()
-    return flags.engine_config(made.parse_args([*flags.from_environment(made, environ or {}), *arguments]))
+    return flags.engine_config(made.parse_args([*from_environment(made, environ or {}), *arguments]))
 
 
 def test_a_command_line_of_vllms(caplog: pytest.LogCaptureFixture) -> None:
     config = parse(*RECIPE.split())
-    assert flags.changed_settings(config) == {"model": "a-model", "max-model-len": 64}
+    assert changed_settings(config) == {"model": "a-model", "max-model-len": 64}
     lines = [record.getMessage() for record in caplog.records]
     assert [line.partition(" changes nothing: ")[0] for line in lines] == [
         "--tokenizer-mode slow",

@@ -24,7 +24,7 @@ def engine_info(setup: Setup, served: ServedModel, plan: MemoryPlan, began: floa
     """`began`: when start-up did (time.monotonic)."""
     config, limits, model = setup.config.model, setup.settings.limits, served.model
     return EngineInfo(
-        model=config.served_model_name or config.model or model.directory.name,
+        model=config.served_names(model.directory.name)[0],
         max_model_len=served.context,
         vocab_size=served.decoder.spec.vocab_size,
         num_pages=plan.num_pages[0],

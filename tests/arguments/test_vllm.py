@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from jaxpaged.arguments.vllm import VLLM_ONLY, take_vllm_arguments
 from jaxpaged.errors import ConfigError
-from jaxpaged.frontend.vllm_arguments import VLLM_ONLY, take_vllm_arguments
 from jaxpaged.llm import LLM
 
 HINTS: list[tuple[str, Any, str]] = [
