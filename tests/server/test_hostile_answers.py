@@ -27,6 +27,11 @@ OPENINGS = {
     "glm45": "<tool_call>now<arg_key>a</arg_key><arg_value>",
     "openai": "<|channel|>commentary to=functions.now<|message|>",
     "granite": '<|tool_call|>[{"name": "now", "arguments": ',
+    "granite-20b-fc": '<function_call> {"name": "now", "arguments": ',
+    "phi4_mini_json": 'functools[{"name": "now", "arguments": ',
+    "xlam": '```json\n[{"name": "now", "arguments": ',
+    "functiongemma": "<start_function_call>call:now{a:",
+    "minicpm5": '<function name="now"><param name="a">',
 }
 BODIES = {
     "nested": '{"a":',
@@ -42,11 +47,24 @@ BODIES = {
     "commas": ",",
     "words": "__import__('os').system('true') ",
 }
+# marks that may or may not end a value, and so have to be looked beyond
+ENDS = {
+    "qwen3_coder": ("</parameter></function>", "</function> "),
+    "glm45": ("</arg_value></tool_call>", "</tool_call> "),
+    "kimi_k2": ("<|tool_call_end|>", "<|tool_call_end|> "),
+    "openai": ("<|call|><|start|>",),
+    "functiongemma": ("<escape> ",),
+    "minicpm5": ("</param></function>",),
+}
+SAME_GRAMMAR = ("granite", "granite-20b-fc", "phi4_mini_json")  # as hermes and xlam
 
 
 def hostile(family: str) -> dict[str, str]:
     opening = OPENINGS[family]
     texts = {name: (opening + body * (SIZE // len(body) + 1))[:SIZE] for name, body in BODIES.items()}
+    for end in ENDS.get(family, ()):
+        texts[f"only {end} in a value"] = (opening + '{"' + end * SIZE)[:SIZE]
+        texts[f"calls with {end}"] = ((opening + '{"\\"' + end) * SIZE)[:SIZE]
     texts["openings"] = (opening * SIZE)[:SIZE]
     texts["closings"] = ("[" * (SIZE // 2)) + ("}" * (SIZE // 2))
     for marker in FAMILIES[family].markers:
@@ -57,7 +75,7 @@ def hostile(family: str) -> dict[str, str]:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("pieces_of", [64, SIZE])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in SAME_GRAMMAR])
 def test_it_takes_linear_time(family: str, pieces_of: int) -> None:
     special = frozenset([*FAMILIES[family].markers, *(f"<|reserved_{i}|>" for i in range(1000))])
     reasoning = "openai_gptoss" if family == "openai" else "qwen3"
@@ -84,7 +102,7 @@ def test_it_takes_linear_time(family: str, pieces_of: int) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_looks_like_code_is_text(family: str) -> None:
     make = choose_parsers("", frozenset(), tool_parser=family, reasoning_parser="none").parser(TOOLS)
-    end = {"qwen3_coder": "</parameter>", "glm45": "</arg_value>"}.get(family, "")
+    end = {"qwen3_coder": "</parameter>", "glm45": "</arg_value>", "minicpm5": "</param>"}.get(family, "")
     message = parse_whole(make(), OPENINGS[family] + "__import__('os').abort()" + end)
     assert "__import__" in message.content + "".join(call.arguments for call in message.tool_calls)
 

@@ -53,7 +53,7 @@ def test_the_names_are_vllms() -> None:
     known = (
         "hermes qwen3_coder qwen3_xml llama3_json llama4_pythonic pythonic mistral deepseek_v3 deepseek_v31 kimi_k2 "
     )
-    known += "glm45 glm47 openai granite granite4"
+    known += "glm45 glm47 openai granite granite4 granite-20b-fc phi4_mini_json functiongemma xlam minicpm5 mimo"
     assert set(known.split()) <= set(family_names())
     assert set("deepseek_r1 deepseek_v3 qwen3 glm45 granite mistral kimi_k2 openai_gptoss".split()) <= set(
         reasoning_names()
@@ -67,7 +67,7 @@ def test_the_names_are_vllms() -> None:
 def test_the_help_names_them(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse_flags(["--help"])
-    words = set(re.findall(r"[\w]+", capsys.readouterr().out))
+    words = set(re.findall(r"[\w-]+", capsys.readouterr().out))
     assert {*FAMILIES, *reasoning_names()} - {"think"} <= words
 
 

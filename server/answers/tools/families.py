@@ -7,6 +7,7 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from server.answers.tools.functiongemma import CLOSING, ESCAPE, OPENING, functiongemma
 from server.answers.tools.harmony import MARKERS, Harmony
 from server.answers.tools.json_calls import JsonCalls
 from server.answers.tools.marked_calls import (
@@ -19,6 +20,8 @@ from server.answers.tools.marked_calls import (
     kimi,
     mistral,
 )
+from server.answers.tools.minicpm import OPENING as MINICPM_OPENING
+from server.answers.tools.minicpm import minicpm
 from server.answers.tools.pythonic import Pythonic
 from server.answers.tools.sink import Sink
 from server.answers.tools.source import Source, Steps
@@ -68,6 +71,10 @@ _LLAMA = JsonCalls(
     beginnings=('{"name":', '{"type": "function", "name":'),
 )
 _GRANITE = JsonCalls(("<|tool_call|>", "<tool_call>"), ("<|/tool_call|>", "</tool_call>"), bare=True)
+_PHI4 = JsonCalls(("functools", "<|tool_call|>"), ("<|/tool_call|>",), bare=True)
+_XLAM = JsonCalls(
+    (MISTRAL_CALLS, "<tool_call>"), ("</tool_call>",), bare=True, fences=("```json", "```\n"), after=("</think>",)
+)
 
 FAMILIES = {
     family.name: family
@@ -82,6 +89,11 @@ FAMILIES = {
         ToolFamily("glm45", glm, ("<tool_call>", "</tool_call>", "<arg_key>", "<arg_value>")),
         ToolFamily("openai", Harmony(), MARKERS),
         ToolFamily("granite", _GRANITE, (*_GRANITE.openers, *_GRANITE.closers)),
+        ToolFamily("granite-20b-fc", JsonCalls(("<function_call>",)), ("<function_call>",)),
+        ToolFamily("phi4_mini_json", _PHI4, ("<|tool_call|>", "<|/tool_call|>"), ('functools[{"name": ',)),
+        ToolFamily("xlam", _XLAM, (MISTRAL_CALLS, "<tool_call>", "</tool_call>")),
+        ToolFamily("functiongemma", functiongemma, (OPENING, CLOSING, ESCAPE), (OPENING,)),
+        ToolFamily("minicpm5", minicpm, (), (MINICPM_OPENING,)),
     )
 }
 # other names of the same, most of them vLLM's
@@ -94,7 +106,7 @@ ALIASES = {
     "glm47": "glm45",
     "gpt_oss": "openai",
     "granite4": "granite",
-    "phi4_mini_json": "granite",
+    "mimo": "qwen3_coder",
 }
 
 # (in the template, family); the first that is found counts

@@ -1,4 +1,4 @@
-"""Families whose calls are JSON objects with a name: Hermes and Qwen, Llama 3, Granite, Phi; and forced calls."""
+"""Families whose calls are JSON objects with a name: Hermes and Qwen, Llama 3, Granite, Phi, xLAM; and forced calls."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ from server.answers.tools.sink import Sink
 from server.answers.tools.source import Markers, Source, Steps, markers
 from server.answers.tools.toolbox import Toolbox
 
+_FENCE = Markers("```")
+
 
 @dataclass(frozen=True, slots=True)
 class JsonCalls:
     """A grammar: objects (or arrays of them) after one of `openers`, up to one of `closers`.
 
     `bare`: an answer may also begin with them, if they name a tool of the request; `beginnings` are what such an object
-    may begin with in the middle of an answer.
+    may begin with in the middle of an answer. They may stand in one of `fences` too, and `after` marks that are
+    content.
     """
 
     openers: tuple[str, ...]
     closers: tuple[str, ...] = ()
     bare: bool = False
     beginnings: tuple[str, ...] = ()
+    fences: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
     def __call__(self, source: Source, sink: Sink, tools: Toolbox) -> Steps[None]:
-        outside = markers(*self.openers, *self.beginnings)
-        within = markers(*self.openers, *self.beginnings, *self.closers)
+        opening = (*self.openers, *self.beginnings, *self.fences, *self.after)
+        outside, within = markers(*opening), markers(*opening, *self.closers)
         stops = markers(*self.openers, *self.closers)
         called = self.bare and (yield from _bare(source, sink, tools.names, stops))
         while found := (yield from source.until(within if called else outside, sink.content)):
@@ -37,6 +42,13 @@ class JsonCalls:
             if found in self.beginnings:
                 source.put_back(found)
                 called = yield from read_calls(source, sink, stops, tools.names)
+                continue
+            if found in self.after:
+                sink.content(found)
+                called = yield from _bare(source, sink, tools.names, stops)
+                continue
+            if found in self.fences:
+                called = yield from _fenced(source, sink, tools.names, found)
                 continue
             source.hold(found)
             yield from source.spaces()
@@ -50,6 +62,15 @@ def _bare(source: Source, sink: Sink, names: Container[str], stops: Markers) -> 
         return (yield from read_calls(source, sink, stops, names))
     sink.content(source.release())
     return False
+
+
+def _fenced(source: Source, sink: Sink, names: Container[str], fence: str) -> Steps[bool]:
+    source.hold(fence)
+    yield from source.spaces()
+    called = yield from read_calls(source, sink, _FENCE, names)
+    if called:
+        yield from source.follows(_FENCE)
+    return called
 
 
 def forced_calls(source: Source, sink: Sink, tools: Toolbox) -> Steps[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -12,13 +13,15 @@ from server.answers.tools.source import Markers, Source, Steps
 Emit = Callable[[str], None]
 NOTHING = Markers("\0")  # no stops: NUL is in no text
 _COLON = Markers(":")
+_QUOTE = Markers('"', "\\")
 _TOKEN = re.compile(r"[^\s,{}\[\]\"<]+")
 
 
 def copy_value(source: Source, emit: Emit, stops: Markers = NOTHING, *, in_strings: bool = False) -> Steps[bool]:
     """Copy one value: an object, an array, a string or a token. False where the text or a stop has cut it off.
 
-    A stop is a marker that ends the value wherever it is met, within strings only with `in_strings`; it stays unread.
+    A stop is a marker that ends the value wherever it is met, and stays unread. Within a string it is text, or with
+    `in_strings` ends a value whose string is not closed.
     """
     brackets = Brackets()
     while True:
@@ -43,7 +46,10 @@ def copy_value(source: Source, emit: Emit, stops: Markers = NOTHING, *, in_strin
 
 
 def copy_string(source: Source, emit: Emit, stops: Markers = NOTHING) -> Steps[bool]:
-    """Copy a string with its quotes. Raw control characters, which JSON does not have, are escaped."""
+    """Copy a string with its quotes. Raw control characters, which JSON does not have, are escaped.
+
+    False where it is cut off, or at a stop after which the answer goes on as after a call, with no end of the string.
+    """
     emit(source.take(1))
     plain = _plain(stops)
     while True:
@@ -56,8 +62,11 @@ def copy_string(source: Source, emit: Emit, stops: Markers = NOTHING) -> Steps[b
         if char == '"':
             emit(source.take(1))
             return True
-        if char in stops.first and (yield from source.ahead(stops)):
-            return False
+        if char in stops.first and (mark := (yield from source.ahead(stops))):
+            if (yield from _is_last(source, mark, stops)) and not (yield from _closes(source)):
+                return False
+            emit(source.take(len(mark)))
+            continue
         if char == "\\":
             pair = yield from source.peek(2)
             source.take(len(pair))
@@ -68,6 +77,37 @@ def copy_string(source: Source, emit: Emit, stops: Markers = NOTHING) -> Steps[b
             emit(_escaped(source.take(1)))
         elif char in stops.first:
             emit(source.take(1))
+
+
+def _is_last(source: Source, mark: str, stops: Markers) -> Steps[bool]:
+    """Whether another mark follows the one that comes next, or nothing: then it may not be text."""
+    outer = source.look_ahead()
+    source.take(len(mark))
+    yield from source.spaces()
+    last = not (yield from source.peek()) or bool((yield from source.ahead(stops)))
+    source.rewind(outer)
+    return last
+
+
+def _closes(source: Source) -> Steps[bool]:
+    """Whether the string that is being read has an end: a quote with what may follow a string in JSON after it."""
+    if source.position < source.barren or source.position < source.closes:
+        return source.position >= source.barren
+    outer = source.look_ahead()
+    while found := (yield from source.until(_QUOTE, lambda _: None)):
+        if found == '"':
+            yield from source.spaces()
+            char = yield from source.peek()
+            break
+        yield from source.peek()
+        source.take(1)
+    closes, at = bool(found) and (not char or char in ",:]}"), source.position
+    source.rewind(outer)
+    if closes:
+        source.closes = at
+    else:
+        source.barren = at if found else math.inf
+    return closes
 
 
 def read_string(source: Source) -> Steps[str | None]:

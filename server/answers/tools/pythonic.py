@@ -124,7 +124,7 @@ def copy_literal(source: Source, emit: Callable[[str], None]) -> Steps[None]:
             emit(source.take(1))
         else:
             token = yield from source.run(_TOKEN)
-            emit(_scalar(token)) if token else source.take(1)
+            emit(scalar(token)) if token else source.take(1)
 
 
 def _copy_string(source: Source, quote_mark: str, emit: Callable[[str], None]) -> Steps[None]:
@@ -154,7 +154,7 @@ def _copy_escape(source: Source, emit: Callable[[str], None]) -> Steps[None]:
         emit("\\\\")
 
 
-def _scalar(token: str) -> str:
+def scalar(token: str) -> str:
     """A number or a constant; anything else becomes a string."""
     if token in _WORDS:
         return _WORDS[token]

@@ -49,19 +49,32 @@ def _alternatives(spellings: Iterable[str]) -> str:
 
 
 class Source:
-    """`text[at:]` is what has arrived and is not read yet; it stays short, as grammars read what they can."""
+    """`text[at:]` is what has arrived and is not read yet; it stays short, as grammars read what they can.
 
-    __slots__ = ("at", "ended", "held", "text")
+    `barren` and `closes` are positions that looking ahead has found, so that nothing is looked through twice: up to the
+    first no value closes, and at the second one does.
+    """
+
+    __slots__ = ("_fed", "at", "barren", "closes", "ended", "held", "text")
 
     def __init__(self) -> None:
         self.text = ""
         self.at = 0
         self.ended = False
         self.held: list[str] | None = None  # what was read since hold(), while it may yet have to be given back
+        self.barren: float = 0
+        self.closes = 0
+        self._fed = 0
+
+    @property
+    def position(self) -> int:
+        """How many characters of the answer have been read."""
+        return self._fed - (len(self.text) - self.at)
 
     def feed(self, text: str) -> None:
         self.text = self.text[self.at :] + text
         self.at = 0
+        self._fed += len(text)
 
     def hold(self, text: str = "") -> None:
         """Remember what is read from now on, after `text`."""
@@ -85,6 +98,19 @@ class Source:
         self.at -= len(text)
         if self.held is not None:
             self.held.pop()
+
+    def look_ahead(self) -> list[str] | None:
+        """What is read from now on is only looked at, until rewind(), which needs the result."""
+        outer, self.held = self.held, []
+        return outer
+
+    def rewind(self, outer: list[str] | None) -> None:
+        """Unread what was read since look_ahead()."""
+        seen, self.held = "".join(self.held or ()), outer
+        if self.at >= len(seen):
+            self.at -= len(seen)
+        else:
+            self.text, self.at = seen + self.text[self.at :], 0
 
     def peek(self, count: int = 1) -> Steps[str]:
         """The next `count` characters; fewer at the end."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
-from server.answers.tools.json_text import escape, quote
+from server.answers.tools.json_text import copy_arguments
 from server.answers.tools.sink import NAME, WORD, Sink
 from server.answers.tools.source import Markers, Source, Steps
+from server.answers.tools.tagged_arguments import TaggedArguments
+from server.answers.tools.tagged_value import ValueTags
 from server.answers.tools.toolbox import Toolbox
 
 _KEY = re.compile(r"[^<>\n]+")
@@ -21,7 +22,16 @@ _QWEN_AFTER = Markers(_OPEN, _FUNCTION, _CLOSE)
 _QWEN_CLOSE = Markers(_CLOSE)
 _QWEN_FUNCTION = Markers(_FUNCTION)
 _QWEN_WITHIN = Markers(_PARAMETER, _FUNCTION_END, _CLOSE, _OPEN)
-_QWEN_VALUE = Markers(_PARAMETER_END, _PARAMETER, _FUNCTION_END)
+_QWEN_HEADS = Markers(_PARAMETER, _FUNCTION_END)
+_QWEN_VALUE = ValueTags(
+    _PARAMETER_END,
+    more=_PARAMETER,
+    close=_FUNCTION_END,
+    opening=_FUNCTION,
+    heads=_QWEN_HEADS,
+    implied="\n" + _PARAMETER,
+)
+_QWEN_JSON_ENDS = Markers(_FUNCTION_END, _CLOSE, _OPEN)
 
 _ARG_KEY, _ARG_KEY_END = "<arg_key>", "</arg_key>"
 _ARG_VALUE, _ARG_VALUE_END = "<arg_value>", "</arg_value>"
@@ -30,7 +40,7 @@ _GLM_HEAD = Markers(_ARG_KEY, _CLOSE)
 _GLM_WITHIN = Markers(_ARG_KEY, _CLOSE, _OPEN)
 _GLM_KEY = Markers(_ARG_KEY_END, _ARG_VALUE, _CLOSE)
 _GLM_BEFORE_VALUE = Markers(_ARG_VALUE, _ARG_KEY, _CLOSE)
-_GLM_VALUE = Markers(_ARG_VALUE_END, _CLOSE)
+_GLM_VALUE = ValueTags(_ARG_VALUE_END, more=_ARG_KEY, close=_CLOSE, opening=_OPEN, heads=_GLM_HEAD)
 
 
 def qwen_coder(source: Source, sink: Sink, tools: Toolbox) -> Steps[None]:
@@ -61,7 +71,11 @@ def qwen_coder(source: Source, sink: Sink, tools: Toolbox) -> Steps[None]:
 
 def _qwen_call(source: Source, sink: Sink, tools: Toolbox, name: str) -> Steps[None]:
     sink.call(name)
-    arguments = _Arguments(sink, tools, name)
+    yield from source.spaces()
+    if (yield from source.peek()) == "{":
+        yield from _json_arguments(source, sink)
+        return
+    arguments = TaggedArguments(sink, tools, name)
     while found := (yield from source.until(_QWEN_WITHIN, _drop)):
         if found != _PARAMETER:
             if found in (_CLOSE, _OPEN):
@@ -70,11 +84,21 @@ def _qwen_call(source: Source, sink: Sink, tools: Toolbox, name: str) -> Steps[N
             return
         key = yield from source.run(_KEY)
         if (yield from source.follows(_MORE)):
-            if not (yield from arguments.copy(source, key.strip(), _QWEN_VALUE, _PARAMETER_END, lines=True)):
+            if not (yield from arguments.copy(source, key.strip(), _QWEN_VALUE, lines=True)):
                 return
         elif not (yield from source.peek()):
             return
     arguments.end()
+
+
+def _json_arguments(source: Source, sink: Sink) -> Steps[None]:
+    """`<function=name>{...}</function>`, as Functionary and Llama 3.1 write it."""
+    yield from copy_arguments(source, sink.arguments, _QWEN_JSON_ENDS, in_strings=True)
+    if (yield from source.peek()):
+        sink.close()
+    found = yield from source.until(_QWEN_JSON_ENDS, _drop)
+    if found in (_CLOSE, _OPEN):
+        source.put_back(found)
 
 
 def glm(source: Source, sink: Sink, tools: Toolbox) -> Steps[None]:
@@ -93,7 +117,7 @@ def glm(source: Source, sink: Sink, tools: Toolbox) -> Steps[None]:
 
 def _glm_call(source: Source, sink: Sink, tools: Toolbox, name: str) -> Steps[None]:
     sink.call(name)
-    arguments = _Arguments(sink, tools, name)
+    arguments = TaggedArguments(sink, tools, name)
     while found := (yield from source.until(_GLM_WITHIN, _drop)):
         if found != _ARG_KEY:
             if found == _OPEN:
@@ -105,83 +129,13 @@ def _glm_call(source: Source, sink: Sink, tools: Toolbox, name: str) -> Steps[No
         if found == _ARG_KEY_END:
             found = yield from source.until(_GLM_BEFORE_VALUE, _drop)
         if found == _ARG_VALUE:
-            if not (yield from arguments.copy(source, "".join(key).strip(), _GLM_VALUE, _ARG_VALUE_END)):
+            if not (yield from arguments.copy(source, "".join(key).strip(), _GLM_VALUE)):
                 return
         elif found:
             source.put_back(found)
         else:
             return
     arguments.end()
-
-
-class _Arguments:
-    """Writes arguments that come one by one as one JSON object."""
-
-    def __init__(self, sink: Sink, tools: Toolbox, function: str) -> None:
-        self._sink = sink
-        self._tools = tools
-        self._function = function
-        self._begun = False
-
-    def copy(self, source: Source, key: str, stops: Markers, end: str, *, lines: bool = False) -> Steps[bool]:
-        """One value, up to a stop, of which `end` alone is read; False if it was cut off.
-
-        `lines`: the value stands on lines of its own.
-
-        Text is passed on as it comes; what may be a number or an object has to be complete first.
-        """
-        text = self._tools.is_text(self._function, key)
-        value: list[str] = []
-        if text:
-            self._key(key)
-            self._sink.arguments('"')
-        emit = self._escaped if text else value.append
-        frame = _Lines(emit) if lines else None
-        found = yield from source.until(stops, frame.write if frame else emit)
-        if not found:
-            return False
-        if text:
-            self._sink.arguments('"')
-        else:
-            self._key(key)
-            self._sink.arguments(self._tools.json_value(self._function, key, "".join(value)))
-        if found != end:
-            source.put_back(found)
-        return True
-
-    def end(self) -> None:
-        """The answer has ended after a whole value: models leave end marks out."""
-        if self._begun:
-            self.close()
-
-    def close(self) -> None:
-        if self._begun:
-            self._sink.arguments("}")
-        self._sink.close()
-
-    def _key(self, key: str) -> None:
-        self._sink.arguments(("," if self._begun else "{") + quote(key) + ":")
-        self._begun = True
-
-    def _escaped(self, text: str) -> None:
-        self._sink.arguments(escape(text))
-
-
-class _Lines:
-    """Drops one line break at the beginning of a value and one at its end."""
-
-    def __init__(self, emit: Callable[[str], None]) -> None:
-        self._emit = emit
-        self._held = ""
-        self._begun = False
-
-    def write(self, text: str) -> None:
-        if not self._begun and text.startswith("\n"):
-            text = text[1:]
-        self._begun = True
-        text = self._held + text
-        self._held = "\n" if text.endswith("\n") else ""
-        self._emit(text[:-1] if self._held else text)
 
 
 def _drop(text: str) -> None:
