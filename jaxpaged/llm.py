@@ -27,7 +27,7 @@ from jaxpaged.errors import RequestError
 from jaxpaged.frontend.beam_output import BeamSearchOutput
 from jaxpaged.frontend.cached_prefix import CachedPrefix
 from jaxpaged.frontend.engine_start import start_engine
-from jaxpaged.frontend.llm_arguments import needs, refuse
+from jaxpaged.frontend.llm_arguments import needs, no_adapter, refuse
 from jaxpaged.frontend.metric_snapshot import Metric, metric_snapshot
 from jaxpaged.frontend.model_files import FrontEnd
 from jaxpaged.frontend.offline import ProgressOption
@@ -134,7 +134,7 @@ class LLM:
         sampling_params: SamplingChoice = None,
         *,
         use_tqdm: ProgressOption = True,
-        lora_request: None = None,
+        lora_request: None | Sequence[None] = None,
         priority: int | Sequence[int] | None = None,
         tokenization_kwargs: Mapping[str, Any] | None = None,
         mm_processor_kwargs: None = None,
@@ -146,7 +146,8 @@ class LLM:
         before anything runs, if a prompt or its parameters cannot be served; a request that fails while it runs ends
         with the finish_reason "error" and leaves the others alone.
         """
-        refuse(lora_request=lora_request, mm_processor_kwargs=mm_processor_kwargs)
+        refuse(mm_processor_kwargs=mm_processor_kwargs)
+        no_adapter(lora_request, prompts)
         return self._requests.generate(prompts, sampling_params, priority, tokenization_kwargs, use_tqdm)
 
     def chat(  # noqa: PLR0913 - vLLM's arguments
@@ -154,7 +155,7 @@ class LLM:
         messages: Sequence[Message] | Sequence[Sequence[Message]],
         sampling_params: SamplingChoice = None,
         use_tqdm: ProgressOption = True,
-        lora_request: None = None,
+        lora_request: None | Sequence[None] = None,
         priority: int | Sequence[int] | None = None,
         chat_template: str | None = None,
         chat_template_content_format: Literal["auto", "string"] = "auto",
@@ -169,9 +170,7 @@ class LLM:
 
         A conversation is a list of {"role": ..., "content": ...}. Special tokens spelled in a content stay plain text.
         """
-        refuse(
-            lora_request=lora_request, tokenization_kwargs=tokenization_kwargs, mm_processor_kwargs=mm_processor_kwargs
-        )
+        refuse(tokenization_kwargs=tokenization_kwargs, mm_processor_kwargs=mm_processor_kwargs)
         if chat_template_content_format not in ("auto", "string"):
             raise RequestError(
                 "chat_template_content_format must be 'auto' or 'string': templates get content as text."
@@ -180,6 +179,7 @@ class LLM:
             chat_template, add_generation_prompt, continue_final_message, tools, template_kwargs=chat_template_kwargs
         )
         batch: Sequence[Any] = [messages] if messages and isinstance(messages[0], Mapping) else messages
+        no_adapter(lora_request, batch)
         return self._requests.chat(batch, sampling_params, priority, options, use_tqdm)
 
     def get_tokenizer(self) -> PreTrainedTokenizerFast:
@@ -250,7 +250,7 @@ class LLM:
         self,
         prompts: PromptType | Sequence[PromptType],
         params: BeamSearchParams,
-        lora_request: None = None,
+        lora_request: None | Sequence[None] = None,
         use_tqdm: ProgressOption = False,
         concurrency_limit: int | None = None,
     ) -> list[BeamSearchOutput]:
@@ -260,7 +260,7 @@ class LLM:
         when it cannot get better. The engine runs as many searches at once as fit, so concurrency_limit is ignored.
         Raises RequestError before anything runs; a search that fails later says so in its `error`.
         """
-        refuse(lora_request=lora_request)
+        no_adapter(lora_request, prompts)
         return self._requests.beam_search(prompts, params, use_tqdm)
 
     encode = needs("encode", "a pooling model")

@@ -29,6 +29,7 @@ from jaxpaged import (
 )
 
 ERROR_EVENT = "jaxpaged.error_event"  # in an ASGI scope: how the answer under way shows an error in its middle
+CLIENT_CLOSED = 499  # nginx's status for a client that left before it got one
 RETRY_AFTER_SECONDS = 1
 RESTART_SECONDS = 5  # a guess at how long an engine takes to come back
 _TYPES = {

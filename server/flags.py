@@ -16,12 +16,16 @@ if TYPE_CHECKING:  # --help does not wait for them
     from server.http.record import RecordSink
 
 
+MAX_STOP_STRINGS = 4  # OpenAI's bound
+
+
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
     """The server's own settings; the engine's are in EngineConfig. Times are in seconds."""
 
     api_keys: tuple[str, ...] = ()
     max_body_bytes: int = 32 * 2**20
+    max_stop_strings: int = MAX_STOP_STRINGS
     force_include_usage: bool = False
     docs: bool = True
     page: bool = True
@@ -56,6 +60,7 @@ def server_options(args: argparse.Namespace, sinks: tuple[RecordSink, ...] = ())
     return ServerOptions(
         api_keys=tuple(args.api_key),
         max_body_bytes=args.max_body_bytes,
+        max_stop_strings=max(0, args.max_stop_strings),
         force_include_usage=args.enable_force_include_usage,
         docs=not args.disable_fastapi_docs,
         page=not args.disable_page,
@@ -166,6 +171,7 @@ def _add_sizes(add: Add) -> None:
         add(f"--{flag}", type=integer, default=default, metavar=metavar, help=f"{what} (default: %(default)s)")
 
     add_size("max-body-bytes", "BYTES", "largest request body")
+    add_size("max-stop-strings", "COUNT", "most stop strings of a request")
     add_size(
         "max-stored-responses",
         "COUNT",

@@ -14,6 +14,7 @@ from jaxpaged.engine.beams.search import check_width, num_candidates
 from jaxpaged.engine.messages import ChildSample, EngineInfo, EngineRequest
 from jaxpaged.errors import RequestError
 from jaxpaged.frontend.model_files import FrontEnd
+from jaxpaged.params.values import integer
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from jaxpaged.text.chat_template import ChatOptions, Message, render_chat
 from jaxpaged.text.prompts import Prompt, PromptType, TokensPrompt, parse_prompt
@@ -22,6 +23,7 @@ from jaxpaged.text.tokenizer import check_vocabulary
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+PRIORITIES = (-(2**63), 2**63 - 1)
 _TOKENIZATION_KWARGS = frozenset(("add_special_tokens", "truncation", "max_length"))
 _LIKELY_TOKEN_CHARS = 16  # a text shorter than this per token of context is tokenized without a second thought
 
@@ -88,7 +90,7 @@ class InputProcessor:
         if beam is not None:  # first: the log probabilities that a width asks for are the beams' own matter
             self._check_beams(beam, params)
         params = self._checked_params(params, len(token_ids))
-        self._check_priority(priority)
+        priority = self._checked_priority(priority)
         arrival = time.monotonic()
         base = EngineRequest(
             request_id=next(self._engine_ids),
@@ -161,8 +163,9 @@ class InputProcessor:
     def _check_length(self, length: int) -> None:
         if length >= self._max_model_len:
             raise RequestError(
-                f"The prompt has {length} tokens or more, but the context is {self._max_model_len} tokens and one must "
-                f"be left to generate. Shorten the prompt to {self._max_model_len - 1} or raise max_model_len.",
+                f"The prompt is too long: it has {length} tokens or more, and this model's maximum context length is "
+                f"{self._max_model_len} tokens, of which one must be left to generate. Shorten the prompt to "
+                f"{self._max_model_len - 1} or raise max_model_len.",
                 "prompt",
             )
 
@@ -175,8 +178,8 @@ class InputProcessor:
         room = self._max_model_len - prompt_len
         if params.min_tokens > room:
             raise RequestError(
-                f"min_tokens is {params.min_tokens}, but after a prompt of {prompt_len} tokens the context of "
-                f"{self._max_model_len} leaves room for {room}.",
+                f"min_tokens is {params.min_tokens}, but this model's maximum context length is {self._max_model_len} "
+                f"tokens, which after a prompt of {prompt_len} leaves room for {room}.",
                 "min_tokens",
             )
         if params.extra_args and not self._config.logits_processors:
@@ -230,13 +233,15 @@ class InputProcessor:
         children = tuple(ChildSample(sample.request_id, sample.params) for sample in samples[1:])
         return (replace(samples[0], children=children), *samples[1:])
 
-    def _check_priority(self, priority: int) -> None:
+    def _checked_priority(self, priority: int) -> int:
+        priority = integer("priority", priority, *PRIORITIES)
         if priority and self._config.scheduler.policy != "priority":
             raise RequestError(
                 f"priority is {priority}, but requests are served first come, first served; "
                 "start with scheduling_policy='priority'.",
                 "priority",
             )
+        return priority
 
     def _need_tokenizer(self, what: str) -> PreTrainedTokenizerFast:
         if self._tokenizer is None:

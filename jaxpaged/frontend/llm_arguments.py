@@ -5,22 +5,46 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NoReturn
+from typing import Any, NoReturn, cast
+
+import numpy as np
 
 from jaxpaged.errors import RequestError
 from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
+from jaxpaged.text.prompts import prompt_list
 
 
 def final_only(params: SamplingParams) -> SamplingParams:
     return replace(params, output_kind=RequestOutputKind.FINAL_ONLY)
 
 
-def per_request[T](value: T | Sequence[T], length: int, name: str) -> list[T]:
-    if not isinstance(value, Sequence):
-        return [value] * length
-    if len(value) != length:
-        raise RequestError(f"{name} has {len(value)} entries for {length} prompts; give one, or one for each.", name)
-    return list(value)
+def per_request[T](value: T | Sequence[T], length: int, name: str, kind: type) -> list[T]:
+    """One `value` for all, or a list that pairs with the prompts; each is a `kind`. Raises RequestError."""
+    if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes):
+        given: list[T] = list(value)
+        if len(given) != length:
+            raise RequestError(
+                f"{name} has {len(given)} entries for {length} prompts; give one, or one for each.", name
+            )
+    else:
+        given = [cast(T, value)] * length
+    for one in given:
+        if not isinstance(one, kind):
+            raise RequestError(f"{name} must be {kind.__name__} or a list of them, not {type(one).__name__}.", name)
+    return given
+
+
+def no_adapter(lora_request: object, prompts: Any) -> None:
+    """Refuse adapters, which are not served; None, for all prompts or for each, asks for none."""
+    if isinstance(lora_request, list | tuple):
+        length = len(prompt_list(prompts))
+        if len(lora_request) != length:
+            raise RequestError(
+                f"lora_request has {len(lora_request)} entries for {length} prompts; give one, or one for each.",
+                "lora_request",
+            )
+        lora_request = next((one for one in lora_request if one is not None), None)
+    refuse(lora_request=lora_request)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import count
+from numbers import Integral
 from typing import Any, cast
 
 from jaxpaged.config import EngineConfig
@@ -126,10 +127,11 @@ class OfflineRequests:
     ) -> tuple[list[SamplingParams], list[int]]:
         """Parameters and priority of each request; only final outputs will be made."""
         given = given if given is not None else self._input.default_params()
-        for params in [given] if isinstance(given, SamplingParams) else given:
+        each: list[SamplingParams] = per_request(given, length, "sampling_params", SamplingParams)
+        priorities: list[int] = per_request(0 if priority is None else priority, length, "priority", Integral)
+        for params in [given] if isinstance(given, SamplingParams) else each:
             self._grammars.check(params)
-        each: list[SamplingParams] = per_request(given, length, "sampling_params")
-        return [final_only(params) for params in each], per_request(priority or 0, length, "priority")
+        return [final_only(params) for params in each], priorities
 
     def _next_id(self) -> str:
         return str(next(self._ids))

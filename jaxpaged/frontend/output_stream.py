@@ -78,6 +78,11 @@ class OutputStream:
         finally:
             self.close()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a request of it has not ended."""
+        return bool(self._unfinished)
+
     def close(self) -> None:
         """Abort what still runs; a take() that waits returns an empty list."""
         left, self._unfinished = self._unfinished, set()

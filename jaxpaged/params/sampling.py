@@ -232,7 +232,9 @@ class SamplingParams:
             )
         if self.min_tokens > max_model_len:
             raise RequestError(
-                f"min_tokens is {self.min_tokens}, more than the context of {max_model_len}.", "min_tokens"
+                f"min_tokens is {self.min_tokens}, more than this model's maximum context length of {max_model_len} "
+                "tokens.",
+                "min_tokens",
             )
         self._check_vocabulary(vocab_size)
         self._check_bad_words_are_tokens()

@@ -17,6 +17,7 @@ class Reply:
     include_usage: bool = False
     continuous_usage: bool = False
     echo: bool = False
+    echo_only: bool = False
     return_token_ids: bool = False
     tokens_as_ids: bool = False
     prompt_logprobs: bool = False
@@ -31,6 +32,7 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int | None = None  # where answers have no reasoning split out, they are not counted
 
     def note(self, output: RequestOutput) -> None:
         """Add a delta, or a final output."""
@@ -40,11 +42,13 @@ class Usage:
             self.cached_tokens += output.num_cached_tokens or 0
 
     def body(self) -> dict[str, Any]:
+        reasoning = self.reasoning_tokens
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
             "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+            "completion_tokens_details": None if reasoning is None else {"reasoning_tokens": reasoning},
         }
 
 
@@ -69,3 +73,14 @@ class Answer:
     def head(self, kind: str) -> dict[str, Any]:
         """What every object of the answer begins with."""
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+    def whole(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        """A body that is complete; fields that clients look for and nothing here fills are null."""
+        return {
+            **self.head(kind),
+            "choices": choices,
+            "usage": self.usage.body(),
+            "service_tier": None,
+            "system_fingerprint": None,
+            "kv_transfer_params": None,
+        }

@@ -6,13 +6,22 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from jaxpaged import OutputStream, RequestOutput
 from server.answers.dialect import Dialect
-from server.errors import ERROR_EVENT, ApiError, as_api_error, error_event, error_response, json_response
+from server.errors import (
+    CLIENT_CLOSED,
+    ERROR_EVENT,
+    ApiError,
+    as_api_error,
+    error_event,
+    error_response,
+    json_response,
+)
 
 KEEP_ALIVE_SECONDS = 15.0
 _HEADERS = [
@@ -25,11 +34,13 @@ log = logging.getLogger("jaxpaged.server")
 
 async def answer_whole(stream: OutputStream, dialect: Dialect, receive: Receive) -> Response:
     """One body, when all requests have ended. A client that goes away ends them."""
-    async with closing_on_disconnect(stream, receive):
+    async with closing_on_disconnect(stream, receive) as client:
         while bundle := await stream.take():
             for output in bundle:
                 check(output)
                 dialect.note(output)
+    if client.gone:
+        return Response(status_code=CLIENT_CLOSED)  # nobody reads it; the access log shows its status
     return json_response(200, dialect.body())
 
 
@@ -53,9 +64,11 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[ERROR_EVENT] = self._show_error
-        async with closing_on_disconnect(self._stream, receive):
+        async with closing_on_disconnect(self._stream, receive) as client:
             try:
                 await self._send_events(send)
+                if not client.gone:
+                    await send(_chunk(self._dialect.end()))
             except Exception as error:
                 if as_api_error(error).status == 500:
                     log.exception("a stream failed")
@@ -63,10 +76,15 @@ class EventStream(Response):
                     await error_response(error)(scope, receive, send)
                     return
                 await send(_chunk(self._show_error(error)))
+            if client.gone and not self._started:
+                await Response(status_code=CLIENT_CLOSED)(scope, receive, send)
+                return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_events(self, send: Send) -> None:
         outputs = await self._first_bundle(send)
+        if not outputs:
+            return  # the client has left
         await self._start(send)
         await send(_chunk(self._dialect.begin()))
         events, take = self._dialect.events, self._stream.take
@@ -81,7 +99,6 @@ class EventStream(Response):
                 outputs = await take()
         finally:
             keeper.cancel()
-        await send(_chunk(self._dialect.end()))
 
     async def _keep_alive(self, send: Send) -> None:
         """Comments between events, after a pause of one to two intervals."""
@@ -110,18 +127,27 @@ class EventStream(Response):
             await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
 
 
+@dataclass(slots=True)
+class Client:
+    """Who waits for an answer. `gone`: it left before the answer was whole."""
+
+    gone: bool = False
+
+
 @asynccontextmanager
-async def closing_on_disconnect(stream: OutputStream, receive: Receive) -> AsyncIterator[None]:
+async def closing_on_disconnect(stream: OutputStream, receive: Receive) -> AsyncIterator[Client]:
     """Close `stream` when the client goes away, and in any case at the end."""
+    client = Client()
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        client.gone = stream.is_running
         stream.close()
 
     watcher = asyncio.create_task(watch())
     try:
-        yield
+        yield client
     finally:
         watcher.cancel()
         stream.close()

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jaxpaged import PreparedRequest, RequestOutput, SamplingParams, observing
+from server.errors import CLIENT_CLOSED
 from server.http.request_id import current_request_id
-
-CLIENT_CLOSED = 499  # nginx's status for a client that left before it got one
 
 
 @dataclass(slots=True)

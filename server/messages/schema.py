@@ -95,4 +95,4 @@ class MessagesRequest(Conversation, Sampling):
     """POST /v1/messages."""
 
     max_tokens: Int64
-    stop_sequences: Annotated[list[str], Field(max_length=64)] | None = None
+    stop_sequences: list[str] | None = None

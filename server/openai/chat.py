@@ -15,7 +15,7 @@ from server.answers.assistant import AssistantParser, PlainText
 from server.answers.streaming import EventStream, answer_whole
 from server.openai.chat_dialect import ChatDialect
 from server.openai.message import MessageStyle
-from server.openai.parse import ChatCall, begun_answer, parse_chat, truncated
+from server.openai.parse import ChatCall, begun_answer, parse_chat
 from server.openai.schema import ChatRequest
 from server.serving import Serving
 
@@ -48,8 +48,14 @@ async def answer_chat(serving: Serving, body: ChatRequest, receive: Receive) -> 
 
 def chat_call(serving: Serving, body: ChatRequest) -> ChatCall:
     """A chat, for this model and this server. Raises ApiError and RequestError, naming the field."""
-    force_usage = serving.options.force_include_usage
-    return parse_chat(body, serving.llm.sampling_defaults, serving.parsers, force_usage=force_usage)
+    options = serving.options
+    return parse_chat(
+        body,
+        serving.llm.sampling_defaults,
+        serving.parsers,
+        force_usage=options.force_include_usage,
+        max_stop_strings=options.max_stop_strings,
+    )
 
 
 async def prepare_chat(serving: Serving, call: ChatCall) -> PreparedChat:
@@ -57,8 +63,8 @@ async def prepare_chat(serving: Serving, call: ChatCall) -> PreparedChat:
     llm = serving.llm
     chat = await llm.render(call.messages, call.options)
     ids = chat.token_ids
-    if call.truncate is not None:
-        ids = truncated(ids, call.truncate, llm.info.max_model_len, call.params)
+    if call.truncation is not None:
+        ids = call.truncation.apply(ids, llm.info.max_model_len, call.params)
     prompt = TokensPrompt(prompt_token_ids=ids, prompt=chat.prompt)
     if call.cache_salt is not None:
         prompt["cache_salt"] = call.cache_salt

@@ -7,11 +7,15 @@ from typing import Any
 
 from jaxpaged import CompletionOutput, RequestOutput
 from server.answers.answer import Answer
-from server.answers.assistant import AssistantParser, parse_whole
+from server.answers.assistant import AssistantMessage, AssistantParser, parse_whole
 from server.answers.dialect import encode
 from server.openai.frame import Frame
 from server.openai.logprobs import chat_logprobs, prompt_logprobs
 from server.openai.message import DEFAULT_STYLE, MessageStyle
+
+_ENDS = b'"finish_reason":%b,"stop_reason":%b,"token_ids":null'
+_GOES_ON = _ENDS % (b"null", b"null")
+_NO_PROMPT = b',"prompt_token_ids":null'
 
 
 class ChatDialect:
@@ -38,8 +42,11 @@ class ChatDialect:
 
     def begin(self) -> bytes:
         """The role, once for each answer."""
-        role = b'{"index":%d,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}'
-        return b"".join(self._frame.event(role % index) for index in range(self._n))
+        role = b'{"index":%d,"delta":{"role":"assistant","content":""},"logprobs":null,%b}'
+        ids = self._answer.batch[0].prompt_token_ids if self._answer.reply.return_token_ids else None
+        first = self._frame.event(role % (0, _GOES_ON), b',"prompt_token_ids":' + encode(ids))
+        others = (self._frame.event(role % (index, _GOES_ON), _NO_PROMPT) for index in range(1, self._n))
+        return first + b"".join(others)
 
     def events(self, output: RequestOutput) -> bytes:
         """One event for each answer that this step brought something to."""
@@ -58,30 +65,22 @@ class ChatDialect:
     def body(self) -> dict[str, Any]:
         (output,) = self._whole
         reply = self._answer.reply
-        body = self._answer.head("chat.completion")
-        body["choices"] = [self._choice(completion) for completion in output.outputs]
-        body["usage"] = self._answer.usage.body()
-        if reply.prompt_logprobs:
-            body["prompt_logprobs"] = prompt_logprobs(output.prompt_logprobs or [])
-        if reply.return_token_ids:
-            body["prompt_token_ids"] = self._answer.batch[0].prompt_token_ids
+        choices = [self._choice(completion) for completion in output.outputs]
+        body = self._answer.whole("chat.completion", choices)
+        body["prompt_logprobs"] = prompt_logprobs(output.prompt_logprobs or []) if reply.prompt_logprobs else None
+        body["prompt_token_ids"] = self._answer.batch[0].prompt_token_ids if reply.return_token_ids else None
         return body
 
     def _event(self, completion: CompletionOutput) -> bytes:
         ended = completion.finish_reason
-        if ended is None:
-            return self._frame.event(
-                b'{"index":%d,"delta":{"content":%b},"logprobs":null,"finish_reason":null}'
-                % (completion.index, encode(completion.text))
-            )
+        if ended is None and not completion.text:
+            return b""  # what came may become a stop string, or is part of a character
         delta = b'{"content":%b}' % encode(completion.text) if completion.text else b"{}"
-        return self._frame.event(
-            b'{"index":%d,"delta":%b,"logprobs":null,"finish_reason":%b,"stop_reason":%b}'
-            % (completion.index, delta, encode(ended), encode(completion.stop_reason))
-        )
+        ends = _GOES_ON if ended is None else _ENDS % (encode(ended), encode(completion.stop_reason))
+        return self._frame.event(b'{"index":%d,"delta":%b,"logprobs":null,%b}' % (completion.index, delta, ends))
 
     def _long_event(self, completion: CompletionOutput) -> bytes:
-        delta = {"content": completion.text} if self._make_parser is None else self._parsed_delta(completion)
+        delta = self._delta(completion)
         called = completion.index in self._called
         choice: dict[str, Any] = {
             "index": completion.index,
@@ -89,15 +88,15 @@ class ChatDialect:
             "logprobs": self._logprobs(completion),
             "finish_reason": self._style.finish_reason(completion.finish_reason, called=called),
         }
-        if completion.finish_reason is not None:
-            choice["stop_reason"] = completion.stop_reason
-        if self._answer.reply.return_token_ids:
-            choice["token_ids"] = completion.token_ids
-        elif not (delta or choice["logprobs"] or completion.finish_reason):
+        choice["stop_reason"] = completion.stop_reason
+        choice["token_ids"] = completion.token_ids if self._answer.reply.return_token_ids else None
+        if not (delta or choice["logprobs"] or choice["token_ids"] or completion.finish_reason):
             return b""  # what came is held back, or is a marker
         return self._frame.event(encode(choice))
 
-    def _parsed_delta(self, completion: CompletionOutput) -> dict[str, Any]:
+    def _delta(self, completion: CompletionOutput) -> dict[str, Any]:
+        if self._make_parser is None:
+            return {"content": completion.text} if completion.text else {}
         parser = self._parsers[completion.index]
         delta = parser.feed(completion.text)
         if completion.finish_reason is not None:
@@ -107,7 +106,7 @@ class ChatDialect:
         return self._style.delta(delta)
 
     def _choice(self, completion: CompletionOutput) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": completion.text, "refusal": None}
+        message = self._style.message(AssistantMessage(content=completion.text))
         called = False
         if self._make_parser is not None:
             parsed = parse_whole(self._make_parser(), completion.text)
@@ -119,8 +118,7 @@ class ChatDialect:
             "finish_reason": self._style.finish_reason(completion.finish_reason, called=called),
             "stop_reason": completion.stop_reason,
         }
-        if self._answer.reply.return_token_ids:
-            choice["token_ids"] = completion.token_ids
+        choice["token_ids"] = completion.token_ids if self._answer.reply.return_token_ids else None
         return choice
 
     def _logprobs(self, completion: CompletionOutput) -> dict[str, list[Any]] | None:

@@ -7,8 +7,12 @@ from typing import Any
 from jaxpaged import CompletionOutput, RequestOutput
 from server.answers.answer import Answer
 from server.answers.dialect import encode
-from server.openai.frame import NULL, Frame
+from server.openai.echo_only import without_tokens
+from server.openai.frame import Frame
 from server.openai.logprobs import Position, completion_logprobs, prompt_logprobs
+
+_ENDS = b'"finish_reason":%b,"stop_reason":%b,"token_ids":null,"prompt_token_ids":null'
+_GOES_ON = _ENDS % (b"null", b"null")
 
 
 class CompletionDialect:
@@ -31,6 +35,7 @@ class CompletionDialect:
 
     def events(self, output: RequestOutput) -> bytes:
         """One event for each completion that this step brought something to."""
+        output = self._shown(output)
         self._answer.usage.note(output)
         first = self._positions[output.request_id] * self._n
         if not self._plain:
@@ -39,6 +44,7 @@ class CompletionDialect:
             return b"".join(
                 self._frame.event(encode(self._choice(output, completion, first + completion.index)))
                 for completion in output.outputs
+                if completion.text or completion.token_ids or completion.finish_reason
             )
         return b"".join(self._event(completion, first + completion.index) for completion in output.outputs)
 
@@ -48,26 +54,30 @@ class CompletionDialect:
     def note(self, output: RequestOutput) -> None:
         if not output.finished:
             return
+        output = self._shown(output)
         self._answer.usage.note(output)
         if output.prompt_logprobs is not None:
             self._echoed[output.request_id] = output.prompt_logprobs
         first = self._positions[output.request_id] * self._n
         for completion in output.outputs:
             choice = self._choice(output, completion, first + completion.index)
-            if self._answer.reply.prompt_logprobs:
-                choice["prompt_logprobs"] = prompt_logprobs(output.prompt_logprobs or [])
+            wanted = self._answer.reply.prompt_logprobs
+            choice["prompt_logprobs"] = prompt_logprobs(output.prompt_logprobs or []) if wanted else None
             self._choices.append(choice)
 
     def body(self) -> dict[str, Any]:
         choices = sorted(self._choices, key=lambda choice: choice["index"])
-        return {**self._answer.head("text_completion"), "choices": choices, "usage": self._answer.usage.body()}
+        return self._answer.whole("text_completion", choices)
+
+    def _shown(self, output: RequestOutput) -> RequestOutput:
+        return without_tokens(output) if self._answer.reply.echo_only else output
 
     def _event(self, completion: CompletionOutput, index: int) -> bytes:
         ended = completion.finish_reason
-        tail = NULL if ended is None else b'%b,"stop_reason":%b' % (encode(ended), encode(completion.stop_reason))
-        return self._frame.event(
-            b'{"index":%d,"text":%b,"logprobs":null,"finish_reason":%b}' % (index, encode(completion.text), tail)
-        )
+        if ended is None and not completion.text:
+            return b""  # what came may become a stop string, or is part of a character
+        ends = _GOES_ON if ended is None else _ENDS % (encode(ended), encode(completion.stop_reason))
+        return self._frame.event(b'{"index":%d,"text":%b,"logprobs":null,%b}' % (index, encode(completion.text), ends))
 
     def _choice(self, output: RequestOutput, completion: CompletionOutput, index: int) -> dict[str, Any]:
         """The long form. The first one of a choice begins with the echo."""
@@ -80,9 +90,9 @@ class CompletionDialect:
             choice["logprobs"] = self._lists(output.request_id, completion, index, echo)
         choice["finish_reason"] = completion.finish_reason
         choice["stop_reason"] = completion.stop_reason
-        if self._answer.reply.return_token_ids:
-            choice["token_ids"] = completion.token_ids
-            choice["prompt_token_ids"] = self._answer.batch[prompt].prompt_token_ids if begins else None
+        wanted = self._answer.reply.return_token_ids
+        choice["token_ids"] = completion.token_ids if wanted else None
+        choice["prompt_token_ids"] = self._answer.batch[prompt].prompt_token_ids if wanted and begins else None
         return choice
 
     def _lists(

@@ -11,7 +11,7 @@ from jaxpaged import PreparedRequest, TextPrompt, TokensPrompt
 from server.answers.answer import Answer
 from server.answers.streaming import EventStream, answer_whole
 from server.openai.completion_dialect import CompletionDialect
-from server.openai.parse import CompletionCall, Prompt, parse_completion, truncated
+from server.openai.parse import CompletionCall, Prompt, parse_completion
 from server.openai.schema import CompletionRequest
 from server.serving import Serving
 
@@ -20,7 +20,13 @@ async def answer_completion(serving: Serving, body: CompletionRequest, receive: 
     """Answer a body of /v1/completions."""
     llm = serving.llm
     serving.check_model(body.model)
-    call = parse_completion(body, llm.sampling_defaults, force_usage=serving.options.force_include_usage)
+    options = serving.options
+    call = parse_completion(
+        body,
+        llm.sampling_defaults,
+        force_usage=options.force_include_usage,
+        max_stop_strings=options.max_stop_strings,
+    )
     batch = [await _prepare(serving, call, prompt) for prompt in call.prompts]
     answer = Answer(f"cmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, batch)
     dialect = CompletionDialect(answer, _echoes(serving, call, batch))
@@ -33,14 +39,14 @@ async def answer_completion(serving: Serving, body: CompletionRequest, receive: 
 async def _prepare(serving: Serving, call: CompletionCall, prompt: Prompt) -> PreparedRequest:
     llm = serving.llm
     given: TextPrompt | TokensPrompt
-    if isinstance(prompt, str) and call.truncate is None:
+    if isinstance(prompt, str) and call.truncation is None:
         given = TextPrompt(prompt=prompt)
     else:
         ids = prompt
         if isinstance(ids, str):
             ids = await llm.encode_text(ids, add_special_tokens=call.add_special_tokens)
-        if call.truncate is not None:
-            ids = truncated(ids, call.truncate, llm.info.max_model_len, call.params)
+        if call.truncation is not None:
+            ids = call.truncation.apply(ids, llm.info.max_model_len, call.params)
         given = TokensPrompt(prompt_token_ids=ids)
     if call.cache_salt is not None:
         given["cache_salt"] = call.cache_salt

@@ -5,8 +5,6 @@ from __future__ import annotations
 from server.answers.answer import Answer
 from server.answers.dialect import encode
 
-NULL = b"null"
-
 
 class Frame:
     """The bytes around the choices of a chunk, encoded once: `data: {"id": ..., "choices": [` CHOICE `]}`."""
@@ -18,11 +16,11 @@ class Frame:
         self._continuous = answer.reply.continuous_usage
         self._start = b"data: " + encode(answer.head(kind))[:-1] + b',"choices":['
 
-    def event(self, choice: bytes) -> bytes:
-        """One event with one choice, already encoded."""
+    def event(self, choice: bytes, more: bytes = b"") -> bytes:
+        """One event with one choice, already encoded, and `more` fields beside it."""
         if self._continuous:
-            return b'%b%b],"usage":%b}\n\n' % (self._start, choice, encode(self._answer.usage.body()))
-        return b"%b%b]}\n\n" % (self._start, choice)
+            return b'%b%b],"usage":%b%b}\n\n' % (self._start, choice, encode(self._answer.usage.body()), more)
+        return b"%b%b]%b}\n\n" % (self._start, choice, more)
 
     def last(self) -> bytes:
         """The usage event, where it was asked for, and the end mark."""

@@ -7,6 +7,8 @@ from typing import Any
 
 from server.answers.assistant import AssistantDelta, AssistantMessage
 
+_NOT_SAID = {"refusal": None, "annotations": None, "audio": None, "function_call": None}
+
 
 @dataclass(frozen=True, slots=True)
 class MessageStyle:
@@ -17,7 +19,7 @@ class MessageStyle:
 
     def message(self, message: AssistantMessage) -> dict[str, Any]:
         """A whole message. Its content is null where there are calls only."""
-        body: dict[str, Any] = {"role": "assistant", "content": message.content, "refusal": None}
+        body: dict[str, Any] = {"role": "assistant", "content": message.content, **_NOT_SAID}
         if message.tool_calls and not message.content:
             body["content"] = None
         if self.reasoning:

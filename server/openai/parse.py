@@ -11,14 +11,16 @@ from server.answers.answer import Reply
 from server.answers.parsers import NO_PARSERS, AnswerParsers
 from server.answers.tools.choice import ToolUse
 from server.errors import bad_request
+from server.flags import MAX_STOP_STRINGS
 from server.openai.beams import sampling_or_beams
 from server.openai.chat_tools import chat_tool_use, template_message
 from server.openai.schema import UNSERVED, ChatMessage, ChatRequest, CompletionRequest, Sampling
+from server.openai.echo_only import is_echo_only
 from server.openai.structured import force_call, structured_outputs
+from server.openai.truncation import Truncation, truncation
 
 MAX_PROMPTS = 1024
 MAX_SEQUENCES = 2048
-MAX_STOP_STRINGS = 4
 
 # wire fields that are SamplingParams fields of the same name
 _SAMPLING_FIELDS = (
@@ -40,7 +42,7 @@ class CompletionCall:
     reply: Reply
     priority: int
     cache_salt: str | None
-    truncate: int | None
+    truncation: Truncation | None
     add_special_tokens: bool
 
 
@@ -56,15 +58,19 @@ class ChatCall:
     reply: Reply
     priority: int
     cache_salt: str | None
-    truncate: int | None
+    truncation: Truncation | None
 
 
-def parse_completion(body: CompletionRequest, defaults: Mapping[str, Any], *, force_usage: bool) -> CompletionCall:
+def parse_completion(
+    body: CompletionRequest, defaults: Mapping[str, Any], *, force_usage: bool, max_stop_strings: int = MAX_STOP_STRINGS
+) -> CompletionCall:
     """`defaults` are the model's own sampling settings. Raises ApiError and RequestError, naming the field."""
     _refuse_unserved(body)
     prompts = _prompts(body.prompt)
-    echo = bool(body.echo)
-    sampling = _sampling(body, defaults)
+    echo, echo_only = bool(body.echo), is_echo_only(body)
+    sampling = _sampling(body, defaults, max_stop_strings)
+    if echo_only:
+        sampling["max_tokens"] = 1  # which is not shown
     if body.logprobs is not None:
         sampling["logprobs"] = body.logprobs
         if echo and body.prompt_logprobs is None:
@@ -75,22 +81,27 @@ def parse_completion(body: CompletionRequest, defaults: Mapping[str, Any], *, fo
         prompts=prompts,
         params=params,
         beam=beam,
-        reply=_reply(body, force_usage, echo=echo),
+        reply=replace(_reply(body, force_usage), echo=echo, echo_only=echo_only),
         priority=body.priority or 0,
         cache_salt=body.cache_salt,
-        truncate=_truncation(body),
+        truncation=truncation(body),
         add_special_tokens=body.add_special_tokens is not False,
     )
 
 
 def parse_chat(
-    body: ChatRequest, defaults: Mapping[str, Any], parsers: AnswerParsers = NO_PARSERS, *, force_usage: bool
+    body: ChatRequest,
+    defaults: Mapping[str, Any],
+    parsers: AnswerParsers = NO_PARSERS,
+    *,
+    force_usage: bool,
+    max_stop_strings: int = MAX_STOP_STRINGS,
 ) -> ChatCall:
     """`defaults` are the model's own sampling settings. Raises ApiError and RequestError, naming the field."""
     _refuse_unserved(body)
     if body.echo:
         raise bad_request("echo is not served for chats; leave it out.", "echo")
-    sampling = {"max_tokens": None, **_sampling(body, defaults)}
+    sampling = {"max_tokens": None, **_sampling(body, defaults, max_stop_strings)}
     if body.max_completion_tokens is not None:
         sampling["max_tokens"] = body.max_completion_tokens
     if body.logprobs:
@@ -115,7 +126,7 @@ def parse_chat(
         ),
         priority=body.priority or 0,
         cache_salt=body.cache_salt,
-        truncate=_truncation(body),
+        truncation=truncation(body),
     )
 
 
@@ -128,13 +139,6 @@ def begun_answer(call: ChatCall) -> str:
     """The part of the answer that the conversation itself gives (continue_final_message)."""
     content = call.messages[-1].get("content") if call.options.continue_final_message else None
     return content if isinstance(content, str) else ""
-
-
-def truncated(token_ids: list[int], truncate: int, max_model_len: int, params: SamplingParams) -> list[int]:
-    """The last `truncate` tokens; -1 keeps what the context holds beside max_tokens (or beside one token)."""
-    if truncate == -1:
-        truncate = max(1, max_model_len - (params.max_tokens or 1))
-    return token_ids[-truncate:]
 
 
 def _chat_options(body: ChatRequest, tools: ToolUse) -> ChatOptions:
@@ -156,9 +160,11 @@ def _chat_options(body: ChatRequest, tools: ToolUse) -> ChatOptions:
     return options
 
 
-def _sampling(body: Sampling, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(body.stop, list) and len(body.stop) > MAX_STOP_STRINGS:
-        raise bad_request(f"stop holds {len(body.stop)} strings; at most {MAX_STOP_STRINGS} are taken.", "stop")
+def _sampling(body: Sampling, defaults: Mapping[str, Any], max_stop_strings: int) -> dict[str, Any]:
+    if isinstance(body.stop, list) and len(body.stop) > max_stop_strings:
+        raise bad_request(
+            f"stop holds {len(body.stop)} strings; at most {max_stop_strings} are taken (--max-stop-strings).", "stop"
+        )
     if body.best_of is not None and body.best_of != (body.n or 1):
         raise bad_request("best_of is not served; leave it out, or make it equal to n.", "best_of")
     if body.stream and body.prompt_logprobs is not None:
@@ -169,7 +175,7 @@ def _sampling(body: Sampling, defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {**defaults, **explicit, "structured_outputs": structured_outputs(body), "output_kind": kind}
 
 
-def _reply(body: Sampling, force_usage: bool, *, echo: bool = False) -> Reply:
+def _reply(body: Sampling, force_usage: bool) -> Reply:
     options = body.stream_options
     if options is not None and not body.stream:
         raise bad_request("stream_options needs stream: true.", "stream_options")
@@ -178,7 +184,6 @@ def _reply(body: Sampling, force_usage: bool, *, echo: bool = False) -> Reply:
         stream=bool(body.stream),
         include_usage=include_usage,
         continuous_usage=include_usage and bool(options and options.continuous_usage_stats),
-        echo=echo,
         return_token_ids=bool(body.return_token_ids),
         tokens_as_ids=bool(body.return_tokens_as_token_ids),
         prompt_logprobs=body.prompt_logprobs is not None,
@@ -200,13 +205,6 @@ def _prompts(prompt: str | list[int] | list[str] | list[list[int]]) -> list[Prom
 def _check_sequences(prompts: int, n: int) -> None:
     if prompts * n > MAX_SEQUENCES:
         raise bad_request(f"{prompts} prompts with n={n} are too many; at most {MAX_SEQUENCES} completions.", "n")
-
-
-def _truncation(body: Sampling) -> int | None:
-    truncate = body.truncate_prompt_tokens
-    if truncate is not None and truncate != -1 and truncate < 1:
-        raise bad_request("truncate_prompt_tokens must be positive, or -1 for the context.", "truncate_prompt_tokens")
-    return truncate
 
 
 def _refuse_unserved(body: Sampling) -> None:

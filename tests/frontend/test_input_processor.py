@@ -95,7 +95,11 @@ def test_embeddings_go_to_the_engine_as_bytes() -> None:
     [
         ("", {}, "empty"),
         ([], {}, "empty"),
-        ([1] * CONTEXT, {}, f"64 tokens or more, but the context is {CONTEXT}.*Shorten the prompt to 63"),
+        (
+            [1] * CONTEXT,
+            {},
+            f"64 tokens or more, .* maximum context length is {CONTEXT} tokens.*Shorten the prompt to 63",
+        ),
         ("hello " * 200, {}, "Shorten the prompt"),
         ("x" * 100_000, {}, "Shorten the prompt"),
         ([1, -1], {}, "Token id -1 is not in the model's vocabulary"),

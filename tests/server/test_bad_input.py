@@ -219,3 +219,20 @@ async def test_what_sits_on_the_edge_is_served() -> None:
         body = {**COMPLETION, "prompt": [5] * 255, "max_tokens": 100}
         choice = (await http.post("/v1/completions", json=body)).json()["choices"][0]
         assert choice["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages"])
+async def test_an_error_about_the_context_says_what_clients_look_for(path: str, stream: bool) -> None:
+    said = [{"role": "user", "content": "hello " * 300}]
+    field = {"/v1/completions": {"prompt": "hello " * 300}, "/v1/responses": {"input": said}}
+    async with client(FakeEngine()) as http:
+        response = await http.post(
+            path, json={**field.get(path, {"messages": said}), "max_tokens": 5, "stream": stream}
+        )
+        if path == "/v1/responses":
+            response = await http.post(path, json={**field[path], "stream": stream})
+    error = response.json()["error"]
+    assert response.status_code == 400
+    assert "maximum context length is 256 tokens" in error["message"]
+    assert path == "/v1/messages" or error["code"] == "context_length_exceeded"

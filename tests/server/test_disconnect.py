@@ -8,6 +8,7 @@ import pytest
 
 from jaxpaged.errors import QueueFullError, RequestError
 from server.app import build_app
+from server.flags import ServerOptions
 from tests.fake_engine import FakeEngine
 from tests.server.harness import Exchange, async_llm, client, events, until
 
@@ -153,3 +154,31 @@ async def test_a_bug_of_ours_shows_nothing_of_the_inside(monkeypatch, caplog) ->
     assert "zero" not in response.text
     assert "ZeroDivisionError" in caplog.text
     assert response.headers["x-request-id"]
+
+
+CHAT = {"messages": [{"role": "user", "content": "hello world"}], "max_tokens": 100}
+DIALECTS = {
+    "/v1/completions": LONG,
+    "/v1/chat/completions": CHAT,
+    "/v1/responses": {"input": "hello world", "max_output_tokens": 100},
+    "/v1/messages": CHAT,
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", DIALECTS)
+async def test_a_client_that_leaves_is_a_quiet_line(path: str, stream: bool, caplog) -> None:
+    """No traceback, no 500 and, for a stored response, no answer that looks whole."""
+    engine, records = FakeEngine(), []
+    llm = async_llm(engine, delay=0.005)
+    app = build_app(llm, ServerOptions(record_sinks=(records.append,)))
+    exchange = Exchange(app, path, {**DIALECTS[path], "stream": stream})
+    task = asyncio.create_task(exchange.run())
+    await until(lambda: engine.steps > 3)
+    exchange.gone.set()
+    await asyncio.wait_for(task, 5)
+    assert [record.status for record in records] == [200 if stream else 499]
+    assert not [entry for entry in caplog.records if entry.levelname in ("WARNING", "ERROR")]
+    assert "Internal" not in exchange.text
+    assert not any(mark in exchange.text for mark in ("[DONE]", "message_stop", "response.completed"))
+    llm.shutdown()

@@ -186,7 +186,7 @@ REFUSED = [
     ({"output_config": {"effort": "huge"}}, "effort"),
     ({"container": "x"}, "container"),
     ({"mcp_servers": [{"url": "x"}]}, "mcp_servers"),
-    ({"messages": [{"role": "user", "content": "hello " * 10_000}]}, "messages: The prompt has"),
+    ({"messages": [{"role": "user", "content": "hello " * 10_000}]}, "messages: The prompt is too long"),
     ({"model": "claude"}, "claude"),
 ]
 
