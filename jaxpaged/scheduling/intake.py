@@ -97,8 +97,8 @@ class Intake:
         limit = self._max_model_len
         if request.prompt_len >= limit:
             raise RequestError(
-                f"the prompt has {request.prompt_len} tokens, which leaves no room for an answer in the maximum context "
-                f"length of {limit}; shorten it or raise max_model_len.",
+                f"the prompt has {request.prompt_len} tokens, which leaves no room for an answer in the maximum "
+                f"context length of {limit}; shorten it or raise max_model_len.",
                 "prompt",
             )
         if request.params.max_tokens is not None:

@@ -14,8 +14,8 @@ from server.errors import bad_request
 from server.flags import MAX_STOP_STRINGS
 from server.openai.beams import sampling_or_beams
 from server.openai.chat_tools import chat_tool_use, template_message
-from server.openai.schema import UNSERVED, ChatMessage, ChatRequest, CompletionRequest, Sampling
 from server.openai.echo_only import is_echo_only
+from server.openai.schema import UNSERVED, ChatMessage, ChatRequest, CompletionRequest, Sampling
 from server.openai.structured import force_call, structured_outputs
 from server.openai.truncation import Truncation, truncation
 
