@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from jaxpaged.config import CacheConfig, EngineConfig, SchedulerConfig
+from jaxpaged.config import CacheConfig, EngineConfig
 from jaxpaged.errors import ConfigError, InvariantError, RequestError
 from jaxpaged.frontend.generation_config import GenerationConfig
 from jaxpaged.frontend.metric_snapshot import Gauge
@@ -269,35 +268,3 @@ def test_what_is_not_there_yet_says_so() -> None:
 def test_bad_arguments_are_refused_before_anything_is_loaded(arguments, error, says) -> None:
     with pytest.raises(error, match=says):
         LLM("no/such-model", **arguments)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("priority", []),
-        ("priority", [1]),
-        ("priority", [1, 2, 3]),
-        ("priority", "ab"),
-        ("priority", [1, None]),
-        ("priority", 1.5),
-        ("sampling_params", []),
-        ("sampling_params", [SamplingParams()]),
-        ("sampling_params", [SamplingParams(), None]),
-        ("sampling_params", {}),
-        ("lora_request", [None]),
-        ("lora_request", []),
-    ],
-)
-def test_lists_pair_with_the_prompts(name: str, value) -> None:
-    model = llm(scheduler=SchedulerConfig(policy="priority"))
-    for ask, batch in ((model.generate, PROMPTS[:2]), (model.chat, [[{"role": "user", "content": "a"}]] * 2)):
-        with pytest.raises(ValueError, match=name) as caught:
-            ask(batch, **{name: value}, use_tqdm=False)
-        assert caught.value.param == name
-
-
-def test_lists_that_pair_are_taken() -> None:
-    engine = FakeEngine()
-    model = llm(engine, scheduler=SchedulerConfig(policy="priority"))
-    model.generate(PROMPTS[:2], priority=np.array([2, 1]), lora_request=[None, None], use_tqdm=False)
-    assert [request.priority for request in engine.requests] == [2, 1]

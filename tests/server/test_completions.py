@@ -7,7 +7,6 @@ import json
 import httpx
 import pytest
 
-from server.flags import ServerOptions, parse_flags, server_options
 from tests.fake_engine import FakeEngine
 from tests.server.harness import client, events
 from tests.text.samples import hf_tokenizer
@@ -201,47 +200,6 @@ async def test_truncation_keeps_the_end() -> None:
         await complete(http, prompt=PROMPT * 100, truncate_prompt_tokens=-1, max_tokens=10)
     assert [request.prompt_token_ids for request in engine.requests[:2]] == [ids[-3:]] * 2
     assert len(engine.requests[2].prompt_token_ids) == 246
-
-
-async def test_truncation_side_right_keeps_the_beginning() -> None:
-    engine = FakeEngine()
-    ids = hf_tokenizer().encode(PROMPT)
-    async with client(engine) as http:
-        for prompt in (PROMPT, ids):
-            await complete(http, prompt=prompt, truncate_prompt_tokens=3, truncation_side="right")
-        await complete(http, prompt=ids * 100, truncate_prompt_tokens=-1, truncation_side="right", max_tokens=10)
-        await complete(http, prompt=PROMPT, truncate_prompt_tokens=3, truncation_side="left")
-        await complete(http, prompt=PROMPT, truncation_side="right")
-        chat = {"messages": [{"role": "user", "content": PROMPT}], "truncate_prompt_tokens": 3, "max_tokens": 1}
-        for path in ("/v1/chat/completions", "/v1/messages"):
-            assert (await http.post(path, json={**chat, "truncation_side": "right"})).status_code == 200
-        bad = await http.post("/v1/completions", json={"prompt": PROMPT, "truncation_side": "middle"})
-    taken = [request.prompt_token_ids for request in engine.requests]
-    assert taken == [
-        ids[:3],
-        ids[:3],
-        (ids * 100)[:246],
-        ids[-3:],
-        ids,
-        *[hf_tokenizer().encode("<|im_start|>user\n")[:3]] * 2,
-    ]
-    assert (bad.status_code, bad.json()["error"]["param"]) == (400, "truncation_side")
-
-
-async def test_the_bound_of_stop_strings_is_a_flag() -> None:
-    stops = [f"{i}!" for i in range(6)]
-    bodies = {
-        "/v1/completions": {"prompt": PROMPT, "stop": stops},
-        "/v1/chat/completions": {"messages": [{"role": "user", "content": "a"}], "stop": stops, "max_tokens": 1},
-        "/v1/messages": {"messages": [{"role": "user", "content": "a"}], "stop_sequences": stops, "max_tokens": 1},
-    }
-    for most, status in ((4, 400), (6, 200)):
-        async with client(options=ServerOptions(max_stop_strings=most)) as http:
-            for path, body in bodies.items():
-                response = await http.post(path, json=body)
-                assert response.status_code == status, response.text
-                assert status == 200 or "at most 4 are taken (--max-stop-strings)" in response.text
-    assert server_options(parse_flags(["--max-stop-strings", "9"])).max_stop_strings == 9
 
 
 async def test_cache_salt_and_priority_reach_the_engine() -> None:
