@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def per_request[T](value: T | Sequence[T], length: int, name: str, kind: type) -
                 f"{name} has {len(given)} entries for {length} prompts; give one, or one for each.", name
             )
     else:
-        given = [cast(T, value)] * length
+        given = [value] * length
     for one in given:
         if not isinstance(one, kind):
             raise RequestError(f"{name} must be {kind.__name__} or a list of them, not {type(one).__name__}.", name)
