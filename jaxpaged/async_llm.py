@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from jaxpaged.config import EngineConfig
 from jaxpaged.engine.messages import EngineInfo, EngineStats
+from jaxpaged.engine.sleep import check_level, check_tags
 from jaxpaged.engine_process import calls
 from jaxpaged.engine_process.connection import EngineConnection
 from jaxpaged.engine_process.process import ENGINE, EngineClient
@@ -257,16 +258,15 @@ class AsyncLLM:
         return self._connection.stats()
 
     async def sleep(self, level: int = 1) -> None:
-        """Give device memory back: level 1 keeps the weights in host memory, level 2 drops them.
+        """Give device memory back: level 1 keeps the weights in host memory, 2 drops them, 0 keeps everything.
 
-        This and the following calls wait for the engine. They raise RequestError (here: while requests are unfinished),
-        ConfigError and EngineDeadError.
+        Like the calls below it waits for the engine; RequestError (unfinished requests), ConfigError, EngineDeadError.
         """
-        await self._connection.call(calls.Sleep(level))
+        await self._connection.call(calls.Sleep(check_level(level)))
 
-    async def wake_up(self) -> None:
-        """Take the device memory again. After level 2 the weights are zero until update_weights()."""
-        await self._connection.call(calls.WakeUp())
+    async def wake_up(self, tags: Sequence[str] | None = None) -> None:
+        """Take the device memory again: all, or "weights" or "kv_cache". After level 2 the weights are zero."""
+        await self._connection.call(calls.WakeUp(check_tags(tags)))
 
     async def is_sleeping(self) -> bool:
         """Whether the engine sleeps."""
@@ -277,7 +277,7 @@ class AsyncLLM:
         await self._connection.call(calls.UpdateWeights(os.fspath(path)))
 
     async def reset_prefix_cache(self) -> bool:
-        """Forget cached prefixes."""
+        """Forget cached prefixes; always True."""
         return bool(await self._connection.call(calls.ResetPrefixCache()))
 
     async def kv_stats(self) -> KVStats:

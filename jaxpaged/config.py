@@ -23,6 +23,7 @@ LogprobsMode = Literal["raw_logprobs", "processed_logprobs", "raw_logits", "proc
 Quantization = Literal["int8"]  # the names in quant/schemes.py
 LayerLoop = Literal["auto", "scan", "unroll", "switch"]
 SamplerVariant = Literal["greedy", "plain", "full", "logprobs"]
+CompileGuard = Literal["count", "refuse"]
 MAX_LOGPROBS_DEFAULT = 20
 
 
@@ -153,6 +154,7 @@ class CompileConfig:
     """Compilation before ready. `cache_dir` None keeps the persistent compile cache in the user's cache folder.
 
     `variants` of the sampler are compiled; a request that needs another one is refused. Fewer make a start faster.
+    A step that compiles after ready is counted in the metrics; with `guard` "refuse" it is an error.
     """
 
     cache_dir: str | None = None
@@ -160,6 +162,7 @@ class CompileConfig:
     layer_loop: LayerLoop = "auto"
     threads: int | None = None
     variants: tuple[SamplerVariant, ...] = get_args(SamplerVariant)
+    guard: CompileGuard = "count"
 
     def validate(self) -> None:
         if self.threads is not None and self.threads < 1:

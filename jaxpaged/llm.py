@@ -216,7 +216,7 @@ class LLM:
         return self._requests.cache_prefix(prompt)
 
     def reset_prefix_cache(self) -> bool:
-        """Forget cached prefixes; False while requests that are running hold some of them."""
+        """Forget every cached prefix; True. Requests that run go on, and what they computed is not cached later."""
         return self.engine.reset_prefix_cache()
 
     def update_weights(self, weights: Mapping[str, Any] | str | Path) -> None:
@@ -227,12 +227,12 @@ class LLM:
         self.engine.update_weights(weights)
 
     def sleep(self, level: int = 1) -> None:
-        """Give device memory back: level 1 keeps the weights in host memory, level 2 drops them."""
+        """Give device memory back: level 1 keeps the weights in host memory, 2 drops them, 0 keeps everything."""
         self.engine.sleep(level)
 
-    def wake_up(self) -> None:
-        """Take the device memory again."""
-        self.engine.wake_up()
+    def wake_up(self, tags: Sequence[str] | None = None) -> None:
+        """Take the device memory again; `tags` (vLLM's "weights", "kv_cache") says which, all by default."""
+        self.engine.wake_up(tags)
 
     def is_sleeping(self) -> bool:
         """Whether sleep() has been called, and wake_up() not yet."""

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from jaxpaged.config import EngineConfig
 from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats, TokenLogprobs
+from jaxpaged.engine.sleep import WAKE_TAGS, check_level, check_tags
 from jaxpaged.errors import QueueFullError, RequestError, WeightError
 from jaxpaged.scheduling.stats import KVStats
 
@@ -146,7 +147,6 @@ class FakeEngine:
 
     def update_weights(self, weights: Mapping[str, Any] | str | Path) -> None:
         """A directory must be there, as for the real engine; what it holds does not matter to a script."""
-        self._check_awake()
         if not isinstance(weights, Mapping):
             if not Path(weights).is_dir():
                 raise WeightError(f"{weights} is no directory; give one with a checkpoint in safetensors files.")
@@ -154,16 +154,15 @@ class FakeEngine:
         self.calls.append(("update_weights", *weights))
 
     def sleep(self, level: int = 1) -> None:
-        if level not in (1, 2):
-            raise RequestError(f"level is {level}; 1 keeps the weights on the host and 2 drops them.", "level")
+        check_level(level)
         if self._rows:
             raise RequestError("the engine has unfinished requests; let them end or abort them before sleep().")
         self.calls.append(("sleep", level))
         self._asleep = True
 
-    def wake_up(self) -> None:
-        self.calls.append(("wake_up",))
-        self._asleep = False
+    def wake_up(self, tags: Sequence[str] | None = None) -> None:
+        self.calls.append(("wake_up", *(tags or ())))
+        self._asleep = self._asleep and set(check_tags(tags)) != set(WAKE_TAGS)
 
     def is_sleeping(self) -> bool:
         return self._asleep

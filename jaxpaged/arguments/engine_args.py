@@ -15,6 +15,7 @@ from jaxpaged.arguments.vllm import VLLM_ONLY, take_vllm_arguments
 from jaxpaged.arguments.vllm_argument import VllmArgument
 from jaxpaged.config import (
     MAX_LOGPROBS_DEFAULT,
+    CompileGuard,
     DType,
     EngineConfig,
     LayerLoop,
@@ -78,6 +79,7 @@ class EngineArgs(_VllmOnly):
     persistent_compile_cache: bool | None = None
     layer_loop: LayerLoop = "auto"
     compile_threads: int | None = None
+    compile_guard: CompileGuard = "count"
     use_tqdm_on_load: bool = True
 
     @staticmethod

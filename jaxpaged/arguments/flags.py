@@ -59,6 +59,7 @@ HELP = {
     "persistent_cache": "keep compiled programs for the next start",
     "layer_loop": "how the layers of a program are written; auto suits the device",
     "threads": "threads that compile; as many as there are cores by default",
+    "guard": "a step that compiles after ready is counted in the metrics, or refused: that ends the engine",
 }
 
 

@@ -34,6 +34,7 @@ NAMES = {
     "cache_dir": "compile_cache_dir",
     "persistent_cache": "persistent_compile_cache",
     "threads": "compile_threads",
+    "guard": "compile_guard",
 }
 DTYPES = {"half": "float16", "float": "float32"}  # other names in vLLM
 FLAGLESS = frozenset(("variants",))  # of use to programs and tests only

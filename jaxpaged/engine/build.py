@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def put_together[Engine](
         ),
         plans_in_flight=config.scheduler.plans_in_flight,
         compiles=lambda: counter.count,
+        guard=counter.refusing if config.compile.guard == "refuse" else nullcontext,
         grammars=None if vocabulary is None else Grammars(scheduler, GrammarCompiler(vocabulary)),
     )
 

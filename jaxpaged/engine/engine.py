@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from jaxpaged.engine.plan_runner import Pending, PlanRunner
 from jaxpaged.engine.profiler import Profiler
 from jaxpaged.engine.records import StepRecords
 from jaxpaged.engine.request_factory import samples_of
+from jaxpaged.engine.sleep import check_level, check_tags
 from jaxpaged.errors import RequestError
 from jaxpaged.models.registry import REGISTRY, Registry
 from jaxpaged.params.structured import PARAM
@@ -53,6 +55,7 @@ class Engine:
     make_request: Callable[[EngineRequest], Request]
     plans_in_flight: int = 2
     compiles: Callable[[], int] = int
+    guard: Callable[[], AbstractContextManager[None]] = nullcontext
     grammars: Grammars | None = None
     records: StepRecords = field(default_factory=StepRecords)
     _in_flight: deque[tuple[StepPlan, Pending]] = field(default_factory=deque)
@@ -120,7 +123,8 @@ class Engine:
         Whatever it raises, the engine's state is unknown then; a note of the error says where its last steps are.
         """
         try:
-            return self._step()
+            with self.guard():
+                return self._step()
         except Exception as error:
             error.add_note(f"The engine's last steps, a JSON line each: {self.records.dump(_crash_file())}")
             raise
@@ -178,7 +182,7 @@ class Engine:
         self.scheduler.unpin(name)
 
     def reset_prefix_cache(self) -> bool:
-        """Forget every cached prefix."""
+        """Forget every cached prefix; always True. What runs now began before, so it will not be cached either."""
         self.scheduler.reset_prefix_cache()
         return True
 
@@ -186,9 +190,9 @@ class Engine:
         """Replace weights, after the plans in flight; cached prefixes are forgotten.
 
         `weights` is checkpoint name -> array, or a directory with a checkpoint in safetensors files. Raises ConfigError
-        for what does not fit (the model stays as it was), and RequestError while the engine sleeps.
+        for what does not fit (the model stays as it was). A sleeping engine takes device memory for its weights, as
+        wake_up(["weights"]) does, and sleeps on.
         """
-        self._check_awake()
         tensors = weights if isinstance(weights, Mapping) else checkpoint_arrays(Path(weights))
         self._late += self.drain()
         self.runner.update_weights(tensors)
@@ -196,23 +200,32 @@ class Engine:
         self._last_progress = time.monotonic()  # reading them is no delay
 
     def sleep(self, level: int = 1) -> None:
-        """Give device memory back: level 1 keeps the weights on the host, level 2 drops them.
+        """Take no requests until wake_up(), and give device memory back.
 
+        Level 0 keeps everything in its place, level 1 keeps the weights on the host, level 2 drops them.
         Raises RequestError while requests are unfinished.
         """
-        if level not in (1, 2):
-            raise RequestError(f"level is {level}; 1 keeps the weights on the host and 2 drops them.", "level")
+        check_level(level)
         self._late += self.drain()  # a plan may be in flight for requests that have ended
         if self._requests:
             raise RequestError("the engine has unfinished requests; let them end or abort them before sleep().")
-        self.scheduler.reset_prefix_cache()
-        self.runner.sleep(level)
+        if level > 0:
+            self.scheduler.reset_prefix_cache()
+            self.runner.sleep(level)
         self._asleep = True
 
-    def wake_up(self) -> None:
-        """Take the device memory again. After level 2 the weights are zero until update_weights()."""
-        self.runner.wake_up()
-        self._asleep = False
+    def wake_up(self, tags: Sequence[str] | None = None) -> None:
+        """Take the device memory again. After level 2 the weights are zero until update_weights().
+
+        `tags` says what comes back, "weights" or "kv_cache"; the engine is awake when both are there.
+        Raises RequestError for other tags.
+        """
+        wanted = check_tags(tags)
+        if "weights" in wanted:
+            self.runner.wake_weights()
+        if "kv_cache" in wanted:
+            self.runner.wake_pool()
+        self._asleep = self._asleep and not self.runner.is_complete()
 
     def is_sleeping(self) -> bool:
         """Whether sleep() has been called, and wake_up() not yet."""

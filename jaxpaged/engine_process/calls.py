@@ -7,7 +7,7 @@ and nothing else. Weights do not cross: an engine loads them itself, from a dire
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +25,8 @@ class Sleep(msgspec.Struct, tag=True, frozen=True):
 
 class WakeUp(msgspec.Struct, tag=True, frozen=True):
     """Engine.wake_up."""
+
+    tags: tuple[str, ...] | None = None
 
 
 class IsSleeping(msgspec.Struct, tag=True, frozen=True):
@@ -79,7 +81,7 @@ class CallableEngine(Protocol):
     """The methods of jaxpaged.engine.engine.Engine that may be called from another process."""
 
     def sleep(self, level: int = 1) -> None: ...
-    def wake_up(self) -> None: ...
+    def wake_up(self, tags: Sequence[str] | None = None) -> None: ...
     def is_sleeping(self) -> bool: ...
     def update_weights(self, weights: Mapping[str, Any] | str | Path) -> None: ...
     def reset_prefix_cache(self) -> bool: ...
@@ -105,8 +107,8 @@ def _carry_out(engine: CallableEngine, call: EngineCall) -> CallResult:
     match call:
         case Sleep(level):
             engine.sleep(level)
-        case WakeUp():
-            engine.wake_up()
+        case WakeUp(tags):
+            engine.wake_up(tags)
         case IsSleeping():
             return engine.is_sleeping()
         case UpdateWeights(path):

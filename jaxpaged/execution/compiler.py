@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,14 @@ def lower(program: Program) -> Any:
 
 
 class CompileCounter:
-    """Counts backend compiles of this process; the engine reads it to prove that none happens after ready."""
+    """Counts backend compiles of this process, those read from the compile cache too: none should happen after ready.
+
+    refusing() makes an error of each compile that its thread begins.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._thread = threading.local()
         self.count = 0
         jax.monitoring.register_event_duration_secs_listener(self._on_event)
 
@@ -81,6 +86,17 @@ class CompileCounter:
         if event == COMPILE_EVENT:
             with self._lock:
                 self.count += 1
+            if getattr(self._thread, "refuses", False):
+                raise CompileGuardError("a program was compiled after ready; the stack says which operation wanted it")
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Inside, a compile on this thread raises CompileGuardError."""
+        self._thread.refuses = True
+        try:
+            yield
+        finally:
+            self._thread.refuses = False
 
     def close(self) -> None:
         jax.monitoring.unregister_event_duration_listener(self._on_event)

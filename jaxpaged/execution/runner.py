@@ -36,12 +36,11 @@ class PendingStep:
         return None if self.sampled is None else jax.tree.map(np.asarray, self.sampled)
 
 
-class Sleeping(NamedTuple):
-    """What wake_up() needs: host copies of the leaves (None: dropped), their shardings, pages per cache group."""
+class SleepingWeights(NamedTuple):
+    """What wake_weights() needs: host copies of the leaves (None: dropped), and their shardings."""
 
     kept: tuple[np.ndarray, ...] | None
     shardings: tuple[Any, ...]
-    pages: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -62,7 +61,8 @@ class Runner:
     updater: Callable[[Leaves, Mapping[str, Any]], Leaves]
     layouts: dict[int, BatchLayout] = field(init=False)
     embeds: PromptEmbeds = field(default_factory=PromptEmbeds)
-    _sleeping: Sleeping | None = None
+    _weights: SleepingWeights | None = None
+    _pages: tuple[int, ...] | None = None  # of the pool that sleep() freed, per cache group
 
     def __post_init__(self) -> None:
         self.layouts = {size: BatchLayout(size, self.limits) for size in self.buckets.tokens}
@@ -95,26 +95,39 @@ class Runner:
         jax.block_until_ready(self.rows)
 
     def update_weights(self, weights: Mapping[str, Any]) -> None:
-        """Replace weights in place by checkpoint name -> array."""
+        """Replace weights in place by checkpoint name -> array; sleeping ones are woken first."""
+        self.wake_weights()
         self.leaves = self.updater(self.leaves, weights)
 
     def sleep(self, level: int) -> None:
-        """Free the pool and the weights on the devices; level 1 keeps the weights on the host."""
-        if self._sleeping is None:
+        """Free the pool and the weights on the devices; level 1 keeps the weights on the host, level 2 drops them."""
+        if self._weights is None:
             kept = jax.device_get(self.leaves) if level == 1 else None
-            shardings = tuple(leaf.sharding for leaf in self.leaves)
-            self._sleeping = Sleeping(kept, shardings, tuple(map(self.pool.num_pages, range(len(self.pool.arrays)))))
-            for array in (*self.leaves, *self.pool.arrays):
-                array.delete()
+            self._weights = SleepingWeights(kept, tuple(leaf.sharding for leaf in self.leaves))
+            _delete(self.leaves)
+        elif level > 1:
+            self._weights = self._weights._replace(kept=None)
+        if self._pages is None:
+            self._pages = tuple(map(self.pool.num_pages, range(len(self.pool.arrays))))
+            _delete(self.pool.arrays)
 
-    def wake_up(self) -> None:
-        """Allocate what sleep() freed; weights that were not kept come back as zeros."""
-        if self._sleeping is not None:
-            kept, shardings, pages = self._sleeping
+    def wake_weights(self) -> None:
+        """Bring the weights back that sleep() freed; those that were not kept come back as zeros."""
+        if self._weights is not None:
+            kept, shardings = self._weights
             kept = kept or tuple(np.zeros(leaf.shape, leaf.dtype) for leaf in self.leaves)
             self.leaves = tuple(jax.device_put(kept, shardings))
-            self.pool = KVPool.allocate(self.pool.geometry, pages)
-            self._sleeping = None
+            self._weights = None
+
+    def wake_pool(self) -> None:
+        """Allocate the pool that sleep() freed, empty."""
+        if self._pages is not None:
+            self.pool = KVPool.allocate(self.pool.geometry, self._pages)
+            self._pages = None
+
+    def is_complete(self) -> bool:
+        """Whether weights and pool are on the devices."""
+        return self._weights is None and self._pages is None
 
     def _admit(self, plan: StepPlan) -> None:
         pending = [list(shard.admissions) for shard in plan.shards]
@@ -194,6 +207,11 @@ class Runner:
     def _put(self, packed: np.ndarray) -> jax.Array:
         placed: jax.Array = jax.device_put(packed, NamedSharding(self.mesh, PartitionSpec("data")))
         return placed
+
+
+def _delete(arrays: Sequence[jax.Array]) -> None:
+    for array in arrays:
+        array.delete()
 
 
 def _num_logit_rows(shard: ShardPlan) -> int:

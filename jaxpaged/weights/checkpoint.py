@@ -61,8 +61,10 @@ class CheckpointReader:
 def source_struct(shape: Sequence[int], dtype: jax.typing.DTypeLike, mesh: Mesh) -> jax.ShapeDtypeStruct:
     """How a checkpoint tensor lies on the mesh before assembly: rows over `model` where they divide, else whole.
 
-    Contiguous in the file either way; the assembly moves what belongs elsewhere between devices.
+    Contiguous in the file either way; the assembly moves what belongs elsewhere between devices. On a CPU's virtual
+    devices it is whole: a collective that runs beside other work there may wait for a thread until XLA aborts.
     """
-    split = bool(shape) and shape[0] % mesh.shape[MODEL] == 0
+    virtual = mesh.devices.flat[0].platform == "cpu"
+    split = bool(shape) and shape[0] % mesh.shape[MODEL] == 0 and not virtual
     sharding = NamedSharding(mesh, PartitionSpec(MODEL) if split else PartitionSpec())
     return jax.ShapeDtypeStruct(tuple(shape), jax.dtypes.canonicalize_dtype(dtype), sharding=sharding)

@@ -26,6 +26,7 @@ from jaxpaged.weights.headers import read_entries
 from jaxpaged.weights.insertion import Leaves, blank, insert
 from jaxpaged.weights.orbax_store import is_converted, load_converted
 from jaxpaged.weights.plan import Slice, WeightPlan, plan_weights
+from jaxpaged.weights.update import prepare_update
 
 
 def load_weights(
@@ -44,15 +45,13 @@ def load_weights(
     """
     for info in decoder.params:
         check_divides(mesh, info.path, info.shape, info.axes)
-    match load_format:
-        case "dummy":
-            return dummy_leaves(decoder, mesh, seed)
-        case "orbax":
-            return load_converted(directory, decoder, mesh, progress=progress)
-        case "auto" if is_converted(directory):
-            return load_converted(directory, decoder, mesh, progress=progress)
-        case _:
-            return load_safetensors(directory, decoder, rules, mesh, progress=progress)
+    converted = load_format == "orbax" or (load_format == "auto" and is_converted(directory))
+    if load_format != "dummy" and not converted:
+        return load_safetensors(directory, decoder, rules, mesh, progress=progress)
+    prepare_update(decoder, rules, mesh)  # else the first update_weights() would compile
+    if converted:
+        return load_converted(directory, decoder, mesh, progress=progress)
+    return dummy_leaves(decoder, mesh, seed)
 
 
 def load_safetensors(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 import tensorstore
-from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool
 from tqdm import tqdm
 
 from jaxpaged.decoder.functional import FunctionalDecoder
 from jaxpaged.decoder.parameters import ParamInfo
 from jaxpaged.errors import WeightError
 from jaxpaged.hub.model_directory import read_json
-from jaxpaged.sharding.rules import sharding_of
+from jaxpaged.sharding.mesh import AXES
+from jaxpaged.sharding.rules import sharding_of, spec_of
 from jaxpaged.weights.finite import all_finite
 
 MANIFEST = "jaxpaged.json"
@@ -67,7 +68,7 @@ def load_converted(
         for info in decoder.params:
             leaves.append(_read_leaf(directory / STORE / TREE / info.path, info, sharding_of(mesh, info.axes)))
             bar.update(leaves[-1].nbytes)
-    _check_finite(directory, decoder.params, leaves)
+    _check_finite(directory, decoder.params, leaves, mesh)
     return tuple(leaves)
 
 
@@ -95,6 +96,17 @@ def _read_leaf(path: Path, info: ParamInfo, sharding: NamedSharding) -> Array:
         raise WeightError(
             f"{path} is damaged ({str(error).partition(chr(10))[0]}); convert the model again."
         ) from error
+
+
+def finite_parts(mesh: Mesh, params: Sequence[ParamInfo]) -> Callable[[tuple[Array, ...]], Bool[Array, "device n"]]:
+    """For each device and leaf whether all that the device holds of it is finite; nothing moves between devices."""
+
+    def check(parts: Sequence[Array]) -> Bool[Array, "1 n"]:
+        flags: Bool[Array, "n"] = all_finite(parts)
+        return flags[None]
+
+    specs = tuple(spec_of(info.axes) for info in params)
+    return jax.jit(jax.shard_map(check, mesh=mesh, in_specs=(specs,), out_specs=PartitionSpec(AXES)))
 
 
 def _aligned(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
@@ -134,8 +146,8 @@ def _check_manifest(directory: Path, found: dict[str, Any], wanted: dict[str, An
             )
 
 
-def _check_finite(directory: Path, params: Sequence[ParamInfo], leaves: Sequence[Array]) -> None:
-    flags = jax.device_get(all_finite(leaves))
+def _check_finite(directory: Path, params: Sequence[ParamInfo], leaves: Sequence[Array], mesh: Mesh) -> None:
+    flags = jax.device_get(finite_parts(mesh, params)(tuple(leaves))).all(0)
     bad = [info.path for info, ok in zip(params, flags, strict=True) if not ok]
     if bad:
         raise WeightError(f"{directory}: NaN or infinity in {', '.join(bad)}; convert the model again.")

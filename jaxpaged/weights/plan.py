@@ -68,6 +68,11 @@ def plan_update(rules: WeightRules, decoder: HasParameters, available: Available
     return WeightPlan(tuple(touched), ignored)
 
 
+def usual_slices(rules: WeightRules, decoder: HasParameters) -> list[Slice]:
+    """The slices of a checkpoint of plain tensors under their usual names."""
+    return _slices(rules, decoder, {})
+
+
 def _compare(
     rules: WeightRules, decoder: HasParameters, slices: Sequence[Slice], available: Available
 ) -> tuple[str, tuple[str, ...]]:

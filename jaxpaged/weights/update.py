@@ -13,8 +13,8 @@ from jaxpaged.decoder.parameters import HasParameters
 from jaxpaged.models.weight_rules import WeightRules
 from jaxpaged.weights.checkpoint import source_struct
 from jaxpaged.weights.finite import all_finite, refuse_non_finite
-from jaxpaged.weights.insertion import Leaves, insert
-from jaxpaged.weights.plan import Slice, plan_update
+from jaxpaged.weights.insertion import Leaves, blank, insert
+from jaxpaged.weights.plan import Slice, plan_update, usual_slices
 
 Tensors = Mapping[str, Array | np.ndarray]
 
@@ -37,6 +37,26 @@ def update_weights(leaves: Leaves, tensors: Tensors, decoder: HasParameters, rul
         for leaf, array in zip(piece.leaves, after, strict=True):
             updated[leaf] = array
     return tuple(updated)
+
+
+def prepare_update(decoder: HasParameters, rules: WeightRules, mesh: Mesh) -> None:
+    """Compile what update_weights runs for plain tensors of the served dtype, for weights that were not loaded so.
+
+    Each kind of slice is inserted once into a leaf of its own; one such leaf is in memory at a time.
+    """
+    kinds = {
+        (piece.assemble, tuple(decoder.params[leaf].shape for leaf in piece.leaves)): piece
+        for piece in usual_slices(rules, decoder)
+    }
+    for piece in kinds.values():
+        infos = [decoder.params[leaf] for leaf in piece.leaves]
+        structs = [
+            source_struct(source.shape, piece.assemble.parameter.dtype, mesh) for source in piece.assemble.sources()
+        ]
+        sources = [jax.device_put(np.zeros(struct.shape, struct.dtype), struct.sharding) for struct in structs]
+        all_finite(sources, piece.assemble.plain_dtype)
+        leaves = tuple(blank(info, mesh) for info in infos if info.layers)
+        jax.block_until_ready(insert(decoder.params, mesh, piece, leaves, sources))
 
 
 def _placed(piece: Slice, tensors: Tensors, mesh: Mesh) -> Sequence[Array]:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -13,7 +15,7 @@ from server.http.body import read_body
 from server.routes.openapi import takes
 from server.serving import Serving
 
-_LEVELS = ("1", "2")
+_LEVELS = ("0", "1", "2")
 
 
 class UpdateWeightsRequest(BaseModel):
@@ -30,16 +32,18 @@ def dev_router(serving: Serving) -> APIRouter:
 
     @router.post("/sleep")
     async def sleep(level: str = "1") -> Response:
-        """Give device memory back: level 1 keeps the weights on the host, level 2 drops them."""
+        """Give device memory back: level 1 keeps the weights on the host, 2 drops them, 0 keeps everything."""
         if level not in _LEVELS:
-            raise bad_request("level must be 1 (weights stay on the host) or 2 (they are dropped).", "level")
+            raise bad_request(
+                "level must be 0 (everything stays), 1 (weights stay on the host) or 2 (they are dropped).", "level"
+            )
         await llm.sleep(int(level))
         return json_response(200, {})
 
     @router.post("/wake_up")
-    async def wake_up() -> Response:
-        """Take the device memory again."""
-        await llm.wake_up()
+    async def wake_up(tags: Annotated[list[str] | None, Query()] = None) -> Response:
+        """Take the device memory again: all of it, or that of the tags "weights" and "kv_cache"."""
+        await llm.wake_up(tags)
         return json_response(200, {})
 
     @router.get("/is_sleeping")

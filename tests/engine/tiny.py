@@ -56,7 +56,7 @@ MODEL_FIELDS = (
 )
 CACHE_FIELDS = ("block_size", "num_gpu_blocks_override", "enable_prefix_caching", "kv_cache_memory_bytes")
 SCHEDULER_FIELDS = ("max_num_seqs", "max_num_batched_tokens", "policy", "plans_in_flight", "max_queued_requests")
-COMPILE_FIELDS = ("persistent_cache", "cache_dir", "layer_loop", "variants")
+COMPILE_FIELDS = ("persistent_cache", "cache_dir", "layer_loop", "variants", "guard")
 PARALLEL_FIELDS = ("tensor_parallel_size", "data_parallel_size")
 
 Tensors = dict[str, np.ndarray]
@@ -119,6 +119,7 @@ def engine_config(directory: Path, *, logits_processors: Sequence[Any] = (), **o
         "max_num_batched_tokens": 32,
         "num_gpu_blocks_override": 128,
         "enable_prefix_caching": True,
+        "guard": "refuse",
     }
     options = {"persistent_cache": False, **small, **options}
 

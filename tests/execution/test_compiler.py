@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,6 +100,21 @@ def test_every_compile_is_counted_until_closed(counter: CompileCounter) -> None:
     jax.jit(lambda x: x * 3 + 2)(x)
     assert counter.count == before + 1
     jax.monitoring.register_event_duration_secs_listener(counter._on_event)
+
+
+def test_inside_the_guard_a_compile_is_refused_on_this_thread_only(counter: CompileCounter) -> None:
+    def known(x: jax.Array) -> jax.Array:
+        return x * 5
+
+    x = jnp.ones(5)
+    jax.jit(known)(x)
+    with counter.refusing():
+        jax.jit(known)(x)
+        with pytest.raises(CompileGuardError, match="after ready"):
+            jax.jit(lambda x: x * 5 + 1)(x)
+        with ThreadPoolExecutor(1) as other:
+            other.submit(jax.jit(lambda x: x * 5 + 2), x).result()
+    jax.jit(lambda x: x * 5 + 3)(x)
 
 
 def test_names_for_the_progress_bar() -> None:

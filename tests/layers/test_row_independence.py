@@ -19,7 +19,10 @@ from jaxpaged.models.rope import Rope
 from jaxpaged.models.spec import Activation
 from jaxpaged.quant.int8 import quantize_rows
 
-pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="a promise on a CPU only")
+pytestmark = [
+    pytest.mark.skipif(jax.default_backend() != "cpu", reason="a promise on a CPU only"),
+    pytest.mark.slow,
+]
 
 MOST_ROWS = 96
 COUNTS = (2, 3, 8, 17, 31, 64)

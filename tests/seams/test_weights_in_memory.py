@@ -131,6 +131,61 @@ def test_deep_sleep_drops_the_weights_until_new_ones_come(engine: Engine, other:
     other[1].assert_greedy(PROMPT, answer(engine).tokens)
 
 
+def test_level_0_keeps_everything(engine: Engine) -> None:
+    before, leaves = answer(engine), engine.runner.leaves
+    engine.sleep(0)
+    assert engine.is_sleeping()
+    with pytest.raises(RequestError, match="wake_up"):
+        engine.add(ask("asleep", PROMPT))
+    engine.wake_up()
+    assert engine.runner.leaves is leaves
+    after = answer(engine)
+    assert after.content == before.content
+    assert after.last is not None
+    assert after.last.num_cached_tokens > 0
+
+
+@pytest.mark.parametrize("level", [3, -1, "x", True, None, 1.5])
+def test_other_levels_are_refused(engine: Engine, level: object) -> None:
+    leaves = engine.runner.leaves
+    with pytest.raises(ValueError, match="level is"):
+        engine.sleep(level)  # type: ignore[arg-type]
+    assert engine.runner.leaves is leaves
+    assert not engine.is_sleeping()
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_new_weights_while_it_sleeps_are_kept(engine: Engine, other: tuple[Tensors, Oracle], level: int) -> None:
+    engine.sleep(level)
+    engine.update_weights(other[0])
+    assert engine.is_sleeping()
+    engine.wake_up()
+    other[1].assert_greedy(PROMPT, answer(engine).tokens)
+
+
+def test_weights_wake_before_the_pool(engine: Engine, other: tuple[Tensors, Oracle]) -> None:
+    """The order of reinforcement learning: room for the new weights first, then for the cache."""
+    pool = engine.runner.pool
+    engine.sleep(2)
+    engine.wake_up(["weights"])
+    assert engine.is_sleeping()
+    assert all(array.is_deleted() for array in pool.arrays)
+    engine.update_weights(other[0])
+    engine.wake_up(["kv_cache"])
+    assert not engine.is_sleeping()
+    other[1].assert_greedy(PROMPT, answer(engine).tokens)
+    with pytest.raises(RequestError, match="tags has 'scheduling'"):
+        engine.wake_up(["scheduling"])
+
+
+def test_a_deeper_sleep_drops_what_a_lighter_one_kept(engine: Engine, tensors: Tensors) -> None:
+    engine.sleep(1)
+    engine.sleep(2)
+    engine.wake_up()
+    assert not any(np.asarray(leaf).any() for leaf in engine.runner.leaves)
+    engine.update_weights(tensors)
+
+
 def test_a_busy_engine_does_not_sleep(engine: Engine) -> None:
     engine.add(ask("a", PROMPT))
     with pytest.raises(RequestError, match="unfinished"):

@@ -44,7 +44,19 @@ async def test_the_engine_sleeps_and_wakes_up() -> None:
         assert (refused.status_code, "sleeps" in refused.json()["error"]["message"]) == (400, True)
         assert (await http.post("/wake_up")).status_code == 200
         assert (await http.post("/v1/completions", json=COMPLETION)).status_code == 200
-    assert engine.calls == [("sleep", 2), ("wake_up",)]
+    assert engine.calls == [("sleep", 2), ("wake_up", "weights", "kv_cache")]
+
+
+async def test_weights_wake_before_the_pool() -> None:
+    engine = FakeEngine()
+    async with client(engine, OPTIONS) as http:
+        await http.post("/sleep?level=0")
+        assert (await http.post("/wake_up?tags=weights")).status_code == 200
+        assert (await http.get("/is_sleeping")).json() == {"is_sleeping": True}
+        refused = await http.post("/wake_up?tags=scheduler")
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tags")
+        assert (await http.post("/wake_up?tags=weights&tags=kv_cache")).status_code == 200
+        assert (await http.get("/is_sleeping")).json() == {"is_sleeping": False}
 
 
 async def test_weights_caches_and_profiles(tmp_path: Path) -> None:
@@ -60,7 +72,7 @@ async def test_weights_caches_and_profiles(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [
-        *((f"/sleep?level={level}", None, "level") for level in ("0", "3", "-1", "deep", "1e99", "")),
+        *((f"/sleep?level={level}", None, "level") for level in ("3", "-1", "deep", "1e99", "")),
         ("/update_weights", {"path": "/not/there"}, "path"),
         ("/update_weights", {"path": ""}, "path"),
         ("/update_weights", {"path": 7}, "path"),

@@ -1,18 +1,30 @@
 """New weights into a running model: by the same rules, all or nothing, without a compile and without a second copy."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 from jaxtyping import Array
 
+from jaxpaged.config import LoadFormat
+from jaxpaged.decoder.parameters import HasParameters
 from jaxpaged.errors import WeightError
 from jaxpaged.sharding.mesh import make_mesh
+from jaxpaged.sharding.rules import sharding_of
+from jaxpaged.weights import insertion
 from jaxpaged.weights.checkpoint import source_struct
+from jaxpaged.weights.dummy import dummy_leaves
+from jaxpaged.weights.finite import all_finite
 from jaxpaged.weights.loader import load_weights
+from jaxpaged.weights.orbax_store import finite_parts, save_converted
+from jaxpaged.weights.plan import Slice, usual_slices
 from jaxpaged.weights.update import update_weights
 from tests.weights import tiny_llama
 
@@ -36,6 +48,50 @@ def compiles() -> Iterator[list[str]]:
 
 def arrays(leaves: tuple[Array, ...]) -> list[np.ndarray]:
     return [np.array(leaf) for leaf in leaves]
+
+
+@pytest.mark.parametrize("load_format", ["dummy", "orbax"])
+def test_nothing_compiles_after_weights_that_were_not_read_as_tensors(tmp_path: Path, load_format: LoadFormat) -> None:
+    decoder, mesh = tiny_llama.decoder("bfloat16", 4), make_mesh(4, 2)
+    jax.clear_caches()
+    insertion._insert_program.cache_clear()
+    insertion._make_program.cache_clear()
+    if load_format == "orbax":
+        save_converted(tmp_path, decoder, dummy_leaves(decoder, mesh))
+    leaves = load_weights(tmp_path, decoder, tiny_llama.RULES, mesh, load_format=load_format, progress=False)
+    with compiles() as seen:
+        updated = update_weights(leaves, tiny_llama.tensors("bfloat16", 1), decoder, tiny_llama.RULES, mesh)
+    assert not seen
+    assert all(np.isfinite(np.asarray(leaf, np.float32)).all() for leaf in updated)
+
+
+def test_loading_on_virtual_devices_needs_no_collective(tmp_path: Path) -> None:
+    """One that runs beside other work may wait for a thread until XLA aborts the process."""
+    decoder, mesh = tiny_llama.decoder("bfloat16", 4), make_mesh(4, 2)
+    for piece in usual_slices(tiny_llama.RULES, decoder):
+        sources = [source_struct(tensor.shape, jnp.bfloat16, mesh) for tensor in piece.assemble.sources()]
+        programs = insertion_of(piece, decoder, mesh, sources), all_finite.lower(sources, piece.assemble.plain_dtype)
+        for program in programs:
+            collectives = re.findall(r"all-\w+|collective-permute|reduce-scatter", program.compile().as_text())
+            assert not collectives, piece.target
+    leaves = tuple(
+        jax.ShapeDtypeStruct(info.shape, info.dtype, sharding=sharding_of(mesh, info.axes)) for info in decoder.params
+    )
+    assert "all-reduce" not in finite_parts(mesh, decoder.params).lower(leaves).compile().as_text()
+
+
+def insertion_of(piece: Slice, decoder: HasParameters, mesh: Mesh, sources: Sequence[Any]) -> jax.stages.Lowered:
+    """The program that insert() runs for a slice, lowered."""
+    infos = [decoder.params[leaf] for leaf in piece.leaves]
+    dtypes, shardings = tuple(info.dtype for info in infos), tuple(sharding_of(mesh, info.axes) for info in infos)
+    if not infos[0].layers:
+        return insertion._make_program(piece.assemble, dtypes, shardings).lower(*sources)
+    leaves = tuple(
+        jax.ShapeDtypeStruct(info.shape, info.dtype, sharding=sharding)
+        for info, sharding in zip(infos, shardings, strict=True)
+    )
+    index = jax.ShapeDtypeStruct((), jnp.int32)
+    return insertion._insert_program(piece.assemble, dtypes, shardings).lower(leaves, index, *sources)
 
 
 @pytest.mark.parametrize("on_device", [False, True])
