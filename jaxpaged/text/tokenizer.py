@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING
 
 from jaxpaged.errors import ConfigError
 from jaxpaged.hub.pointers import refuse_pointer
+from jaxpaged.text.converted_tokenizer import convert_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "spiece.model")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tekken.json",
+    "tiktoken.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+)
+LETTERS_SHOWN = 300
 
 
 def load_tokenizer(directory: Path, *, chat_template: str | None = None) -> PreTrainedTokenizerFast:
@@ -22,21 +32,26 @@ def load_tokenizer(directory: Path, *, chat_template: str | None = None) -> PreT
 
     Raises ConfigError when the directory holds no tokenizer, a broken one, or one that only runs in Python.
     """
+    for name in (*TOKENIZER_FILES, "tokenizer_config.json"):
+        refuse_pointer(directory / name)
     if not any((directory / name).is_file() for name in TOKENIZER_FILES):
         raise ConfigError(
             f"{directory} holds no tokenizer ({', '.join(TOKENIZER_FILES[:3])}, ...). Copy the model's tokenizer files "
             "there, name another directory with tokenizer=, or pass token ids with skip_tokenizer_init=True."
         )
-    for name in TOKENIZER_FILES:
-        refuse_pointer(directory / name)
     with _without_advice():  # imported here: it takes over a second, which the engine's compilation can hide
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        tokenizer = convert_tokenizer(directory) or AutoTokenizer.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False, mistral_format=False
+        )
+    except ConfigError:
+        raise
     except Exception as error:  # the Rust parser of tokenizer.json raises bare Exception
         raise ConfigError(
-            f"The tokenizer in {directory} cannot be loaded ({type(error).__name__}: {error}); fetch its files again."
+            f"The tokenizer in {directory} cannot be loaded ({type(error).__name__}: {_one_line(error)}); "
+            "fetch its files again."
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ConfigError(
@@ -46,6 +61,11 @@ def load_tokenizer(directory: Path, *, chat_template: str | None = None) -> PreT
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     return tokenizer
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= LETTERS_SHOWN else f"{text[:LETTERS_SHOWN]}..."
 
 
 @contextmanager
