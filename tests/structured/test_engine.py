@@ -149,13 +149,6 @@ def test_the_end_comes_where_the_grammar_allows_it(engine: Engine) -> None:
     assert [answers[name].reason for name in ("ignore", "least", "whole", "long")] == ["stop", "stop", "stop", "length"]
 
 
-def test_stop_tokens_and_a_grammar_go_together(engine: Engine) -> None:
-    answer = run(engine, [ask("s", structured_outputs={"regex": "[ab]{40}"}, stop_token_ids=[67, 68])])["s"]
-    assert (answer.reason, len(answer.tokens)) == ("stop", 1)
-    assert answer.last is not None
-    assert answer.last.stop_reason in (67, 68)
-
-
 def test_a_request_that_forbids_all_that_its_grammar_allows_fails_alone(engine: Engine, alone: Answers) -> None:
     lonely = ask("l", structured_outputs={"regex": "a"}, allowed_token_ids=[68], logprobs=0)
     answers = run(engine, [*mixed(), lonely])

@@ -3,6 +3,7 @@ for their next token is known, and end when nothing may follow."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
@@ -11,7 +12,7 @@ from queue import Empty, SimpleQueue
 from jaxpaged.engine.collect import finish
 from jaxpaged.engine.followers import CommittedStep
 from jaxpaged.engine.grammars.compiling import CompilingRequests, WaitingRequest
-from jaxpaged.engine.grammars.masks import SequenceMasks
+from jaxpaged.engine.grammars.masks import SequenceMasks, mask_of
 from jaxpaged.engine.messages import EngineOutput
 from jaxpaged.errors import QueueFullError, RequestError
 from jaxpaged.params.structured import PARAM
@@ -24,6 +25,8 @@ from jaxpaged.structured.constraint import Mask
 
 GRACE = 0.002  # seconds that a step waits for masks of the step before, so that their rows stay together
 IDLE = 0.01  # seconds that an engine waits when it has nothing else to do
+
+log = logging.getLogger("jaxpaged")
 
 _Done = WaitingRequest | tuple[int, Future[Mask]]
 
@@ -120,7 +123,7 @@ class Grammars:
 
     def _go_on(self, request_id: int, mask: Future[Mask]) -> None:
         if self._masks.take(request_id, mask):
-            known = mask.result()
+            known = mask_of(mask)
             if known.complete or known.error:
                 self._end(request_id, known)
             else:
@@ -128,9 +131,9 @@ class Grammars:
 
     def _queue(self, waiting: WaitingRequest) -> None:
         """Its grammar is ready, or has failed."""
-        error = waiting.grammar.exception()
-        if isinstance(error, RequestError):
-            self._refuse(waiting, error)
+        failure = waiting.grammar.exception()
+        if failure is not None:
+            self._refuse(waiting, _as_refusal(failure))
             return
         grammar = waiting.grammar.result()
         try:
@@ -147,10 +150,19 @@ class Grammars:
         self._masks.forget(request_id)
         request = self._scheduler.finish(request_id, "stop" if mask.complete else "error")
         if request is not None:
-            self._ended.append(finish(EngineOutput(request_id, error=mask.error), request))
+            refused = PARAM if mask.error else None  # the request has asked for what leads nowhere
+            self._ended.append(finish(EngineOutput(request_id, error=mask.error, refused=refused), request))
 
     def _refuse(self, waiting: WaitingRequest, error: RequestError) -> None:
         for sample in waiting.samples:
             sample.finish_reason = "error"
             output = EngineOutput(sample.request_id, error=str(error), refused=error.param or PARAM)
             self._ended.append(finish(output, sample))
+
+
+def _as_refusal(failure: BaseException) -> RequestError:
+    """What a request is told whose grammar has failed to compile, in whatever way."""
+    if isinstance(failure, RequestError):
+        return failure
+    log.error("a grammar could not be compiled", exc_info=failure)
+    return RequestError("the grammar could not be compiled; make it simpler.", PARAM)

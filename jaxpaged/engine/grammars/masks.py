@@ -6,6 +6,7 @@ engine plans without it, so that only the sequence itself pays for a slow gramma
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,18 +20,31 @@ from jaxpaged.structured.constraint import Constraint, Mask, set_bits
 
 MASK_THREADS = 4
 
+log = logging.getLogger("jaxpaged")
+
 
 @dataclass(slots=True, eq=False)
 class _Sequence:
     """`mask` is what may follow the tokens known to the host; `waiting` until its row is resumed.
 
-    `end_tokens` end it where the grammar accepts; there are none with ignore_eos, and only a whole answer ends then.
+    `end_tokens` and `stop_tokens` end it where the grammar accepts, and only there. With ignore_eos there are none of
+    the first; `stop_tokens` are those that the request names, which may be text for its grammar.
     """
 
     constraint: Constraint
     end_tokens: Sequence[int]
+    stop_tokens: Sequence[int]
     mask: Future[Mask]
     waiting: bool = False
+
+
+def mask_of(known: Future[Mask]) -> Mask:
+    """The mask, waiting for it; one with an error where working it out has failed."""
+    failure = known.exception()
+    if failure is None:
+        return known.result()
+    log.error("a mask could not be worked out", exc_info=failure)
+    return Mask(np.zeros(0, np.int32), error="its grammar could not be followed any further")
 
 
 @dataclass(slots=True)
@@ -59,7 +73,8 @@ class SequenceMasks:
         first: Future[Mask] = Future()
         first.set_result(grammar.mask)
         end_tokens = () if request.params.ignore_eos else request.eos_token_ids
-        self._sequences[request.request_id] = _Sequence(grammar.start.copy(), end_tokens, first)
+        stop_tokens = request.params.stop_token_ids or ()
+        self._sequences[request.request_id] = _Sequence(grammar.start.copy(), end_tokens, stop_tokens, first)
 
     def advance(self, request_id: int, tokens: Sequence[int]) -> None:
         """Tokens of a sequence are known: work out what may follow."""
@@ -93,11 +108,14 @@ class SequenceMasks:
         masks = np.zeros((len(found), self.words), np.int32)
         for line, (_, owner) in zip(masks, found, strict=True):
             sequence = self._sequences[owner]
-            mask = sequence.mask.result()  # known, but for a row that was preempted while it waited
+            mask = mask_of(sequence.mask)  # known, but for a row that was preempted while it waited
             self._go_on(sequence)
             if mask.complete or mask.error:
                 ended.append((owner, mask))
+            if mask.error:
+                continue
             line[:] = mask.words[: len(line)]
+            set_bits(line, sequence.stop_tokens, allowed=mask.accepting)
             if mask.accepting:
                 set_bits(line, sequence.end_tokens, allowed=True)
         return shard.with_masks(np.array([place for place, _ in found], np.int32), masks)
