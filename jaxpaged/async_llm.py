@@ -93,7 +93,7 @@ class AsyncLLM:
         self._input = InputProcessor(config, client.info, front_end)
         self._output = OutputProcessor(front_end.vocabulary)
         self._texts = TextWorker()
-        self._grammars = GrammarChecker()
+        self._grammars = GrammarChecker(front_end.grammar_vocabulary(client.info.vocab_size))
         self.metrics = EngineMetrics(client.info, self.model_name, self.stats)
         capacity = client.info.max_num_seqs + config.scheduler.max_queued_requests
         self._requests = RequestsInFlight(self._output, self.metrics, client.abort, capacity)

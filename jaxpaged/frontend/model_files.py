@@ -11,6 +11,7 @@ from jaxpaged.config import ModelConfig
 from jaxpaged.errors import RequestError
 from jaxpaged.frontend.generation_config import GenerationConfig, load_generation_config
 from jaxpaged.hub.model_directory import resolve_model, resolve_tokenizer
+from jaxpaged.structured.byte_vocabulary import ByteVocabulary
 from jaxpaged.text.tokenizer import load_tokenizer
 from jaxpaged.text.vocabulary import Vocabulary
 
@@ -37,6 +38,13 @@ class FrontEnd:
         if self.vocabulary is None:
             raise RequestError("There is no tokenizer: skip_tokenizer_init is set.")
         return self.vocabulary.decode(token_ids)
+
+    def grammar_vocabulary(self, size: int) -> ByteVocabulary:
+        """What grammars may name of a vocabulary of `size` ids: its special tokens."""
+        known = self.vocabulary
+        if known is None:
+            return ByteVocabulary({}, size)
+        return ByteVocabulary({known.added[id]: id for id in known.special_ids if id < size}, size)
 
 
 def load_front_end(config: ModelConfig, *, chat_template: str | None = None) -> FrontEnd:

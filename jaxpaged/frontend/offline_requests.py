@@ -37,7 +37,7 @@ class OfflineRequests:
         self._tokenizer = front_end.tokenizer
         self._input = InputProcessor(config, engine.info, front_end)
         self._output = OutputProcessor(front_end.vocabulary)
-        self._grammars = GrammarChecker()
+        self._grammars = GrammarChecker(front_end.grammar_vocabulary(engine.info.vocab_size))
         self._ids = count()
 
     def default_params(self) -> SamplingParams:

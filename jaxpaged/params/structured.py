@@ -13,9 +13,17 @@ from jaxpaged.params.tags import read_structural_tag
 from jaxpaged.params.thought import Thought
 
 PARAM = "structured_outputs"
-_REFINEMENTS = ("disable_any_whitespace", "disable_additional_properties", "whitespace_pattern")
+REFINEMENTS = ("disable_any_whitespace", "disable_additional_properties", "whitespace_pattern")
 CONSTRAINTS = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
-_WIRE_FIELDS = frozenset((*CONSTRAINTS, *_REFINEMENTS))
+_WIRE_FIELDS = frozenset((*CONSTRAINTS, *REFINEMENTS))
+
+
+@dataclass(frozen=True, slots=True)
+class GrammarCost:
+    """What it took to compile a grammar: seconds of computing, bytes of memory."""
+
+    seconds: float = 0.0
+    bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -27,7 +35,7 @@ class StructuredOutputsParams:
     blank, or a new line with indentation. disable_additional_properties: only named properties, in composed objects
     too (other objects are closed by default unless additionalProperties opens them, as in vLLM). Raises RequestError.
     `thought` may come before the answer; servers fill it in where the model's chat template has one.
-    `_param` is what errors blame: the field that a client sent.
+    `_param` is what errors blame: the field that a client sent; `_cost` what the front end has found out by trying.
     """
 
     json: str | dict[str, Any] | None = None
@@ -41,6 +49,7 @@ class StructuredOutputsParams:
     structural_tag: str | dict[str, Any] | None = None
     thought: Thought | None = None
     _param: str = field(default=PARAM, repr=False, compare=False)
+    _cost: GrammarCost = field(default=GrammarCost(), repr=False, compare=False)
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, Any], param: str = PARAM) -> StructuredOutputsParams:

@@ -1,22 +1,26 @@
-"""Grammars are compiled in threads of their own, and the last ones are kept."""
+"""Grammars are compiled over the model's tokens in threads of their own, and the last ones are kept."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from llguidance import LLMatcher
 
 from jaxpaged.params.structured import StructuredOutputsParams
 from jaxpaged.structured.constraint import Constraint, Mask
-from jaxpaged.structured.grammar import LIMITS, grammar_of, refusal
+from jaxpaged.structured.grammar import LIMITS, SILENT, grammar_of, refusal
+from jaxpaged.structured.priority import give_way
+from jaxpaged.structured.probe import probe
 from jaxpaged.structured.vocabulary import GrammarVocabulary
 
-THREADS = 2
+QUICK_THREADS = 2
+SLOW_SECONDS = 0.1  # of a trial, beyond which a grammar waits for others of its kind and not for quick ones
 MAX_ENTRIES = 256
-MAX_ENTRY_BYTES = 16 * 1024 * 1024  # of grammar text in all; what is compiled from it is bounded by LIMITS
-_SILENT = 0
+MAX_BYTES = 64 * 1024 * 1024  # of memory for all that is kept
+_LEAST_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,45 +33,56 @@ class CompiledGrammar:
 
 @dataclass(slots=True)
 class GrammarCompiler:
-    """Owner of the threads that compile and of a bounded LRU of their results. One thread submits."""
+    """Owner of the threads that compile and of a bounded LRU of their results. One thread submits.
+
+    `max_bytes` is memory, as the front end's trial has measured it. A grammar that took long there has a thread apart.
+    """
 
     vocabulary: GrammarVocabulary
     max_entries: int = MAX_ENTRIES
-    max_bytes: int = MAX_ENTRY_BYTES
-    _entries: OrderedDict[str, Future[CompiledGrammar]] = field(default_factory=OrderedDict)
+    max_bytes: int = MAX_BYTES
+    _entries: OrderedDict[bytes, tuple[Future[CompiledGrammar], int]] = field(default_factory=OrderedDict)
     _bytes: int = 0
-    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, thread_name_prefix="grammar"))
+    _quick: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(QUICK_THREADS, "grammar"))
+    _slow: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "slow-grammar", give_way))
 
     def submit(self, params: StructuredOutputsParams) -> Future[CompiledGrammar]:
         """The compiled grammar, now or later; the future's error is a RequestError."""
-        key = repr(params)
-        known = self._entries.get(key)
-        if known is not None and not (known.done() and known.exception()):
-            self._entries.move_to_end(key)
-            return known
-        future = self._pool.submit(self._compile, params)
-        if known is None:
-            self._bytes += len(key)
-        self._entries[key] = future
-        while len(self._entries) > self.max_entries or self._bytes > self.max_bytes:
-            dropped, _ = self._entries.popitem(last=False)
-            self._bytes -= len(dropped)
-        return future
+        text = repr(params)
+        key = sha256(text.encode("utf-8", "surrogatepass")).digest()
+        known, size = self._entries.pop(key, (None, 0))
+        self._bytes -= size
+        if known is None or known.cancelled() or (known.done() and known.exception()):
+            pool = self._slow if params._cost.seconds > SLOW_SECONDS else self._quick
+            known = pool.submit(self._compile, params)
+        self._keep(key, known, max(params._cost.bytes, _LEAST_BYTES + len(text)))
+        return known
+
+    def _keep(self, key: bytes, grammar: Future[CompiledGrammar], size: int) -> None:
+        self._entries[key] = grammar, size
+        self._bytes += size
+        while len(self._entries) > self.max_entries or (self._bytes > self.max_bytes and len(self._entries) > 1):
+            _, (_, freed) = self._entries.popitem(last=False)
+            self._bytes -= freed
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._quick, self._slow):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _compile(self, params: StructuredOutputsParams) -> CompiledGrammar:
         vocabulary = self.vocabulary
         grammar = grammar_of(params, vocabulary.special)
-        matcher = LLMatcher(vocabulary.tokenizer, grammar, log_level=_SILENT, limits=LIMITS)
+        matcher = LLMatcher(vocabulary.tokenizer, grammar, log_level=SILENT, limits=LIMITS)
         if matcher.is_error():
             raise refusal(params, matcher.get_error())
         start = Constraint(matcher, vocabulary.tokenizer)
         mask = start.advance(())
         if mask.error or mask.complete:
             raise refusal(params, matcher.get_error())
+        broken = probe(matcher, vocabulary.tokenizer.eos_tokens)
+        if broken is not None:
+            raise refusal(params, broken)
         return CompiledGrammar(start, mask)

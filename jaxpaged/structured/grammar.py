@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Work that cannot be interrupted is bounded by itself: fuel of the lexer, items of the parser (llguidance's defaults).
 LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
+SILENT = 0  # llguidance's level of logging
 _LONGEST_REASON = 200
 _COMPOSING = frozenset(("allOf", "if", "not", "dependentSchemas", "unevaluatedProperties", "$dynamicRef"))
 
@@ -41,7 +42,8 @@ def _answer_grammar(params: StructuredOutputsParams, special: Mapping[str, int])
             return LLMatcher.grammar_from_lark(f"start: /{expression}/")
         case "choice":
             texts = " | ".join(json.dumps(text, ensure_ascii=False) for text in params.choice or ())
-            return LLMatcher.grammar_from_lark(f"start: {texts}")
+            # a terminal: a rule with so many alternatives would be more than the parser takes at one place
+            return LLMatcher.grammar_from_lark(f"start: CHOICE\nCHOICE: {texts}")
         case "grammar":
             return LLMatcher.grammar_from_lark(_lark(params))
         case _:
@@ -56,6 +58,8 @@ def refusal(params: StructuredOutputsParams, reason: str) -> RequestError:
 def _sentence(reason: str) -> str:
     if "oneOf constraints" in reason:
         return "oneOf is served only where its branches cannot overlap; use anyOf"
+    if "items; max is" in reason:
+        return "it allows too many things at one place; use fewer alternatives and optional properties"
     lines = [line.strip() for line in reason.strip().split("\n")]
     details = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     found = (details or lines)[0].removesuffix(".").replace("NoExtensionBias", "")[:_LONGEST_REASON]

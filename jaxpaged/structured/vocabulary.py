@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from jaxpaged.config import ModelConfig
 from jaxpaged.errors import ConfigError
 from jaxpaged.hub.model_directory import resolve_tokenizer
+from jaxpaged.structured.byte_vocabulary import SpelledTokens
 from jaxpaged.text.tokenizer import load_tokenizer
 
 log = logging.getLogger("jaxpaged")
@@ -36,34 +37,9 @@ class GrammarVocabulary:
         special = {token.content: id for id, token in added.items() if token.special}
         plain = LLTokenizer(text, n_vocab=size)
         tokens = [plain.decode_bytes([id]) if id in ids else b"" for id in range(size)]
-        spelled = _Spelled(tokens, sorted(special.values()), plain.eos_token, plain.tokenize_str)
+        spelled = SpelledTokens(tokens, sorted(special.values()), plain.eos_token, plain.tokenize_str)
         reachable = {name: id for name, id in special.items() if id < vocab_size}
         return cls(LLTokenizer(TokenizerWrapper(spelled)), reachable, -(-vocab_size // 32))
-
-
-@dataclass(frozen=True, slots=True)
-class _Spelled:
-    """What TokenizerWrapper asks of a tokenizer.
-
-    LLTokenizer alone takes every added token that looks like <this> for a special one, and allows it in a text that it
-    then refuses; </think> and <tool_call> are text for many models.
-    """
-
-    tokens: Sequence[bytes]
-    special_token_ids: Sequence[int]
-    eos_token_id: int
-    encode: Callable[[str], list[int]]
-    bos_token_id: int | None = None
-
-    def __call__(self, text: bytes | str) -> list[int]:
-        return self.encode(text if isinstance(text, str) else text.decode("utf-8", "replace"))
-
-
-def byte_vocabulary() -> GrammarVocabulary:
-    """Bytes as tokens, for checking grammars where the model's tokenizer is not at hand."""
-    tokens = [*(bytes([value]) for value in range(256)), b"<end>"]
-    spelled = _Spelled(tokens, (256,), 256, lambda text: list(text.encode()))
-    return GrammarVocabulary(LLTokenizer(TokenizerWrapper(spelled)), {}, -(-len(tokens) // 32))
 
 
 def load_vocabulary(config: ModelConfig, directory: Path, vocab_size: int) -> GrammarVocabulary | None:

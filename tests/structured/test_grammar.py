@@ -12,10 +12,10 @@ from tokenizers import Tokenizer
 
 import jaxpaged
 from jaxpaged.errors import RequestError
-from jaxpaged.params.structured import StructuredOutputsParams
+from jaxpaged.params.structured import GrammarCost, StructuredOutputsParams
 from jaxpaged.params.thought import Thought
 from jaxpaged.structured.compiler import GrammarCompiler
-from jaxpaged.structured.vocabulary import GrammarVocabulary, byte_vocabulary
+from jaxpaged.structured.vocabulary import GrammarVocabulary
 from tests.structured.grammars import accepts, compiled, compiler, may_follow, vocabulary
 from tests.text.samples import END, THINK, byte_fallback_backend, byte_level_backend
 
@@ -160,7 +160,7 @@ def test_a_constraint_can_be_copied_and_rolled_back() -> None:
 
 
 def test_compiled_grammars_are_shared_and_forgotten_in_turn() -> None:
-    grammars = GrammarCompiler(byte_vocabulary(), max_entries=2)
+    grammars = GrammarCompiler(vocabulary(), max_entries=2)
     one, two, three = (StructuredOutputsParams(regex=text) for text in "abc")
     first = grammars.submit(one)
     assert grammars.submit(StructuredOutputsParams(regex="a")) is first
@@ -169,9 +169,13 @@ def test_compiled_grammars_are_shared_and_forgotten_in_turn() -> None:
     grammars.submit(three)
     assert len(grammars) == 2
     assert grammars.submit(one) is first
-    small = GrammarCompiler(byte_vocabulary(), max_bytes=len(repr(one)))
+    one._cost = two._cost = GrammarCost(bytes=10**6)
+    small = GrammarCompiler(vocabulary(), max_bytes=2 * 10**6)
+    for params in (one, two, three):
+        small.submit(params)
+    assert len(small) == 2  # those of a megabyte do not both go with the small one
+    one._cost = GrammarCost(bytes=10**9)
     small.submit(one)
-    small.submit(two)
     assert len(small) == 1
     for each in (grammars, small):
         each.close()

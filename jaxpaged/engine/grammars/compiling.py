@@ -14,7 +14,7 @@ from jaxpaged.structured.compiler import CompiledGrammar, GrammarCompiler
 
 @dataclass(slots=True, eq=False)
 class WaitingRequest:
-    """A request with its child samples, waiting for its grammar since `since`."""
+    """A request with its child samples, waiting for its grammar, which is being compiled since `since`."""
 
     request: Request
     children: Sequence[Request]
@@ -50,7 +50,6 @@ class CompilingRequests:
 
     def add_again(self, waiting: WaitingRequest) -> None:
         """There was no room in the queue for a request whose grammar is ready."""
-        waiting.since = self.clock()
         self._wait(waiting)
 
     def take(self, waiting: WaitingRequest) -> bool:
@@ -62,9 +61,14 @@ class CompilingRequests:
         return True
 
     def take_late(self) -> list[WaitingRequest]:
-        """Those whose grammar is taking too long; they wait no longer."""
-        latest = self.clock() - self.seconds
-        late = [waiting for waiting in self._waiting.values() if waiting.since < latest]
+        """Those whose grammar is taking too long, since a thread has begun it; they wait no longer."""
+        now = self.clock()
+        late = []
+        for waiting in self._waiting.values():
+            if not waiting.grammar.running():
+                waiting.since = now
+            elif waiting.since < now - self.seconds:
+                late.append(waiting)
         for waiting in late:
             del self._waiting[waiting.request.request_id]
         return late
@@ -84,6 +88,8 @@ class CompilingRequests:
             parent, *others = waiting.children
             parent.prompt_embeds, parent.content_hashes = gone.prompt_embeds, gone.content_hashes
             self._wait(WaitingRequest(parent, others, waiting.grammar, waiting.since))
+        elif all(other.grammar is not waiting.grammar for other in self._waiting.values()):
+            waiting.grammar.cancel()  # unless a thread has begun it
 
     def _wait(self, waiting: WaitingRequest) -> None:
         self._waiting[waiting.request.request_id] = waiting
