@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from jaxpaged.params.structured import StructuredOutputsParams
     from jaxpaged.params.thought import Thought
     from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
-    from jaxpaged.text.chat_template import ChatOptions, read_chat_template
+    from jaxpaged.text.chat_template import ChatOptions, RenderedChat, read_chat_template
     from jaxpaged.text.prompts import EmbedsPrompt, PromptType, TextPrompt, TokensPrompt
 
 __version__ = "0.1.0"
@@ -59,6 +59,7 @@ __all__ = [
     "PreparedRequest",
     "PromptType",
     "QueueFullError",
+    "RenderedChat",
     "RequestError",
     "RequestMetrics",
     "RequestObserver",
@@ -102,6 +103,7 @@ _HOMES = {
     "PreparedRequest": "jaxpaged.frontend.input_processor",
     "PromptType": "jaxpaged.text.prompts",
     "QueueFullError": "jaxpaged.errors",
+    "RenderedChat": "jaxpaged.text.chat_template",
     "RequestError": "jaxpaged.errors",
     "RequestMetrics": "jaxpaged.outputs",
     "RequestObserver": "jaxpaged.frontend.observation",

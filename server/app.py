@@ -18,6 +18,7 @@ from server.http.auth import Auth
 from server.http.boundary import ErrorBoundary
 from server.http.deadline import Deadline
 from server.http.head import HeadAsGet
+from server.http.middleware import add_middleware
 from server.http.portions import Portions
 from server.http.record import Recording
 from server.http.request_id import RequestId
@@ -102,8 +103,14 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
     app.add_middleware(AnthropicErrors)
     if options.allowed_origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=list(options.allowed_origins), allow_methods=["*"], allow_headers=["*"]
+            CORSMiddleware,
+            allow_origins=list(options.allowed_origins),
+            allow_methods=list(options.allowed_methods),
+            allow_headers=list(options.allowed_headers),
+            allow_credentials=options.allow_credentials,
         )
+    for middleware in options.middleware:
+        add_middleware(app, middleware)
     app.add_middleware(Portions)
     return app
 

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from jaxpaged.cli import add_engine_class, add_engine_flags, integer, parse, positive_seconds
+from jaxpaged.cli import (
+    add_engine_class,
+    add_engine_flags,
+    add_vllm_server_flags,
+    json_object,
+    not_negative,
+    parse,
+    positive_seconds,
+    seconds_or_none,
+)
 from server.answers.reasoning.families import VLLM_NAMES
 from server.answers.tools.families import FAMILIES
+from server.http.flags import add_address, add_browsers, add_certificates, add_logs, flat
 
 if TYPE_CHECKING:  # --help does not wait for them
     from server.http.logs import LogFormat
+    from server.http.middleware import Middleware
     from server.http.record import RecordSink
 
 
@@ -32,6 +43,12 @@ class ServerOptions:
     dev_routes: bool = False
     root_path: str = ""
     allowed_origins: tuple[str, ...] = ()
+    allowed_methods: tuple[str, ...] = ("*",)
+    allowed_headers: tuple[str, ...] = ("*",)
+    allow_credentials: bool = False
+    middleware: tuple[Middleware, ...] = ()
+    default_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    tokens_as_ids: bool = False
     shutdown_timeout: float = 0.0
     tool_call_parser: str = "auto"
     reasoning_parser: str = "auto"
@@ -55,7 +72,9 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
     return parse("jaxpaged serve", "serve: answer OpenAI's HTTP protocol with one model.", add_arguments, arguments)
 
 
-def server_options(args: argparse.Namespace, sinks: tuple[RecordSink, ...] = ()) -> ServerOptions:
+def server_options(
+    args: argparse.Namespace, sinks: tuple[RecordSink, ...] = (), middleware: tuple[Middleware, ...] = ()
+) -> ServerOptions:
     """The server's part of the flags."""
     return ServerOptions(
         api_keys=tuple(args.api_key),
@@ -66,7 +85,13 @@ def server_options(args: argparse.Namespace, sinks: tuple[RecordSink, ...] = ())
         page=not args.disable_page,
         dev_routes=args.enable_dev_routes,
         root_path=args.root_path,
-        allowed_origins=tuple(args.allowed_origins),
+        allowed_origins=flat(args.allowed_origins),
+        allowed_methods=flat(args.allowed_methods),
+        allowed_headers=flat(args.allowed_headers),
+        allow_credentials=args.allow_credentials,
+        middleware=middleware,
+        default_template_kwargs=args.default_chat_template_kwargs or {},
+        tokens_as_ids=args.return_tokens_as_token_ids,
         shutdown_timeout=args.shutdown_timeout,
         tool_call_parser=args.tool_call_parser,
         reasoning_parser=args.reasoning_parser,
@@ -91,20 +116,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_engine_flags(parser)
     group = parser.add_argument_group("server")
-    _add_address(group.add_argument)
+    add_address(group.add_argument)
     _add_chat(group.add_argument)
-    _add_transport(group.add_argument)
+    add_browsers(group.add_argument)
+    add_certificates(group.add_argument)
     _add_times(group.add_argument)
     _add_sizes(group.add_argument)
     _add_switches(group.add_argument)
     add_engine_class(group)
-    _add_logs(group.add_argument)
-
-
-def _add_address(add: Add) -> None:
-    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for every one (default: %(default)s)")
-    add("--port", type=int, default=8000, help="port to listen on, 0 for a free one (default: %(default)s)")
-    add("--api-key", nargs="+", default=[], metavar="KEY", help="keys that clients must send; none: everybody may ask")
+    add_logs(group.add_argument)
+    add_vllm_server_flags(parser)
 
 
 def _add_chat(add: Add) -> None:
@@ -123,27 +144,32 @@ def _add_chat(add: Add) -> None:
         help=f"how the model marks reasoning: {', '.join(VLLM_NAMES)}; auto asks its chat template, none leaves it in "
         "the content (default: %(default)s)",
     )
-    add("--enable-auto-tool-choice", action="store_true", help=argparse.SUPPRESS)  # vLLM's; always on here
-
-
-def _add_transport(add: Add) -> None:
-    add("--root-path", default="", metavar="PATH", help="the path under which a proxy shows this server")
-    add("--allowed-origins", nargs="+", default=[], metavar="ORIGIN", help="origins that browsers may ask from (CORS)")
-    add("--ssl-keyfile", metavar="FILE", help="TLS key")
-    add("--ssl-certfile", metavar="FILE", help="TLS certificate")
+    add(
+        "--default-chat-template-kwargs",
+        type=json_object,
+        metavar="JSON",
+        help='variables of the chat template, where a request says nothing ({"enable_thinking": false})',
+    )
+    add(
+        "--return-tokens-as-token-ids",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="write tokens of log probabilities as token_id:ID",
+    )
+    add("--enable-auto-tool-choice", action=argparse.BooleanOptionalAction, help=argparse.SUPPRESS)  # always on here
 
 
 def _add_times(add: Add) -> None:
     add(
         "--shutdown-timeout",
-        type=float,
+        type=seconds_or_none,
         default=DEFAULTS.shutdown_timeout,
         metavar="SECONDS",
         help="let requests finish for so long at the end; 0 ends them at once (default: %(default)s)",
     )
     add(
         "--engine-step-timeout",
-        type=float,
+        type=positive_seconds,
         default=60.0,
         metavar="SECONDS",
         help="/health answers 503 when no step has ended for so long while requests wait; after twice as long the "
@@ -151,7 +177,7 @@ def _add_times(add: Add) -> None:
     )
     add(
         "--engine-restarts",
-        type=integer,
+        type=not_negative,
         default=5,
         metavar="COUNT",
         help="how often an engine that has died is started again within ten minutes; 0 never (default: %(default)s)",
@@ -168,7 +194,7 @@ def _add_times(add: Add) -> None:
 def _add_sizes(add: Add) -> None:
     def add_size(flag: str, metavar: str, what: str) -> None:
         default = getattr(DEFAULTS, flag.replace("-", "_"))
-        add(f"--{flag}", type=integer, default=default, metavar=metavar, help=f"{what} (default: %(default)s)")
+        add(f"--{flag}", type=not_negative, default=default, metavar=metavar, help=f"{what} (default: %(default)s)")
 
     add_size("max-body-bytes", "BYTES", "largest request body")
     add_size("max-stop-strings", "COUNT", "most stop strings of a request")
@@ -189,33 +215,14 @@ def _add_sizes(add: Add) -> None:
 
 
 def _add_switches(add: Add) -> None:
-    add("--enable-force-include-usage", action="store_true", help="end every stream with its usage")
-    add("--disable-fastapi-docs", action="store_true", help="no /docs and no /openapi.json")
-    add("--disable-page", action="store_true", help="no chat page at /")
-    add(
+    def add_switch(flag: str, what: str) -> None:
+        add(flag, action=argparse.BooleanOptionalAction, default=False, help=what)
+
+    add_switch("--enable-force-include-usage", "end every stream with its usage")
+    add_switch("--disable-fastapi-docs", "no /docs and no /openapi.json")
+    add_switch("--disable-page", "no chat page at /")
+    add_switch(
         "--enable-dev-routes",
-        action="store_true",
-        help="serve /sleep, /wake_up, /is_sleeping, /update_weights, /reset_prefix_cache, /start_profile and "
+        "serve /sleep, /wake_up, /is_sleeping, /update_weights, /reset_prefix_cache, /start_profile and "
         "/stop_profile, by which any client can stop the model",
-    )
-    add("--disable-uvicorn-access-log", action="store_true", help="do not log every request")
-
-
-def _add_logs(add: Add) -> None:
-    add(
-        "--log-format",
-        default=DEFAULTS.log_format,
-        choices=("text", "json"),
-        help="json: one object a line on stdout, with request ids (default: %(default)s)",
-    )
-    add(
-        "--otlp-traces-endpoint",
-        metavar="URL",
-        help="send a span of every request to this OTLP/HTTP address; needs the extra `otel`",
-    )
-    add(
-        "--uvicorn-log-level",
-        default="info",
-        choices=("debug", "info", "warning", "error", "critical"),
-        help="how much the server logs (default: %(default)s)",
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from jaxpaged import AsyncLLM
+from jaxpaged import AsyncLLM, ChatOptions, RenderedChat
+from server.answers.answer import Reply
 from server.answers.parsers import NO_PARSERS, AnswerParsers, choose_parsers
 from server.errors import ApiError
 from server.flags import ServerOptions
@@ -32,6 +35,17 @@ class Serving:
             template, special, tool_parser=options.tool_call_parser, reasoning_parser=options.reasoning_parser
         )
         return cls(llm, options, parsers)
+
+    async def render(self, messages: Sequence[Mapping[str, Any]], options: ChatOptions) -> RenderedChat:
+        """A conversation as the model sees it, with the server's template variables where the request has none."""
+        if self.options.default_template_kwargs:
+            kwargs = {**self.options.default_template_kwargs, **(options.template_kwargs or {})}
+            options = replace(options, template_kwargs=kwargs)
+        return await self.llm.render(messages, options)
+
+    def reply(self, reply: Reply) -> Reply:
+        """What a request asks of its answer, and what this server does for every one."""
+        return replace(reply, tokens_as_ids=True) if self.options.tokens_as_ids else reply
 
     def check_model(self, name: str | None) -> None:
         """Requests may leave the model out; a name that is none of ours is 404."""

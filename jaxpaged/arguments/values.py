@@ -90,6 +90,17 @@ def json_object(text: str) -> dict[str, Any]:
     return value
 
 
+def json_list(text: str) -> list[str]:
+    """A JSON list of texts, as vLLM takes it, or one text."""
+    if not text.startswith("["):
+        return [text]
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from None
+    return [str(one) for one in value]
+
+
 def any_value(text: str) -> Any:
     """Numbers and objects as JSON writes them; everything else is a text."""
     try:

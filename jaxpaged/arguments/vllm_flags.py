@@ -37,7 +37,7 @@ SHORT = {
 _LISTS = frozenset(
     "cudagraph_capture_sizes cuda_graph_sizes allowed_media_domains offload_params cpu_offload_params device_ids "
     "numa_bind_nodes numa_bind_cpus lora_target_modules kv_cache_dtype_skip_layers sleep_preserve_parameter_names "
-    "ignore_patterns collect_detailed_traces long_lora_scaling_factors lora_modules".split()
+    "ignore_patterns collect_detailed_traces long_lora_scaling_factors lora_modules logits_processors".split()
 )
 _OPTIONAL_VALUE = frozenset(("hf_token",))  # True where no value follows
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+
 from jaxpaged.arguments.vllm_argument import VllmArgument, hint, refused
+from jaxpaged.arguments.vllm_flags import add_vllm_flags, take_vllm_flags
 
 _LOGS = "requests are logged by their ids, never by their text"
 _HEADS = "a request's head may have 256 KiB and 256 headers"
@@ -21,6 +24,7 @@ VLLM_SERVER: dict[str, VllmArgument] = {
     "trust_request_chat_template": refused(False, why="a request has no template of its own; give --chat-template"),
     "trust_request_mm_kwargs": hint(False, why="this engine serves text models only"),
     "reasoning_effort_map": refused({}, why="say it in --default-chat-template-kwargs"),
+    "chat_template_content_format": refused("auto", "string", why="templates get contents as texts"),
     "response_role": refused("assistant", why="answers are the assistant's"),
     "exclude_tools_when_tool_choice_none": hint(True, why="with tool_choice none the prompt has no tools"),
     "enable_per_request_metrics": hint(False, why="see /metrics and the log of requests"),
@@ -48,3 +52,13 @@ VLLM_SERVER: dict[str, VllmArgument] = {
     "enable_offline_docs": hint(False, why="a browser loads the scripts of /docs from the network"),
     "enable_flash_late_interaction": hint(True, why="only generation is there yet"),
 }
+
+
+def add_vllm_server_flags(parser: argparse.ArgumentParser) -> None:
+    """A flag for each; --help names none of them."""
+    add_vllm_flags(parser, VLLM_SERVER)
+
+
+def take_vllm_server_flags(args: argparse.Namespace) -> None:
+    """Log those that change nothing. Raises ConfigError for one that cannot be had."""
+    take_vllm_flags(args, VLLM_SERVER)

@@ -2,17 +2,31 @@
 
 from jaxpaged.arguments.flags import add_engine_class, add_engine_flags, engine_config
 from jaxpaged.arguments.settings import changed_settings
-from jaxpaged.arguments.values import integer, positive_seconds
+from jaxpaged.arguments.values import (
+    integer,
+    json_list,
+    json_object,
+    not_negative,
+    positive_seconds,
+    seconds_or_none,
+)
+from jaxpaged.arguments.vllm_server import add_vllm_server_flags, take_vllm_server_flags
 from jaxpaged.cli.outcome import run_command
 from jaxpaged.cli.parser import parse
 
 __all__ = [
     "add_engine_class",
     "add_engine_flags",
+    "add_vllm_server_flags",
     "changed_settings",
     "engine_config",
     "integer",
+    "json_list",
+    "json_object",
+    "not_negative",
     "parse",
     "positive_seconds",
     "run_command",
+    "seconds_or_none",
+    "take_vllm_server_flags",
 ]

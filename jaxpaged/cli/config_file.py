@@ -71,7 +71,7 @@ def _converted(action: argparse.Action, value: Any) -> Any:
         if not isinstance(value, bool):
             raise ValueError(f"{value!r} is neither true nor false")
         return value
-    if action.nargs in ("+", "*"):
+    if action.nargs in ("+", "*") or isinstance(action, argparse._AppendAction):
         return [_scalar(action, one) for one in (value if isinstance(value, list) else [value])]
     return _scalar(action, value)
 

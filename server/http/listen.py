@@ -1,9 +1,12 @@
-"""Where the server listens: port and certificate, tried before the model loads, so that a mistake is known at once."""
+"""Where the server listens, tried before the model loads, so that a mistake is known at once."""
 
 from __future__ import annotations
 
+import os
 import socket
-import ssl
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from jaxpaged import ConfigError
 
@@ -26,22 +29,43 @@ def listening_socket(host: str, port: int) -> socket.socket:
     return bound
 
 
+@contextmanager
+def unix_socket(path: str) -> Iterator[socket.socket]:
+    """The same at a path, which is gone at the end. One that a dead server has left is replaced. Raises ConfigError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
+        try:
+            _remove_dead_socket(path)
+            bound.bind(path)
+        except OSError as error:
+            raise ConfigError(
+                f"--uds {path} cannot be used ({error.strerror or error}); name a path that can be made."
+            ) from error
+        try:
+            yield bound
+        finally:
+            _remove(path)
+
+
+def _remove_dead_socket(path: str) -> None:
+    if not os.path.exists(path) or not stat.S_ISSOCK(os.stat(path).st_mode):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            _remove(path)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass  # uvicorn may have been first
+
+
 def url_of(bound: socket.socket, host: str, *, tls: bool) -> str:
     """Where a client on this machine finds the server."""
+    if bound.family == socket.AF_UNIX:
+        return f"unix:{bound.getsockname()}"
     reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"{'https' if tls else 'http'}://{reachable}:{bound.getsockname()[1]}"
-
-
-def check_tls(keyfile: str | None, certfile: str | None) -> None:
-    """Refuse a key and a certificate that do not work together. Raises ConfigError."""
-    if keyfile is None and certfile is None:
-        return
-    if certfile is None:
-        raise ConfigError("--ssl-keyfile needs --ssl-certfile; give both or neither.")
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile)
-    except OSError as error:  # an ssl.SSLError is one
-        raise ConfigError(
-            f"The certificate {certfile} and the key {keyfile or certfile} cannot be used ({error.strerror or error}); "
-            "give two PEM files that belong together."
-        ) from error

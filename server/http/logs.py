@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from server.http.record import RequestRecord
+from server.http.record import RecordSink, RequestRecord
 from server.http.request_id import current_request_id
 
 LogFormat = Literal["text", "json"]
@@ -30,7 +30,9 @@ def configure_logs(kind: LogFormat, level: str) -> None:
             "formatters": {"ours": {"()": formatter}},
             "handlers": {"ours": {"class": "logging.StreamHandler", "formatter": "ours", "stream": stream}},
             "root": {"handlers": ["ours"], "level": "WARNING"},
-            "loggers": {name: {"level": level.upper()} for name in ("jaxpaged", "uvicorn")},
+            "loggers": {
+                name: {"level": "DEBUG" if level == "trace" else level.upper()} for name in ("jaxpaged", "uvicorn")
+            },
         }
     )
     logging.captureWarnings(True)
@@ -42,6 +44,16 @@ def say(kind: LogFormat, message: str, **fields: Any) -> None:
         log.info(message, extra={_FIELDS: fields})
     else:
         print(message, flush=True)
+
+
+def logging_all_but(quiet: frozenset[str]) -> RecordSink:
+    """A RecordSink: log_record, except for requests of these paths."""
+
+    def log_others(record: RequestRecord) -> None:
+        if record.path not in quiet:
+            log_record(record)
+
+    return log_others
 
 
 def log_record(record: RequestRecord) -> None:

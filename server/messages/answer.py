@@ -39,5 +39,5 @@ async def count_prompt(serving: Serving, body: CountTokensRequest) -> int:
     serving.check_model(body.model)
     call = parse_messages(body, partial(chat_call, serving))
     with errors_name(NAMES):
-        chat = await serving.llm.render(call.messages, call.options)
+        chat = await serving.render(call.messages, call.options)
     return len(chat.token_ids)

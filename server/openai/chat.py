@@ -49,19 +49,20 @@ async def answer_chat(serving: Serving, body: ChatRequest, receive: Receive) -> 
 def chat_call(serving: Serving, body: ChatRequest) -> ChatCall:
     """A chat, for this model and this server. Raises ApiError and RequestError, naming the field."""
     options = serving.options
-    return parse_chat(
+    call = parse_chat(
         body,
         serving.llm.sampling_defaults,
         serving.parsers,
         force_usage=options.force_include_usage,
         max_stop_strings=options.max_stop_strings,
     )
+    return replace(call, reply=serving.reply(call.reply))
 
 
 async def prepare_chat(serving: Serving, call: ChatCall) -> PreparedChat:
     """Render and tokenize a conversation. Raises RequestError."""
     llm = serving.llm
-    chat = await llm.render(call.messages, call.options)
+    chat = await serving.render(call.messages, call.options)
     ids = chat.token_ids
     if call.truncation is not None:
         ids = call.truncation.apply(ids, llm.info.max_model_len, call.params)

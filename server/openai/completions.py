@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 
 from starlette.responses import Response
 from starlette.types import Receive
@@ -27,6 +28,7 @@ async def answer_completion(serving: Serving, body: CompletionRequest, receive: 
         force_usage=options.force_include_usage,
         max_stop_strings=options.max_stop_strings,
     )
+    call = replace(call, reply=serving.reply(call.reply))
     batch = [await _prepare(serving, call, prompt) for prompt in call.prompts]
     answer = Answer(f"cmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, batch)
     dialect = CompletionDialect(answer, _echoes(serving, call, batch))

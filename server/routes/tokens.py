@@ -68,4 +68,4 @@ async def _token_ids(serving: Serving, body: TokenizeRequest) -> list[int]:
         template_kwargs=body.chat_template_kwargs,
     )
     options.validate()
-    return (await serving.llm.render(chat_messages(body.messages or []), options)).token_ids
+    return (await serving.render(chat_messages(body.messages or []), options)).token_ids

@@ -56,7 +56,7 @@ async def listening(
     with listening_socket("127.0.0.1", 0) as bound:
         if send_buffer:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-        config = uvicorn_config(build_app(llm, options), log_level="critical", keyfile=None, certfile=None)
+        config = uvicorn_config(build_app(llm, options), log_level="critical")
         http = HttpServer(config, llm, shutdown_timeout=options.shutdown_timeout, on_start=lambda: None)
         serving = asyncio.create_task(http._serve([bound]))
         await until(lambda: http.started)
