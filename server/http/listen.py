@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from jaxpaged import ConfigError
 
@@ -43,24 +42,17 @@ def unix_socket(path: str) -> Iterator[socket.socket]:
         try:
             yield bound
         finally:
-            _remove(path)
+            Path(path).unlink(missing_ok=True)
 
 
 def _remove_dead_socket(path: str) -> None:
-    if not os.path.exists(path) or not stat.S_ISSOCK(os.stat(path).st_mode):
+    if not Path(path).is_socket():
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            _remove(path)
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass  # uvicorn may have been first
+            Path(path).unlink(missing_ok=True)
 
 
 def url_of(bound: socket.socket, host: str, *, tls: bool) -> str:
