@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from jaxpaged import ConfigError
 
-Middleware = type | Callable[..., Any]
+Middleware = Callable[..., Any]  # a class, or a coroutine function
 
 
 def load_middleware(path: str) -> Middleware:
@@ -23,7 +23,8 @@ def load_middleware(path: str) -> Middleware:
         raise ConfigError(f"--middleware {path} cannot be imported ({error}); give package.module.Name.") from error
     if not inspect.isclass(found) and not inspect.iscoroutinefunction(found):
         raise ConfigError(f"--middleware {path} is neither a class nor an async function; see ASGI's middleware.")
-    return found
+    made: Middleware = found
+    return made
 
 
 def add_middleware(app: FastAPI, middleware: Middleware) -> None:
