@@ -29,7 +29,8 @@ def load_middleware(path: str) -> Middleware:
 
 def add_middleware(app: FastAPI, middleware: Middleware) -> None:
     """Put it outside of everything that is there already."""
-    if inspect.isclass(middleware):
+    is_class = inspect.isclass(middleware)
+    if is_class:
         app.add_middleware(middleware)
     else:
         app.middleware("http")(middleware)
