@@ -7,9 +7,8 @@ import json
 
 import pytest
 
-from jaxpaged import AsyncLLM, EngineConfig
-from jaxpaged.config import ModelConfig, SchedulerConfig
-from tests.server.harness import client, events
+from tests.server.bundled import Bundled
+from tests.server.harness import events
 
 PATH = "/v1/chat/completions"
 ADD = {
@@ -38,11 +37,7 @@ def check(name: str, arguments: str) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_the_bundled_model_is_made_to_call() -> None:
-    config = EngineConfig(
-        ModelConfig(max_model_len=256), scheduler=SchedulerConfig(max_num_seqs=8, max_num_batched_tokens=64)
-    )
-    llm = AsyncLLM(config, progress=False)
+def test_the_bundled_model_is_made_to_call(bundled: Bundled) -> None:
     body = {
         "messages": [{"role": "user", "content": "What is 3 + 4?"}],
         "tools": TOOLS,
@@ -55,7 +50,7 @@ def test_the_bundled_model_is_made_to_call() -> None:
     functions |= {"functions": [tool["function"] for tool in TOOLS], "function_call": {"name": "add"}}
 
     async def scenario() -> None:
-        async with client(llm=llm) as http:
+        async with bundled.client() as http:
             required, named, streamed, old, both = await asyncio.gather(
                 http.post(PATH, json=body),
                 http.post(PATH, json={**body, "tool_choice": NAMED}),
@@ -79,7 +74,4 @@ def test_the_bundled_model_is_made_to_call() -> None:
         check("add", choice["message"]["function_call"]["arguments"])
         assert (both.status_code, both.json()["error"]["param"]) == (400, "tool_choice")
 
-    try:
-        asyncio.run(scenario())
-    finally:
-        llm.shutdown()
+    bundled.run(scenario())

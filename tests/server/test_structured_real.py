@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from jaxpaged import AsyncLLM, EngineConfig
-from jaxpaged.config import ModelConfig, SchedulerConfig
-from tests.server.harness import client, events
+from tests.server.bundled import Bundled
+from tests.server.harness import events
 
 SCHEMA = {
     "type": "object",
@@ -36,14 +35,11 @@ def streamed(text: str) -> str:
 
 
 @pytest.mark.timeout(300)
-def test_the_bundled_model_answers_as_it_is_told() -> None:
-    config = EngineConfig(
-        ModelConfig(max_model_len=256), scheduler=SchedulerConfig(max_num_seqs=8, max_num_batched_tokens=64)
-    )
-    llm = AsyncLLM(config, progress=False)
+def test_the_bundled_model_answers_as_it_is_told(bundled: Bundled) -> None:
+    llm = bundled.llm
 
     async def scenario() -> None:
-        async with client(llm=llm) as http:
+        async with bundled.client() as http:
 
             async def ask(**more: Any) -> Any:
                 return await http.post("/v1/chat/completions", json=chat(**more))
@@ -68,4 +64,4 @@ def test_the_bundled_model_answers_as_it_is_told() -> None:
             assert content(await ask()) == content(free)
             assert llm.stats().compiles_after_ready == 0
 
-    asyncio.run(scenario())
+    bundled.run(scenario())
