@@ -14,6 +14,8 @@ MAX_DEPTH = 64
 MAX_CHOICES = 10_000
 MAX_ALTERNATIVES = 1_000
 MAX_LENGTH = 1_000_000  # no context holds more characters or items than that
+MAX_OPTIONAL = 480  # properties of one object that may be left out: the parser follows every way to go on
+_MAX_NUMBER = 10**308  # beyond, a number is none for most readers of JSON
 
 _BRANCHES = ("anyOf", "oneOf", "allOf")
 _LEAST = ("minLength", "minItems", "minProperties", "minContains")
@@ -21,9 +23,11 @@ _LEAST = ("minLength", "minItems", "minProperties", "minContains")
 
 def check_json(value: dict[str, Any], name: str) -> None:
     """Refuse JSON that is too deep, too large or none at all. Raises RequestError."""
-    for depth, _ in _walk(value):
+    for depth, part in _walk(value):
         if depth > MAX_DEPTH:
             raise RequestError(f"{name} is nested more than {MAX_DEPTH} levels deep.", PARAM)
+        if isinstance(part, int) and not -_MAX_NUMBER < part < _MAX_NUMBER:
+            raise RequestError(f"{name} holds a number of more than 308 digits.", PARAM)
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:  # UnicodeEncodeError, for half a surrogate pair, is a ValueError
@@ -38,6 +42,7 @@ def check_schema(schema: dict[str, Any]) -> None:
     for _, part in _walk(schema):
         if not isinstance(part, dict):
             continue
+        _check_properties(part)
         for name in _BRANCHES:
             branches = part.get(name)
             if isinstance(branches, list) and len(branches) > MAX_ALTERNATIVES:
@@ -46,6 +51,18 @@ def check_schema(schema: dict[str, Any]) -> None:
             least = part.get(name)
             if isinstance(least, int | float) and least > MAX_LENGTH:
                 raise RequestError(f"{name} asks for more than {MAX_LENGTH}, which no answer can hold.", PARAM)
+
+
+def _check_properties(part: dict[str, Any]) -> None:
+    properties, required = part.get("properties"), part.get("required")
+    if isinstance(properties, dict) and len(properties) > MAX_OPTIONAL:
+        needed = {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
+        optional = len(properties.keys() - needed)
+        if optional > MAX_OPTIONAL:
+            raise RequestError(
+                f"an object has {optional} optional properties; at most {MAX_OPTIONAL} are taken: require more.",
+                PARAM,
+            )
 
 
 def _walk(value: object) -> Iterator[tuple[int, object]]:

@@ -138,12 +138,12 @@ def _mapping(name: str, value: object) -> dict[str, Any]:
         _check_text(name, value)
         try:
             value = json_text.loads(value)
-        except (ValueError, RecursionError) as error:
+        except json_text.JSONDecodeError as error:
             raise RequestError(f"{name} is not valid JSON.", PARAM) from error
+        except (ValueError, RecursionError) as error:
+            raise RequestError(f"{name} is nested too deep or holds a number that is too long.", PARAM) from error
     if not isinstance(value, dict):
         raise RequestError(f"{name} must be a JSON object.", PARAM)
-    if not value:
-        raise RequestError(f"{name} is empty; json_object asks for any JSON object.", PARAM)
     return value
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from llguidance import LLMatcher, LLParserLimits, regex_to_lark
-from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 
 from jaxpaged.errors import RequestError
 from jaxpaged.params.structured import StructuredOutputsParams
 from jaxpaged.params.tags import WHITESPACE, read_structural_tag, tag_grammar
 from jaxpaged.params.thought import after_thought
+from jaxpaged.structured.gbnf import lark_of_gbnf
+from jaxpaged.structured.schema import prepared
 
 if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
@@ -21,12 +23,31 @@ if TYPE_CHECKING:
 LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
 SILENT = 0  # llguidance's level of logging
 _LONGEST_REASON = 200
-_COMPOSING = frozenset(("allOf", "if", "not", "dependentSchemas", "unevaluatedProperties", "$dynamicRef"))
+_GBNF_RULE = re.compile(r"^\s*[\w-]+\s*::=", re.MULTILINE)
+# (in llguidance's reason, what to say instead); the first that is found counts
+_SENTENCES = (
+    ("oneOf constraints", "oneOf is served only where its branches cannot overlap; use anyOf"),
+    ("items; max is", "it allows too many things at one place; use fewer alternatives and optional properties"),
+    ("generate regex for", "no number fits its bounds, or they have too many digits"),
+    ("number out of range", "it holds a number that is too large"),
+    ("too many digits", "a number has too many digits"),
+    ("too large to fit", "a number is too large"),
+    ("panic", "it is too large, or asks for what is not served"),
+    ("fuel", "it is too complex; make it simpler"),
+    ("lexer error", "it has a character or an escape that Lark does not know"),
+    (".rs", "it asks for what is not served"),
+    ("unknown field", "x-guidance has an unknown field"),
+)
 
 
 def grammar_of(params: StructuredOutputsParams, special: Mapping[str, int] | None = None) -> str:
     """The grammar's text. `special` are the tokenizer's special tokens, for structural tags. Raises RequestError."""
-    answer = _answer_grammar(params, special or {})
+    try:
+        answer = _answer_grammar(params, special or {})
+    except RequestError:
+        raise
+    except ValueError as error:  # the library cannot read it at all
+        raise refusal(params, str(error)) from error
     return answer if params.thought is None else after_thought(answer, params.thought, special or {})
 
 
@@ -45,7 +66,7 @@ def _answer_grammar(params: StructuredOutputsParams, special: Mapping[str, int])
             # a terminal: a rule with so many alternatives would be more than the parser takes at one place
             return LLMatcher.grammar_from_lark(f"start: CHOICE\nCHOICE: {texts}")
         case "grammar":
-            return LLMatcher.grammar_from_lark(_lark(params))
+            return LLMatcher.grammar_from_lark(_lark(params.grammar or ""))
         case _:
             return LLMatcher.grammar_from_lark(tag_grammar(read_structural_tag(params.tag()), special))
 
@@ -56,10 +77,10 @@ def refusal(params: StructuredOutputsParams, reason: str) -> RequestError:
 
 
 def _sentence(reason: str) -> str:
-    if "oneOf constraints" in reason:
-        return "oneOf is served only where its branches cannot overlap; use anyOf"
-    if "items; max is" in reason:
-        return "it allows too many things at one place; use fewer alternatives and optional properties"
+    """The reason in words of ours where llguidance speaks of its own insides."""
+    for sign, words in _SENTENCES:
+        if sign in reason:
+            return words
     lines = [line.strip() for line in reason.strip().split("\n")]
     details = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     found = (details or lines)[0].removesuffix(".").replace("NoExtensionBias", "")[:_LONGEST_REASON]
@@ -67,43 +88,12 @@ def _sentence(reason: str) -> str:
 
 
 def _json_grammar(schema: dict[str, Any], params: StructuredOutputsParams) -> str:
-    if params.disable_additional_properties or not _is_composed(schema):
-        schema = _closed(schema)
+    schema = prepared(schema, always_closed=params.disable_additional_properties)
     options: JsonCompileOptions = {"whitespace_pattern": params.whitespace_pattern or WHITESPACE}
     if params.disable_any_whitespace:
         options = {"whitespace_flexible": False}
     return LLMatcher.grammar_from_json_schema(json.dumps(schema, ensure_ascii=False), overrides=options)
 
 
-def _is_composed(part: Any) -> bool:
-    """Whether an object's properties may be named in several places, so that none of them can be closed by itself."""
-    if isinstance(part, list):
-        return any(map(_is_composed, part))
-    if not isinstance(part, dict):
-        return False
-    names = part.get("properties", {})
-    shared = "properties" in part and any(word in part for word in ("anyOf", "oneOf", "$ref"))
-    unnamed = isinstance(names, dict) and not set(map(str, part.get("required") or ())) <= names.keys()
-    return bool(_COMPOSING & part.keys()) or shared or unnamed or any(map(_is_composed, part.values()))
-
-
-def _closed(part: Any) -> Any:
-    """A schema whose objects take no properties but the named ones, where it does not say whether they may.
-
-    So do vLLM's grammars by default; a model that has written what it was asked for would go on with names of its own.
-    """
-    if isinstance(part, list):
-        return [_closed(inner) for inner in part]
-    if not isinstance(part, dict):
-        return part
-    closed = {name: _closed(inner) for name, inner in part.items()}
-    if "additionalProperties" not in closed and isinstance(part.get("properties", part.get("patternProperties")), dict):
-        closed["additionalProperties"] = False
-    return closed
-
-
-def _lark(params: StructuredOutputsParams) -> str:
-    try:
-        return any_to_lark(params.grammar or "")
-    except (GbnfToLarkError, RecursionError, ValueError, LookupError, AssertionError) as error:
-        raise refusal(params, "it looks like GBNF and is not valid") from error
+def _lark(text: str) -> str:
+    return lark_of_gbnf(text) if _GBNF_RULE.search(text) else text

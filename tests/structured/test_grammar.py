@@ -50,6 +50,14 @@ TAG = {"begin": "<f>", "schema": SCHEMA, "end": "</f>"}
         ({"grammar": 'start: "x" (start | "y")'}, ["xy", "xxy"], ["x", "y"]),
         ({"grammar": 'start: start "a" | "b"'}, ["b", "baa"], ["a"]),
         ({"grammar": 'root ::= "x" root | [0-9]'}, ["7", "xx7"], ["x"]),
+        ({"grammar": 'root ::= start # a note\nstart ::= "\\u0041" [\\u0042\\-]'}, ["AB", "A-"], ["A", "AC"]),
+        ({"grammar": 'root ::= a-b a_b\na-b ::= "x"{2}\na_b ::= "\\x79" | "\\"\\\\"'}, ["xxy", 'xx"\\'], ["xx"]),
+        ({"choice": [f"item {index}" for index in range(3000)]}, ["item 7", "item 2999"], ["item 3000", "item "]),
+        ({"json": {}}, ["1", '"a"', '{"a": [null]}'], ["", "a", "{"]),
+        ({"json": "{}"}, ["true"], ["tru"]),
+        ({"json": {"type": "string", "maxLength": 10**12, "format": "password"}}, ['"ab"'], ["1"]),
+        ({"json": {"type": "array", "maxItems": 10**30, "items": {"const": 1}}}, ["[1,1]"], ["[2]"]),
+        ({"json": {"const": {"properties": {"required": 1}}}}, ['{"properties": {"required": 1}}'], ["{}"]),
     ],
 )
 def test_each_constraint_lets_through_what_it_describes(fields: dict, good: list[str], bad: list[str]) -> None:
