@@ -1,0 +1,1 @@
+"""One data file per GGUF architecture, or for several that are alike."""
