@@ -29,7 +29,7 @@ MAX_LOGPROBS_DEFAULT = 20
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Which model, in which precision. `model` is a directory, a hub id, or None for the bundled demo model.
+    """Which model, in which precision. `model` is a directory, a GGUF file, a hub id, or None for the bundled one.
 
     `generation_config` is auto (the model's own file), vllm (no file), or a directory with another file.
     """

@@ -31,6 +31,7 @@ ARRAY_LIBRARIES = {"jax", "jaxlib", "flax"}
 TORCH_SCRIPTS = {
     "scripts/make_goldens.py",
     "scripts/make_beam_goldens.py",
+    "scripts/make_real_goldens.py",
     "scripts/compare_hf.py",
     "scripts/gpu/peers.py",
     "scripts/gpu/transformers_generate.py",
@@ -51,6 +52,7 @@ FLOORS = {
         "scheduling sampling models",
         "kv quant",
         "sharding hub",
+        "gguf",
         "outputs sampling_params arguments",
         "params config",
         "errors",

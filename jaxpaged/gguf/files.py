@@ -45,7 +45,7 @@ def find_in_directory(directory: Path) -> Path | None:
     files = sorted(path for path in directory.glob(f"*{SUFFIX}") if path.is_file() and _is_first(path))
     if len(files) > 1:
         raise WeightError(
-            f"{directory} holds {len(files)} GGUF models ({files[0].name}, {files[1].name}, ...); name one of the files."
+            f"{directory} holds {len(files)} GGUF models ({files[0].name}, {files[1].name}, ...); name a file."
         )
     return files[0] if files else None
 

@@ -45,7 +45,7 @@ _LLAMA3 = Split((_words(r"\p{N}{1,3}"),), whole_words=True, add_bos=True)
 _THREE_DIGITS = Split((_words(r"\p{N}{1,3}"),))
 _QWEN2 = Split((_words(r"\p{N}"),))
 _SINGLE_DIGITS = Split((r"\p{N}", _GPT2))
-_BLOOM = Split((r" ?[^(\s|[.,!?…。，、।۔،])]+",))
+_BLOOM = Split((r" ?[^(\s|[.,!?…。" "\uff0c、।\u06d4،" r"])]+",))
 _TEKKEN = Split((_cased("", r"\p{N}"),), whole_words=True, add_bos=True)
 _GPT4O = Split((_cased(rf"(?i:{_SHORT_FORMS})?", r"\p{N}{1,3}"),))
 

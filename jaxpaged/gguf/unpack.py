@@ -1,6 +1,6 @@
-"""A GGUF model as a model directory: its settings and its tokenizer in Hugging Face's files, its tensors where they are.
+"""A GGUF model as a model directory: settings and tokenizer in Hugging Face's files, tensors where they are.
 
-Everything that reads a model directory reads this one; it is written once and kept for as long as the file stays the
+Everything that reads a model directory reads this; it is written once and kept for as long as the file stays the
 same. The weights are read from the GGUF files that POINTER names.
 """
 
@@ -72,7 +72,9 @@ def _writable(cache: Path) -> Path:
     try:
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise ConfigError(f"{cache} cannot be made ({error.strerror}); name another directory by download_dir=.") from error
+        raise ConfigError(
+            f"{cache} cannot be made ({error.strerror}); name another directory by download_dir=."
+        ) from error
     return cache
 
 

@@ -58,6 +58,10 @@ def read_vocabulary(metadata: Metadata) -> Vocabulary:
     if not tokens:
         raise ConfigError(f"{metadata.file} holds no vocabulary; {OTHER_TOKENIZER}.")
     kinds, scores = listed("token_type", int) or [NORMAL] * len(tokens), listed("scores", float)
-    if len(kinds) != len(tokens) or (scores is not None and len(scores) != len(tokens)) or len(set(tokens)) != len(tokens):
+    if (
+        len(kinds) != len(tokens)
+        or (scores is not None and len(scores) != len(tokens))
+        or len(set(tokens)) != len(tokens)
+    ):
         raise ConfigError(f"{metadata.file} has a vocabulary whose lists do not go together; fetch the file again.")
     return Vocabulary(metadata, tokens, kinds, scores, listed("merges", str))

@@ -21,6 +21,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from jaxpaged.config import ModelConfig
 from jaxpaged.errors import ConfigError
+from jaxpaged.hub.gguf_model import as_directory, is_gguf
 from jaxpaged.hub.no_model import why_no_model
 from jaxpaged.hub.pointers import refuse_pointer
 
@@ -35,7 +36,7 @@ SETTINGS_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 WEIGHT_FILES = ("*.safetensors", "orbax/**")
 # Other copies of the same weights, or of parts of the pipeline, in repositories of the hub.
 SKIPPED_FILES = ("original/*", "onnx/*", "consolidated*")
-OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpack", "*.npz", "*.onnx")
+OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.npz", "*.onnx")
 
 
 def resolve_model(config: ModelConfig) -> Path:
@@ -47,8 +48,10 @@ def resolve_model(config: ModelConfig) -> Path:
         directory = BUNDLED_MODEL
     else:
         patterns = SETTINGS_FILES if config.load_format == "dummy" else SETTINGS_FILES + WEIGHT_FILES
-        directory = _find(config.model, config, patterns, config.revision)
-    if config.revision is not None and (config.model is None or Path(config.model).expanduser().is_dir()):
+        own_tokenizer = not config.skip_tokenizer_init and config.tokenizer in (None, config.model)
+        found = _find(config.model, config, patterns, config.revision)
+        directory = as_directory(found, config, tokenizer=own_tokenizer)
+    if config.revision is not None and (config.model is None or Path(config.model).expanduser().exists()):
         raise ConfigError(
             f"revision is {config.revision!r}, but {directory} is no repository of the hub; leave it out."
         )
@@ -61,7 +64,7 @@ def resolve_tokenizer(config: ModelConfig) -> Path | None:
     if config.tokenizer is None:
         return None
     revision = config.revision if config.tokenizer == config.model else None
-    return _find(config.tokenizer, config, SETTINGS_FILES, revision)
+    return as_directory(_find(config.tokenizer, config, SETTINGS_FILES, revision), config, tokenizer=True)
 
 
 def read_config(directory: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -92,10 +95,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _find(model: str, config: ModelConfig, patterns: tuple[str, ...], revision: str | None) -> Path:
     local = Path(model).expanduser()
-    if local.is_dir():
+    if local.is_dir() or is_gguf(local):
         return local
     if local.is_file():
-        raise ConfigError(f"{model} is a file; name the directory that holds it together with its {CONFIG}.")
+        raise ConfigError(
+            f"{model} is a file; name a GGUF file, or the directory that holds it together with its {CONFIG}."
+        )
     if local.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1 or os.sep + os.sep in model:
         raise ConfigError(f"{model} does not exist; name a model directory or a hub id such as Qwen/Qwen3-0.6B.")
     return _download(model, config, patterns, revision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import jax
 import orbax.checkpoint.experimental.v1 as ocp
@@ -18,6 +19,17 @@ from jaxpaged.weights.headers import TensorEntry
 # batch, 1 GB takes twice as long on a CPU.
 CHUNK_BYTES = 16 << 20
 BATCH_BYTES = 64 << 20
+
+
+class TensorReader(Protocol):
+    """What files of one format hold, and a way to read it onto a mesh."""
+
+    @property
+    def entries(self) -> Mapping[str, TensorEntry]: ...
+
+    def read(self, names: Sequence[str]) -> dict[str, jax.Array]:
+        """These tensors in the file's dtype, their first axis over `model` where it divides. Raises WeightError."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,20 +54,21 @@ class CheckpointReader:
                 raise WeightError(f"{file} changed or broke while it was read: {error}") from error
         return loaded
 
-    def read_ahead(self, batches: Sequence[Sequence[str]]) -> Iterator[dict[str, jax.Array]]:
-        """Load one batch after another, each while the caller works on the one before."""
-        with ThreadPoolExecutor(1, thread_name_prefix="weights") as pool:
-            following: Future[dict[str, jax.Array]] | None = None
-            for batch in batches:
-                current, following = following, pool.submit(self.read, batch)
-                if current is not None:
-                    yield current.result()
-            if following is not None:
-                yield following.result()
-
     def abstract(self, name: str) -> jax.ShapeDtypeStruct:
         entry = self.entries[name]
         return source_struct(entry.shape, entry.dtype, self.mesh)
+
+
+def read_ahead(reader: TensorReader, batches: Sequence[Sequence[str]]) -> Iterator[dict[str, jax.Array]]:
+    """Load one batch after another, each while the caller works on the one before."""
+    with ThreadPoolExecutor(1, thread_name_prefix="weights") as pool:
+        following: Future[dict[str, jax.Array]] | None = None
+        for batch in batches:
+            current, following = following, pool.submit(reader.read, batch)
+            if current is not None:
+                yield current.result()
+        if following is not None:
+            yield following.result()
 
 
 def source_struct(shape: Sequence[int], dtype: jax.typing.DTypeLike, mesh: Mesh) -> jax.ShapeDtypeStruct:

@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from jaxpaged.decoder.functional import FunctionalDecoder
 from jaxpaged.errors import ConfigError
+from jaxpaged.gguf.unpack import POINTER
 from jaxpaged.hub.model_directory import SETTINGS_FILES
 from jaxpaged.weights.orbax_store import MANIFEST, save_converted
 
@@ -40,5 +41,5 @@ def convert(source: Path, output: Path, decoder: FunctionalDecoder, leaves: Sequ
 def settings_files(directory: Path) -> list[Path]:
     """config.json, generation_config.json, the tokenizer's files and the like; no weights, no code."""
     found = {path for pattern in SETTINGS_FILES for path in directory.glob(pattern)}
-    skipped = (INDEX_SUFFIX, MANIFEST)
+    skipped = (INDEX_SUFFIX, MANIFEST, POINTER)
     return sorted(path for path in found if path.is_file() and not path.name.endswith(skipped))

@@ -17,11 +17,13 @@ from jaxpaged.config import LoadFormat
 from jaxpaged.decoder.functional import FunctionalDecoder
 from jaxpaged.decoder.parameters import HasParameters
 from jaxpaged.errors import WeightError
+from jaxpaged.gguf.unpack import pointed_files
 from jaxpaged.models.weight_rules import WeightRules
 from jaxpaged.sharding.rules import check_divides
-from jaxpaged.weights.checkpoint import BATCH_BYTES, CheckpointReader
+from jaxpaged.weights.checkpoint import BATCH_BYTES, CheckpointReader, TensorReader, read_ahead
 from jaxpaged.weights.dummy import dummy_leaves
 from jaxpaged.weights.finite import all_finite, refuse_non_finite
+from jaxpaged.weights.gguf_reader import GgufReader
 from jaxpaged.weights.headers import read_entries
 from jaxpaged.weights.insertion import Leaves, blank, insert
 from jaxpaged.weights.orbax_store import is_converted, load_converted
@@ -41,13 +43,17 @@ def load_weights(
 ) -> Leaves:
     """The leaves of `decoder`, in the order of decoder.params. Raises WeightError or ConfigError, naming what is wrong.
 
-    `auto` takes a converted checkpoint where the directory holds one, else safetensors. `seed` is for dummy weights.
+    `auto` takes a converted checkpoint or GGUF files where the directory has them, else safetensors. `seed` is for
+    dummy weights.
     """
     for info in decoder.params:
         check_divides(mesh, info.path, info.shape, info.axes)
     converted = load_format == "orbax" or (load_format == "auto" and is_converted(directory))
     if load_format != "dummy" and not converted:
-        return load_safetensors(directory, decoder, rules, mesh, progress=progress)
+        files = pointed_files(directory)
+        if files is None:
+            return load_safetensors(directory, decoder, rules, mesh, progress=progress)
+        return load_tensors(files[0], decoder, rules, mesh, GgufReader.open(files, mesh), progress=progress)
     prepare_update(decoder, rules, mesh)  # else the first update_weights() would compile
     if converted:
         return load_converted(directory, decoder, mesh, progress=progress)
@@ -57,8 +63,21 @@ def load_weights(
 def load_safetensors(
     directory: Path, decoder: HasParameters, rules: WeightRules, mesh: Mesh, *, progress: bool = True
 ) -> Leaves:
-    """Read a Hugging Face checkpoint. Beside the leaves, two batches of its tensors are in memory at a time."""
+    """Read a Hugging Face checkpoint. Raises WeightError."""
     reader = CheckpointReader(read_entries(directory), mesh)
+    return load_tensors(directory, decoder, rules, mesh, reader, progress=progress)
+
+
+def load_tensors(
+    directory: Path,
+    decoder: HasParameters,
+    rules: WeightRules,
+    mesh: Mesh,
+    reader: TensorReader,
+    *,
+    progress: bool = True,
+) -> Leaves:
+    """Read what `reader` has. Beside the leaves, two batches of tensors are in memory. `directory` is for messages."""
     plan = _plan(directory, decoder, rules, reader)
     batches = list(_batches(plan.slices, reader))
     wanted = [tuple({name: None for piece in batch for name in piece.sources}) for batch in batches]
@@ -66,7 +85,7 @@ def load_safetensors(
     checks: list[tuple[tuple[str, ...], Bool[Array, "_"]]] = []
     total = sum(reader.entries[name].nbytes for names in wanted for name in names)
     with tqdm(total=total, desc="weights", unit="B", unit_scale=True, disable=not progress) as bar:
-        for batch, arrays in zip(batches, reader.read_ahead(wanted), strict=True):
+        for batch, arrays in zip(batches, read_ahead(reader, wanted), strict=True):
             for piece in batch:
                 sources = [arrays[name] for name in piece.sources]
                 checks.append((piece.sources, all_finite(sources, piece.assemble.plain_dtype)))
@@ -78,7 +97,7 @@ def load_safetensors(
     return tuple(leaves[leaf] for leaf in range(len(decoder.params)))
 
 
-def _plan(directory: Path, decoder: HasParameters, rules: WeightRules, reader: CheckpointReader) -> WeightPlan:
+def _plan(directory: Path, decoder: HasParameters, rules: WeightRules, reader: TensorReader) -> WeightPlan:
     available = {name: (entry.shape, entry.dtype) for name, entry in reader.entries.items()}
     try:
         return plan_weights(rules, decoder, available)
@@ -92,7 +111,7 @@ def _layered(decoder: HasParameters, mesh: Mesh, piece: Slice, leaves: dict[int,
     return tuple(leaves[leaf] if leaf in leaves else blank(info, mesh) for leaf, info in infos)
 
 
-def _batches(slices: Sequence[Slice], reader: CheckpointReader) -> Iterator[list[Slice]]:
+def _batches(slices: Sequence[Slice], reader: TensorReader) -> Iterator[list[Slice]]:
     """The slices in the order of their first tensor in the files, in batches of about BATCH_BYTES."""
 
     def place(piece: Slice) -> tuple[Path, int]:

@@ -32,6 +32,4 @@ def bloom_settings(metadata: Metadata) -> Settings:
     }
 
 
-BLOOM = GgufFamily(
-    "BloomForCausalLM", "bloom", bloom_settings, NAMES, {f"{BLOCK}.attn_qkv": head_by_head("n_head")}
-)
+BLOOM = GgufFamily("BloomForCausalLM", "bloom", bloom_settings, NAMES, {f"{BLOCK}.attn_qkv": head_by_head("n_head")})
