@@ -23,9 +23,10 @@ def byte_level_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
     split = byte_level_split(vocabulary)
     if vocabulary.merges is None:
         raise vocabulary.refusal("has no merges")
-    merges = [tuple(merge.split(" ")) for merge in vocabulary.merges]
-    if any(len(merge) != 2 for merge in merges):
+    pairs = [merge.split(" ") for merge in vocabulary.merges]
+    if any(len(pair) != 2 for pair in pairs):
         raise vocabulary.refusal("has a merge that is no pair of tokens")
+    merges = [(left, right) for left, right in pairs]
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary.ids, merges=merges, ignore_merges=split.whole_words))
     cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in split.patterns]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

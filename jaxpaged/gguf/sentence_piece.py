@@ -16,11 +16,11 @@ LONGEST_PIECE = 512
 def sentence_piece_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
     """Without special tokens. Raises ConfigError."""
     vocabulary = _with_marked_spaces(vocabulary)
-    unknown = (vocabulary.of_kind(UNKNOWN) or [None])[0]
+    unknown = vocabulary.of_kind(UNKNOWN)
     model = models.BPE(
         vocab=vocabulary.ids,
         merges=_merges(vocabulary),
-        unk_token=unknown,
+        unk_token=unknown[0] if unknown else None,
         fuse_unk=True,
         byte_fallback=True,
     )

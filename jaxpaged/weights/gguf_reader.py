@@ -39,4 +39,5 @@ class GgufReader:
 
     def _placed(self, tensor: CheckpointTensor) -> jax.Array:
         struct = source_struct(tensor.shape, tensor.dtype, self.mesh)
-        return jax.device_put(tensor.read(), struct.sharding)
+        placed: jax.Array = jax.device_put(tensor.read(), struct.sharding)
+        return placed
