@@ -9,11 +9,15 @@ from typing import Self
 
 @dataclass(slots=True)
 class Logprob:
-    """Log probability of one token at one position; `rank` 1 is the most likely token of the vocabulary."""
+    """Log probability of one token at one position; `rank` 1 is the most likely token of the vocabulary.
+
+    `decoded_token` is the text that the token adds, `token_bytes` its own bytes: they differ in parts of a character.
+    """
 
     logprob: float
     rank: int | None = None
     decoded_token: str | None = None
+    token_bytes: bytes | None = field(default=None, compare=False, repr=False)
 
 
 PositionLogprobs = dict[int, Logprob]  # token id -> Logprob: the token itself first, then the best ones
@@ -69,8 +73,8 @@ class CompletionOutput:
     """One of the n completions of a request.
 
     `finish_reason` is None while it runs, then "stop", "length", "abort" or "error". `stop_reason` is the stop string
-    or stop token id that ended it, None for an end-of-sequence token. `cumulative_logprob` sums the sampled tokens'
-    log probabilities, where they were asked for.
+    or stop token id that ended it, None for an end-of-sequence token; with "error", which fields of the request left no
+    token to generate. `cumulative_logprob` sums the sampled tokens' log probabilities, where they were asked for.
     """
 
     index: int

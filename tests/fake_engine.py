@@ -12,6 +12,7 @@ from jaxpaged.config import EngineConfig
 from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats, TokenLogprobs
 from jaxpaged.engine.sleep import WAKE_TAGS, check_level, check_tags
 from jaxpaged.errors import QueueFullError, RequestError, WeightError
+from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.stats import KVStats
 
 Script = Callable[[EngineRequest], Sequence[int]]
@@ -192,8 +193,8 @@ class FakeEngine:
             self._emit(row, output)
         if row.events:
             output.events, row.events = row.events, []
-        if params.logprobs is not None:
-            output.logprobs = [_logprobs(token, params.logprobs) for token in output.new_token_ids]
+        if params.num_logprobs is not None:
+            output.logprobs = [_scored(token, params) for token in output.new_token_ids]
         if output.finish_reason is not None:
             output.num_cached_tokens = self.cached_tokens
             del self._rows[request.request_id]
@@ -215,6 +216,14 @@ class FakeEngine:
             output.finish_reason = "stop"
         elif row.sent == len(row.tokens) or row.sent == params.max_tokens:
             output.finish_reason = "length"
+
+
+def _scored(token: int, params: SamplingParams) -> TokenLogprobs:
+    """With the ids that the request names, or else the best ones."""
+    if not params.logprob_token_ids:
+        return _logprobs(token, params.logprobs or 0)
+    ids = params.logprob_token_ids
+    return TokenLogprobs(token, -0.5, 1, list(ids), [-0.5 if other == token else -2.0 for other in ids])
 
 
 def _logprobs(token: int, count: int) -> TokenLogprobs:

@@ -19,12 +19,13 @@ def step_result(plan: StepPlan, sampled: Sampled | None) -> StepResult:
     results = []
     for index, shard in enumerate(plan.shards):
         seqs = len(shard.rows)
-        tokens, finite = np.zeros((seqs, 1), np.int32), np.ones(seqs, np.bool_)
+        tokens, finite, empty = np.zeros((seqs, 1), np.int32), np.ones(seqs, np.bool_), np.zeros(seqs, np.bool_)
         count = int(np.count_nonzero(shard.samples))
         if sampled is not None and count:
             tokens[shard.samples, 0] = sampled.tokens[index, :count]
             finite[shard.samples] = sampled.finite[index, :count]
-        results.append(ShardResult(tokens, shard.samples.astype(np.int32), finite))
+            empty[shard.samples] = sampled.empty[index, :count]
+        results.append(ShardResult(tokens, shard.samples.astype(np.int32), finite, empty))
     return StepResult(tuple(results))
 
 
@@ -44,11 +45,12 @@ def _shard_outputs(shard: ShardCommit) -> list[EngineOutput]:
 
 
 def finish(output: EngineOutput, request: Request) -> EngineOutput:
-    """Make an output the last one of a request that has ended; returns it."""
+    """Make an output the last one of a request that has ended; returns it.
+
+    What the request's own parameters have ended says so as its stop_reason; any other error is a fault of ours.
+    """
     output.finish_reason, output.stop_reason = request.finish_reason, request.stop_reason
     output.num_cached_tokens, output.events = request.num_cached_tokens, request.events
-    if request.finish_reason == "error" and output.error is None:
+    if request.finish_reason == "error" and output.error is None and request.stop_reason is None:
         output.error = "the model produced values that are not finite for this request"
-        if request.params.structured_outputs is not None:
-            output.error = "its grammar and its other parameters together allow no token"
     return output

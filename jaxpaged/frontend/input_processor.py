@@ -14,6 +14,7 @@ from jaxpaged.engine.beams.search import check_width, num_candidates
 from jaxpaged.engine.messages import ChildSample, EngineInfo, EngineRequest
 from jaxpaged.errors import RequestError
 from jaxpaged.frontend.model_files import FrontEnd
+from jaxpaged.params.no_token import check_first_token
 from jaxpaged.params.values import integer
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from jaxpaged.text.chat_template import ChatOptions, Message, render_chat
@@ -189,6 +190,7 @@ class InputProcessor:
         if params.bad_words and self._tokenizer is not None:
             params = params.tokenize_bad_words(partial(self._tokenizer.encode, add_special_tokens=False))
         params.validate(self._vocab_size, self._max_model_len, self._config.model.max_logprobs)
+        check_first_token(params, self._eos_token_ids, self._vocab_size)
         max_tokens = room if params.max_tokens is None else min(params.max_tokens, room)
         if params.stream_interval is None and self._config.scheduler.stream_interval > 1:
             params = replace(params, stream_interval=self._config.scheduler.stream_interval)

@@ -10,9 +10,9 @@ from jaxpaged.text.vocabulary import Vocabulary
 
 
 def position_logprobs(
-    entry: TokenLogprobs, vocabulary: Vocabulary | None, context: Sequence[int] = ()
+    entry: TokenLogprobs, vocabulary: Vocabulary | None, context: Sequence[int] = (), *, named: bool = False
 ) -> PositionLogprobs:
-    """One position: the token itself first, then the best ones with ranks 1, 2, ...
+    """One position: the token itself first, then the best ones with ranks 1, 2, ... (or `named` ones, without ranks).
 
     `context` are the ids before it (the last four matter): with them, a token that completes a character split over
     several tokens is spelled as that character, and the tokens before it as "".
@@ -20,10 +20,11 @@ def position_logprobs(
     entries = {entry.token_id: Logprob(entry.logprob, entry.rank)}
     for rank, (token_id, logprob) in enumerate(zip(entry.top_ids, entry.top_logprobs, strict=True), start=1):
         if token_id != entry.token_id:
-            entries[token_id] = Logprob(logprob, rank)
+            entries[token_id] = Logprob(logprob, None if named else rank)
     if vocabulary is not None:
         for token_id, found in entries.items():
             found.decoded_token = vocabulary.token_text_after(context, token_id)
+            found.token_bytes = vocabulary.token_bytes(token_id)
     return entries
 
 

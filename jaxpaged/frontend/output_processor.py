@@ -204,6 +204,7 @@ class _Sequence:
         wanted = params.num_logprobs is not None
         self._logprobs: SampleLogprobs | None = [] if wanted else None
         self._cumulative: float | None = 0.0 if wanted else None
+        self._named = bool(params.logprob_token_ids)
         self._context = child.prompt_token_ids[-4:]
 
     def take(self, output: EngineOutput) -> int:
@@ -229,7 +230,7 @@ class _Sequence:
         if self._logprobs is None or self._cumulative is None:
             return
         for entry in (output.logprobs or ())[:count]:
-            self._logprobs.append(position_logprobs(entry, self._vocabulary, self._context))
+            self._logprobs.append(position_logprobs(entry, self._vocabulary, self._context, named=self._named))
             self._cumulative += entry.logprob
             self._context = [*self._context[-3:], entry.token_id]
 

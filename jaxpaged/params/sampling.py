@@ -12,12 +12,14 @@ from enum import Enum
 from typing import Any
 
 from jaxpaged.errors import RequestError
+from jaxpaged.params.bad_words import spellings
 from jaxpaged.params.keywords import suggest_keywords
 from jaxpaged.params.ranges import (
     BOOLEANS,
     FLOATS,
     GREEDY_BELOW,
     INTEGERS,
+    MAX_BAD_WORD_SPELLINGS,
     MAX_BAD_WORDS,
     MAX_BAD_WORDS_CHARACTERS,
     MAX_BAD_WORDS_TOKENS,
@@ -39,6 +41,7 @@ from jaxpaged.params.values import (
     strings,
     token_ids,
     unique,
+    unique_lists,
 )
 
 
@@ -127,9 +130,7 @@ class SamplingParams:
     @property
     def num_logprobs(self) -> int | None:
         """How many log probabilities a generated token carries beside its own (-1 = the vocabulary), None for none."""
-        if self.logprobs is None and self.logprob_token_ids:
-            return len(self.logprob_token_ids)
-        return self.logprobs
+        return len(self.logprob_token_ids) if self.logprob_token_ids else self.logprobs
 
     def _refuse_what_is_not_there_yet(self) -> None:
         for name, harmless in NOT_YET.items():
@@ -203,18 +204,15 @@ class SamplingParams:
     def tokenize_bad_words(self, encode: Callable[[str], Sequence[int]]) -> SamplingParams:
         """A copy whose bad words are token ids, ready for an engine. `encode` adds no special tokens.
 
-        As in vLLM each word is tried with a leading space too, and that form is kept when it is as long as the bare
-        one and begins differently. Raises RequestError.
+        Each word is forbidden with and without a space before it. Raises RequestError.
         """
         sequences: list[list[int]] = []
         for word in self.bad_words or ():
-            bare, spaced = list(encode(word.lstrip())), list(encode(" " + word.lstrip()))
-            if not bare:
+            found = spellings(word, encode)
+            if not found:
                 raise RequestError(f"bad_words entry {word!r} has no tokens; remove it.", "bad_words")
-            sequences.append(bare)
-            if spaced and spaced[0] != bare[0] and len(spaced) == len(bare):
-                sequences.append(spaced)
-        return replace(self, _bad_words_token_ids=sequences or None)
+            sequences += found
+        return replace(self, _bad_words_token_ids=unique_lists(sequences) or None)
 
     def validate(self, vocab_size: int, max_model_len: int, max_logprobs: int) -> None:
         """Check against a model and engine. max_logprobs -1 means the whole vocabulary. Raises RequestError."""
@@ -224,12 +222,6 @@ class SamplingParams:
             wanted = vocab_size if value == -1 else value or 0
             if wanted > most:
                 raise RequestError(f"{name} asks for {wanted}, but this engine gives at most {most}.", name)
-        if self.logprob_token_ids is not None and self.logprobs not in (None, len(self.logprob_token_ids)):
-            raise RequestError(
-                f"logprobs is {self.logprobs}, but logprob_token_ids holds {len(self.logprob_token_ids)} ids; "
-                "make them equal or leave logprobs out.",
-                "logprob_token_ids",
-            )
         if self.min_tokens > max_model_len:
             raise RequestError(
                 f"min_tokens is {self.min_tokens}, more than this model's maximum context length of {max_model_len} "
@@ -254,9 +246,9 @@ class SamplingParams:
         sequences = self._bad_words_token_ids or []
         if self.bad_words and not sequences:
             raise RequestError("bad_words needs a tokenizer, and this engine runs without one.", "bad_words")
-        if len(sequences) > MAX_BAD_WORDS or sum(map(len, sequences)) > MAX_BAD_WORDS_TOKENS:
+        if len(sequences) > MAX_BAD_WORD_SPELLINGS or sum(map(len, sequences)) > MAX_BAD_WORDS_TOKENS:
             raise RequestError(
                 f"bad_words become {len(sequences)} token sequences with {sum(map(len, sequences))} tokens; "
-                f"at most {MAX_BAD_WORDS} with {MAX_BAD_WORDS_TOKENS} are taken.",
+                f"at most {MAX_BAD_WORD_SPELLINGS} with {MAX_BAD_WORDS_TOKENS} are taken.",
                 "bad_words",
             )

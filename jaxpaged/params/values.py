@@ -95,3 +95,7 @@ def check_count(name: str, count: int, most: int) -> None:
 
 def unique[T](items: Iterable[T]) -> list[T]:
     return list(dict.fromkeys(items))
+
+
+def unique_lists(lists: Iterable[list[int]]) -> list[list[int]]:
+    return list({tuple(one): one for one in lists}.values())

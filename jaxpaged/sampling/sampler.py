@@ -50,10 +50,14 @@ class SamplerRows:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """A token per row. A row that is not `finite` (a NaN, or nothing finite to choose from) has token 0."""
+    """A token per row. A row that is not `finite` (a NaN, or nothing finite to choose from) has token 0.
+
+    Such a row is `empty` where it has no NaN: every token is forbidden.
+    """
 
     tokens: Int32[Array, " n"]
     finite: Bool[Array, " n"]
+    empty: Bool[Array, " n"]
     logprobs: SampledLogprobs | None
 
 
@@ -127,7 +131,8 @@ class Sampler:
         processed = self._apply_stages(raw, rows, ctx) if variant >= Variant.FULL else raw
         largest = jnp.max(processed, axis=1)
         # A sum is NaN if any of it is; so the row is read once, and quickly.
-        finite = jnp.isfinite(largest) & ~jnp.isnan(row_sum(processed))
+        numbers = ~jnp.isnan(row_sum(processed))
+        finite, empty = jnp.isfinite(largest) & numbers, (largest == -jnp.inf) & numbers
         tokens = first_equal(processed, largest)
         weights = None
         if variant > Variant.GREEDY:
@@ -138,7 +143,7 @@ class Sampler:
         scores = None
         if weights is not None and variant == Variant.LOGPROBS:
             scores = self._logprobs(raw, processed, weights, rows, tokens, use_targets)
-        return Sampled(tokens, finite, scores)
+        return Sampled(tokens, finite, empty, scores)
 
     def _apply_stages(self, logits: Float32[Array, "n v"], rows: SamplerRows, ctx: StageContext) -> Array:
         for stage, state in zip(self.stages, rows.stages, strict=True):

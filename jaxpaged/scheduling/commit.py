@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxpaged.errors import InvariantError
+from jaxpaged.params.no_token import no_token_left
 from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray
 from jaxpaged.scheduling.assemble import Flight
 from jaxpaged.scheduling.plan import ShardResult
@@ -61,6 +62,7 @@ def commit_shard(shard: Shard, flight: Flight, result: ShardResult, now: float) 
     if not result.finite.all():
         failed[flight.rows[~result.finite]] = True
         failed &= live
+        _name_what_forbids(rows, flight, result, failed)
         sampled &= ~failed
     _advance_chunks(rows, flight, live & ~failed)
     outcome = _append(rows, flight, result, sampled, now)
@@ -94,6 +96,15 @@ def _check_shape(flight: Flight, result: ShardResult) -> None:
         raise InvariantError(f"a result for {len(result.tokens)} sequences answers a plan of {count}")
     if count and int(result.num_tokens.max()) > result.tokens.shape[1]:
         raise InvariantError("a result counts more tokens than it holds")
+
+
+def _name_what_forbids(rows: Rows, flight: Flight, result: ShardResult, failed: BoolArray) -> None:
+    """Requests that have forbidden every token end with the names of the fields that did."""
+    if not len(result.empty):
+        return
+    where = flight.rows[result.empty]
+    for request in rows.requests[where[failed[where]]].tolist():
+        request.stop_reason = no_token_left(request.params)
 
 
 def _advance_chunks(rows: Rows, flight: Flight, good: BoolArray) -> None:

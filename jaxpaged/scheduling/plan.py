@@ -35,6 +35,10 @@ def _no_ints() -> IntArray:
     return np.zeros(0, np.int32)
 
 
+def _no_flags() -> BoolArray:
+    return np.zeros(0, np.bool_)
+
+
 def _no_masks() -> IntArray:
     return np.zeros((0, 0), np.int32)
 
@@ -110,11 +114,13 @@ class StepPlan:
 @dataclass(frozen=True, slots=True)
 class ShardResult:
     """Per scheduled sequence: tokens int32 [n, k], how many of them count int32 [n] (0 where nothing was sampled),
-    and whether its logits were finite, bool [n] (True where there were none)."""
+    and whether its logits were finite, bool [n] (True where there were none). `empty`: bool [n], or [0] for none,
+    where they were not because every token was forbidden."""
 
     tokens: IntArray
     num_tokens: IntArray
     finite: BoolArray
+    empty: BoolArray = field(default_factory=_no_flags)
 
 
 @dataclass(frozen=True, slots=True)

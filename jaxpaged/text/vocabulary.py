@@ -7,6 +7,8 @@ from functools import lru_cache
 
 from tokenizers import Tokenizer
 
+from jaxpaged.text.token_spelling import TokenSpelling
+
 REPLACEMENT = "\ufffd"
 _CONTEXT = 4  # a UTF-8 character has at most four bytes, so at most four tokens
 
@@ -26,6 +28,8 @@ class Vocabulary:
         self._anchor = backend.encode("a", add_special_tokens=False).ids[-1:]
         self._anchor_text = self.decode(self._anchor)
         self.token_text = lru_cache(maxsize=65536)(self._token_text)
+        self.token_bytes = lru_cache(maxsize=65536)(self._token_bytes)
+        self._spelled = TokenSpelling.of(backend)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of all the ids, special tokens included."""
@@ -39,6 +43,11 @@ class Vocabulary:
         if text.startswith(self._anchor_text):
             return text[len(self._anchor_text) :]
         return self.decode([token_id])
+
+    def _token_bytes(self, token_id: int) -> bytes:
+        """A token's own bytes, of which a character may take several tokens."""
+        spelled = None if token_id in self.added else self._spelled.bytes_of(self._backend.id_to_token(token_id))
+        return self.token_text(token_id).encode("utf-8", "replace") if spelled is None else spelled
 
     def token_text_after(self, context: Sequence[int], token_id: int) -> str:
         """Like token_text, but a token that holds part of a character is worth "" until the one that completes it."""

@@ -6,9 +6,16 @@ from typing import Any, Protocol
 
 import msgspec
 
-from jaxpaged import RequestOutput
+from jaxpaged import CompletionOutput, RequestOutput
+from server.errors import bad_request
 
 encode = msgspec.json.Encoder().encode
+
+
+def refuse_error(completion: CompletionOutput) -> None:
+    """Raise ApiError where the request's own parameters have ended an answer, for dialects that cannot show it."""
+    if completion.finish_reason == "error":
+        raise bad_request(f"The answer could not go on: {completion.stop_reason}.")
 
 
 class Dialect(Protocol):

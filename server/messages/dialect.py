@@ -8,7 +8,7 @@ from jaxpaged import RequestOutput
 from server.answers.answer import Answer
 from server.answers.assistant import AssistantDelta, AssistantParser
 from server.answers.blocks import Block, Blocks, Change, Kind
-from server.answers.dialect import encode
+from server.answers.dialect import encode, refuse_error
 from server.errors import as_api_error
 from server.messages.content import content_block
 from server.messages.errors import anthropic_error
@@ -36,6 +36,7 @@ class MessagesDialect:
 
     def events(self, output: RequestOutput) -> bytes:
         (completion,) = output.outputs
+        refuse_error(completion)
         self._answer.usage.note(output)
         parts = self._show(self._parser.feed(completion.text), len(completion.token_ids))
         if completion.finish_reason is not None:

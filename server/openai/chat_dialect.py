@@ -10,7 +10,7 @@ from server.answers.answer import Answer
 from server.answers.assistant import AssistantMessage, AssistantParser, parse_whole
 from server.answers.dialect import encode
 from server.openai.frame import Frame
-from server.openai.logprobs import chat_logprobs, prompt_logprobs
+from server.openai.logprobs import chat_logprobs, prompt_logprobs, shown_alternatives
 from server.openai.message import DEFAULT_STYLE, MessageStyle
 
 _ENDS = b'"finish_reason":%b,"stop_reason":%b,"token_ids":null'
@@ -34,8 +34,9 @@ class ChatDialect:
         self._style = style
         self._parsers = [make_parser() for _ in range(self._n)] if make_parser is not None else []
         self._called: set[int] = set()  # the answers that have called a tool
-        self._top = params.logprobs
-        self._plain = self._top is None and not answer.reply.return_token_ids and make_parser is None
+        self._scored = params.num_logprobs is not None
+        self._top = shown_alternatives(params)
+        self._plain = not self._scored and not answer.reply.return_token_ids and make_parser is None
         self._frame = Frame(answer, "chat.completion.chunk")
         self._prompt_shown = False
         self._whole: list[RequestOutput] = []
@@ -122,7 +123,7 @@ class ChatDialect:
         return choice
 
     def _logprobs(self, completion: CompletionOutput) -> dict[str, list[Any]] | None:
-        if self._top is None:
+        if not self._scored:
             return None
-        top = len(completion.logprobs[0]) if self._top < 0 and completion.logprobs else max(self._top, 0)
-        return chat_logprobs(completion.logprobs or (), as_ids=self._answer.reply.tokens_as_ids, top=top)
+        as_ids = self._answer.reply.tokens_as_ids
+        return chat_logprobs(completion.logprobs or (), as_ids=as_ids, top=self._top)

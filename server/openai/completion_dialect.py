@@ -22,7 +22,7 @@ class CompletionDialect:
         self._answer = answer
         self._echoes = echoes
         self._n = len(answer.batch[0].samples)
-        self._logprobs = answer.batch[0].params.logprobs is not None
+        self._logprobs = answer.batch[0].params.num_logprobs is not None
         self._plain = not (self._logprobs or answer.reply.echo or answer.reply.return_token_ids)
         self._positions = answer.positions()
         self._frame = Frame(answer, "text_completion")

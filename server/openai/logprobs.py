@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from jaxpaged import Logprob
+from jaxpaged import Logprob, SamplingParams
 
 Position = dict[int, Logprob] | None
 LOWEST = -9999.0  # stands for -inf and NaN, which JSON does not have
@@ -32,14 +32,18 @@ def completion_logprobs(
             token_id, chosen = next(iter(position.items()))
             lists["tokens"].append(_spelling(token_id, chosen, as_ids))
             lists["token_logprobs"].append(finite(chosen.logprob))
-            best = {_spelling(other, entry, as_ids): finite(entry.logprob) for other, entry in position.items()}
-            lists["top_logprobs"].append(best)
+            lists["top_logprobs"].append(_by_spelling(position, as_ids))
         offset += len(chosen.decoded_token or "")
     return lists, offset
 
 
-def chat_logprobs(positions: Sequence[Position], *, as_ids: bool, top: int) -> dict[str, list[Any]]:
-    """/v1/chat/completions: one object per token, with its `top` alternatives."""
+def shown_alternatives(params: SamplingParams) -> int | None:
+    """How many alternatives a token is shown with; None for all that are there."""
+    return None if params.logprob_token_ids or params.logprobs == -1 else params.logprobs
+
+
+def chat_logprobs(positions: Sequence[Position], *, as_ids: bool, top: int | None) -> dict[str, list[Any]]:
+    """/v1/chat/completions: one object per token, with its `top` alternatives (None: all that are there)."""
     content = []
     for position in positions:
         if position is None:
@@ -70,7 +74,23 @@ def finite(logprob: float) -> float:
 
 def _entry(token_id: int, logprob: Logprob, as_ids: bool) -> dict[str, Any]:
     token = _spelling(token_id, logprob, as_ids)
-    return {"token": token, "logprob": finite(logprob.logprob), "bytes": list(token.encode("utf-8", "replace"))}
+    own = token.encode("utf-8", "replace") if logprob.token_bytes is None else logprob.token_bytes
+    return {"token": token, "logprob": finite(logprob.logprob), "bytes": list(own)}
+
+
+def _by_spelling(position: dict[int, Logprob], as_ids: bool) -> dict[str, float]:
+    """Tokens of one spelling stay apart: the later ones go by their bytes, as OpenAI has it, or else by their ids."""
+    found: dict[str, float] = {}
+    for token_id, entry in position.items():
+        names = (_spelling(token_id, entry, as_ids), _as_bytes(entry), f"token_id:{token_id}")
+        found[next(name for name in names if name is not None and name not in found)] = finite(entry.logprob)
+    return found
+
+
+def _as_bytes(entry: Logprob) -> str | None:
+    if not entry.token_bytes:
+        return None
+    return "bytes:" + "".join(f"\\x{byte:02x}" for byte in entry.token_bytes)
 
 
 def _spelling(token_id: int, logprob: Logprob, as_ids: bool) -> str:

@@ -106,6 +106,8 @@ def parse_chat(
         sampling["max_tokens"] = body.max_completion_tokens
     if body.logprobs:
         sampling["logprobs"] = body.top_logprobs or 0
+    elif body.logprobs is False and body.logprob_token_ids:
+        raise bad_request("logprob_token_ids needs logprobs: true.", "logprob_token_ids")
     elif body.top_logprobs is not None:
         raise bad_request("top_logprobs needs logprobs: true.", "top_logprobs")
     tools = chat_tool_use(body, parsers)

@@ -9,9 +9,9 @@ from jaxpaged import RequestOutput
 from server.answers.answer import Answer
 from server.answers.assistant import AssistantDelta, AssistantParser
 from server.answers.blocks import Block, Blocks, Change, Kind
-from server.answers.dialect import encode
+from server.answers.dialect import encode, refuse_error
 from server.errors import as_api_error
-from server.openai.logprobs import chat_logprobs
+from server.openai.logprobs import chat_logprobs, shown_alternatives
 from server.responses.echo import request_echo
 from server.responses.items import answer_messages, content_part, item_id, output_item
 from server.responses.parse import ResponsesCall
@@ -45,7 +45,7 @@ class ResponsesDialect:
         self._store = store
         self._owner = owner
         self._page_size = page_size
-        self._top = call.chat.params.logprobs
+        self._params = call.chat.params
         self._blocks = Blocks()
         self._ids: list[str] = []
         self._logprobs: dict[int, list[dict[str, Any]]] = {}  # block -> its tokens'
@@ -61,6 +61,7 @@ class ResponsesDialect:
 
     def events(self, output: RequestOutput) -> bytes:
         (completion,) = output.outputs
+        refuse_error(completion)
         self._answer.usage.note(output)
         delta = self._parser.feed(completion.text)
         parts = self._show(delta, len(completion.token_ids), self._entries(output))
@@ -191,10 +192,9 @@ class ResponsesDialect:
 
     def _entries(self, output: RequestOutput) -> list[dict[str, Any]]:
         (completion,) = output.outputs
-        if self._top is None or not completion.logprobs:
+        if self._params.num_logprobs is None or not completion.logprobs:
             return []
-        top = len(completion.logprobs[0]) if self._top < 0 else self._top
-        as_ids = self._answer.reply.tokens_as_ids
+        top, as_ids = shown_alternatives(self._params), self._answer.reply.tokens_as_ids
         return chat_logprobs(completion.logprobs, as_ids=as_ids, top=top)["content"]
 
     def _block_event(self, kind: str, block: Block, **fields: Any) -> bytes:

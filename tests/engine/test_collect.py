@@ -34,7 +34,7 @@ def sampled(shards: int, heads: int, *, top: int = 2) -> Sampled:
         token[..., None] + np.arange(top), -np.ones((shards, heads, top), np.float32),
     )  # fmt: skip
     finite = np.tile(np.arange(heads) != 3, (shards, 1))
-    return Sampled(token.astype(np.int32), finite, logprobs)  # type: ignore[arg-type]
+    return Sampled(token.astype(np.int32), finite, np.zeros_like(finite), logprobs)  # type: ignore[arg-type]
 
 
 def test_sampled_tokens_go_to_the_sequences_that_were_sampled() -> None:

@@ -43,7 +43,7 @@ class FakePending:
         self.device.clock.wait_until(self.done_at)
         rows = max(len(shard.rows) for shard in self.plan.shards)
         shape = len(self.plan.shards), rows
-        return Sampled(np.ones(shape, np.int32), np.ones(shape, np.bool_), None)  # type: ignore[arg-type]
+        return Sampled(np.ones(shape, np.int32), np.ones(shape, np.bool_), np.zeros(shape, np.bool_), None)  # type: ignore[arg-type]
 
 
 @dataclass

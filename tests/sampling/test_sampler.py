@@ -214,6 +214,7 @@ def sick_logits() -> np.ndarray:
 def test_only_the_sick_rows_are_reported(variant: Variant) -> None:
     found = sample(sick_logits(), SICK, variant=variant)
     assert found.finite.tolist() == [True, False, False, False, True, False, True]
+    assert found.empty.tolist() == [False, False, True, False, False, False, False]
     assert (found.tokens[[1, 2, 3, 5]] == 0).all()
     well = sick_logits()
     well[[1, 2, 3, 5]] = 1.0
@@ -226,6 +227,7 @@ def test_a_request_that_forbids_everything_is_reported() -> None:
     requests = [SamplingParams(allowed_token_ids=[3], _bad_words_token_ids=[[3]]), *[SamplingParams(seed=0)] * 6]
     found = sample(random_logits(7, 300), requests, variant=Variant.LOGPROBS)
     assert found.finite.tolist() == [False, *[True] * 6]
+    assert found.empty.tolist() == [True, *[False] * 6]
 
 
 @dataclass(frozen=True)

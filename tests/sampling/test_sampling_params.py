@@ -164,12 +164,11 @@ def test_min_tokens_without_max_tokens() -> None:
         ({"logit_bias": {100: 1.0}}, "logit_bias"),
         ({"_bad_words_token_ids": [[1, 100]]}, "bad_words"),
         ({"bad_words": ["x"]}, "bad_words"),
-        ({"_bad_words_token_ids": [[1]] * 129}, "bad_words"),
+        ({"_bad_words_token_ids": [[1]] * 257}, "bad_words"),
         ({"_bad_words_token_ids": [[1] * 1025]}, "bad_words"),
         ({"logprobs": 21}, "logprobs"),
         ({"logprobs": -1}, "logprobs"),
         ({"prompt_logprobs": 21}, "prompt_logprobs"),
-        ({"logprobs": 3, "logprob_token_ids": [1, 2]}, "logprob_token_ids"),
         ({"min_tokens": 65, "max_tokens": None}, "min_tokens"),
     ],
 )

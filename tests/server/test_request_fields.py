@@ -6,7 +6,7 @@ import pytest
 
 from server.flags import ServerOptions, parse_flags, server_options
 from tests.fake_engine import FakeEngine
-from tests.server.harness import client
+from tests.server.harness import client, events
 from tests.server.test_completions import PROMPT, complete
 from tests.text.samples import hf_tokenizer
 
@@ -36,6 +36,25 @@ async def test_truncation_side_right_keeps_the_beginning() -> None:
         *[hf_tokenizer().encode("<|im_start|>user\n")[:3]] * 2,
     ]
     assert (bad.status_code, bad.json()["error"]["param"]) == (400, "truncation_side")
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+async def test_a_stop_string_that_never_comes_holds_nothing_back(path: str) -> None:
+    """Each token comes at once; what may become the stop string comes later, and no event is empty."""
+    words = ["hello", " world", " ZZ", " stop", "!"]
+    script = [token for word in words for token in hf_tokenizer().encode(word)]
+    body = {"max_tokens": len(script), "stop": ["Z" * 40, "stop here"], "stream": True}
+    asked = {"prompt": "a"} if path == "/v1/completions" else {"messages": [{"role": "user", "content": "a"}]}
+    async with client(FakeEngine(script=lambda request: script)) as http:
+        chunks = events((await http.post(path, json={**asked, **body})).text)
+    choices = [chunk["choices"][0] for chunk in chunks]
+    texts = [choice["text"] if "text" in choice else choice["delta"].get("content", "") for choice in choices]
+    if path == "/v1/chat/completions":
+        assert texts.pop(0) == ""  # the role
+    assert "".join(texts) == "".join(words)
+    assert all(texts)
+    assert texts[:2] == ["hello", " world"]
+    assert texts[-1] in (" stop!", "stop!")
 
 
 async def test_the_bound_of_stop_strings_is_a_flag() -> None:

@@ -153,7 +153,8 @@ def test_a_request_that_forbids_all_that_its_grammar_allows_fails_alone(engine: 
     lonely = ask("l", structured_outputs={"regex": "a"}, allowed_token_ids=[68], logprobs=0)
     answers = run(engine, [*mixed(), lonely])
     assert answers["l"].reason == "error"
-    assert "together allow no token" in error_of(answers["l"])
+    said = error_of(answers["l"], refused="structured_outputs")
+    assert "structured_outputs and allowed_token_ids together leave no token" in said
     assert all(answers[name].content == alone[name].content for name in alone)
 
 

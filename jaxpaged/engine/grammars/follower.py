@@ -12,10 +12,13 @@ from queue import Empty, SimpleQueue
 from jaxpaged.engine.collect import finish
 from jaxpaged.engine.followers import CommittedStep
 from jaxpaged.engine.grammars.compiling import CompilingRequests, WaitingRequest
+from jaxpaged.engine.grammars.first_token import first_token_left
 from jaxpaged.engine.grammars.masks import SequenceMasks, mask_of
 from jaxpaged.engine.messages import EngineOutput
 from jaxpaged.errors import QueueFullError, RequestError
+from jaxpaged.params.no_token import no_token_left
 from jaxpaged.params.structured import PARAM
+from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.plan import StepPlan
 from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.scheduler import Scheduler
@@ -135,7 +138,10 @@ class Grammars:
         if failure is not None:
             self._refuse(waiting, _as_refusal(failure))
             return
-        grammar = waiting.grammar.result()
+        grammar, params = waiting.grammar.result(), waiting.request.params
+        if not first_token_left(grammar.mask, waiting.request):
+            self._refuse(waiting, RequestError(f"{no_token_left(params)}; let one of them allow more.", _param(params)))
+            return
         try:
             self._scheduler.add(waiting.request, waiting.children)
         except QueueFullError:
@@ -166,3 +172,8 @@ def _as_refusal(failure: BaseException) -> RequestError:
         return failure
     log.error("a grammar could not be compiled", exc_info=failure)
     return RequestError("the grammar could not be compiled; make it simpler.", PARAM)
+
+
+def _param(params: SamplingParams) -> str:
+    """What the client calls the form of its answer."""
+    return PARAM if params.structured_outputs is None else params.structured_outputs._param

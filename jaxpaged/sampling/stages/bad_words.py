@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32
 
-from jaxpaged.params.ranges import MAX_BAD_WORDS, MAX_BAD_WORDS_TOKENS
+from jaxpaged.params.ranges import MAX_BAD_WORD_SPELLINGS, MAX_BAD_WORDS_TOKENS
 from jaxpaged.sampling.stages.stage import StageContext, only_if_any, token_slots
 from jaxpaged.sampling_params import SamplingParams
 
@@ -36,7 +36,7 @@ class BadWords:
 
     def init(self, rows: int) -> BadWordsState:
         tokens = jnp.zeros((rows, MAX_BAD_WORDS_TOKENS), jnp.int32)
-        words = jnp.zeros((rows, MAX_BAD_WORDS), jnp.int32)
+        words = jnp.zeros((rows, MAX_BAD_WORD_SPELLINGS), jnp.int32)
         return BadWordsState(tokens, tokens, words, words)
 
     def wanted(self, params: SamplingParams) -> bool:
@@ -45,7 +45,7 @@ class BadWords:
     def encode(self, params: SamplingParams, eos_token_ids: Sequence[int]) -> BadWordsState:
         sequences = params._bad_words_token_ids or []
         tokens, distance = np.zeros((2, MAX_BAD_WORDS_TOKENS), np.int32)
-        ends, lengths = np.zeros((2, MAX_BAD_WORDS), np.int32)
+        ends, lengths = np.zeros((2, MAX_BAD_WORD_SPELLINGS), np.int32)
         start = 0
         for word, sequence in enumerate(sequences):
             stop = start + len(sequence)
