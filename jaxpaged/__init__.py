@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from jaxpaged.frontend.output_stream import OutputStream
     from jaxpaged.llm import LLM
     from jaxpaged.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
+    from jaxpaged.params.calls import CallForm, Calls
     from jaxpaged.params.ranges import sampling_limits, token_id_list_limits
     from jaxpaged.params.structured import StructuredOutputsParams
     from jaxpaged.params.thought import Thought
@@ -44,6 +45,8 @@ __all__ = [
     "BeamSearchParams",
     "BeamSearchSequence",
     "CachedPrefix",
+    "CallForm",
+    "Calls",
     "ChatOptions",
     "CompletionOutput",
     "ConfigError",
@@ -87,6 +90,8 @@ _HOMES = {
     "BeamSearchParams": "jaxpaged.sampling_params",
     "BeamSearchSequence": "jaxpaged.frontend.beam_output",
     "CachedPrefix": "jaxpaged.frontend.cached_prefix",
+    "CallForm": "jaxpaged.params.calls",
+    "Calls": "jaxpaged.params.calls",
     "ChatOptions": "jaxpaged.text.chat_template",
     "CompletionOutput": "jaxpaged.outputs",
     "ConfigError": "jaxpaged.errors",

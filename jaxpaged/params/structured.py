@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jaxpaged.errors import RequestError
+from jaxpaged.params.calls import Calls
 from jaxpaged.params.json_limits import MAX_BYTES, MAX_CHOICES, check_json, check_schema
 from jaxpaged.params.tags import read_structural_tag
 from jaxpaged.params.thought import Thought
@@ -34,7 +35,8 @@ class StructuredOutputsParams:
     disable_any_whitespace: no whitespace between tokens. whitespace_pattern: a regular expression for it; by default a
     blank, or a new line with indentation. disable_additional_properties: only named properties, in composed objects
     too (other objects are closed by default unless additionalProperties opens them, as in vLLM). Raises RequestError.
-    `thought` may come before the answer; servers fill it in where the model's chat template has one.
+    `thought` may come before the answer, and `calls` of tools instead of it: servers fill them in, where the model's
+    chat template has them and the request offers tools.
     `_param` is what errors blame: the field that a client sent; `_cost` what the front end has found out by trying.
     """
 
@@ -48,6 +50,7 @@ class StructuredOutputsParams:
     whitespace_pattern: str | None = None
     structural_tag: str | dict[str, Any] | None = None
     thought: Thought | None = None
+    calls: Calls | None = None
     _param: str = field(default=PARAM, repr=False, compare=False)
     _cost: GrammarCost = field(default=GrammarCost(), repr=False, compare=False)
 

@@ -24,6 +24,7 @@ MAX_TAGS = 512
 # Between the tokens of JSON: a blank, or a new line and its indentation. Without a bound a small model fills its answer
 # with blanks.
 WHITESPACE = r"[ \t]|\r?\n[ \t]{0,20}"
+ANY_OBJECT = f"%json {json.dumps({'type': 'object', 'x-guidance': {'whitespace_pattern': WHITESPACE}})}"
 _LARK = """start: {start}
 text: TEXT
 TEXT: /(.|\\n)*/

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,8 +20,8 @@ class Thought:
     opened: bool = False
 
 
-def after_thought(grammar: str, thought: Thought, special: Mapping[str, int]) -> str:
-    """A grammar of llguidance, in Lark or as JSON, with a thought before it. `special`: tokens that are no text."""
+def thought_rules(thought: Thought, special: Mapping[str, int]) -> list[str]:
+    """Rules of a Lark grammar for `thought`, beside TEXT and SPACE. `special`: tokens that are no text."""
     rules, ends = [], []
     for index, end in enumerate(thought.end):
         name = f"thought_{index}"
@@ -32,12 +31,4 @@ def after_thought(grammar: str, thought: Thought, special: Mapping[str, int]) ->
     begun = f"({' | '.join(ends)}) SPACE?"
     if not thought.opened:
         begun = f"(({' | '.join(spelled(begin, special) for begin in thought.begin)}) {begun})?"
-    head = [f"start: {begun} @answer", *rules, r"TEXT: /(.|\n)*/", r"SPACE: /[ \n\r\t]+/"]
-    return json.dumps({"grammars": [{"lark_grammar": "\n".join(head) + "\n"}, {**_answer(grammar), "name": "answer"}]})
-
-
-def _answer(grammar: str) -> dict[str, object]:
-    if not grammar.lstrip().startswith("{"):
-        return {"lark_grammar": grammar}
-    (answer,) = json.loads(grammar)["grammars"]
-    return dict(answer)
+    return [*rules, f"thought: {begun}"]

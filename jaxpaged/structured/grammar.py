@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from llguidance import LLMatcher, LLParserLimits, regex_to_lark
 
 from jaxpaged.errors import RequestError
+from jaxpaged.params.composed import composed
 from jaxpaged.params.structured import StructuredOutputsParams
 from jaxpaged.params.tags import WHITESPACE, read_structural_tag, tag_grammar
-from jaxpaged.params.thought import after_thought
 from jaxpaged.structured.gbnf import lark_of_gbnf
 from jaxpaged.structured.schema import prepared
 
@@ -48,7 +48,9 @@ def grammar_of(params: StructuredOutputsParams, special: Mapping[str, int] | Non
         raise
     except ValueError as error:  # the library cannot read it at all
         raise refusal(params, str(error)) from error
-    return answer if params.thought is None else after_thought(answer, params.thought, special or {})
+    if params.thought is None and params.calls is None:
+        return answer
+    return composed(answer, params.thought, params.calls, special or {})
 
 
 def _answer_grammar(params: StructuredOutputsParams, special: Mapping[str, int]) -> str:

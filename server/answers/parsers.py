@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jaxpaged import ConfigError, Thought
+from jaxpaged import Calls, ConfigError, Thought
 from server.answers.assistant import AssistantDelta, AssistantParser
 from server.answers.reasoning.block import ReasoningBlock, Tags
 from server.answers.reasoning.families import HARMONY, TAGS, detect_reasoning, reasoning_names
@@ -19,6 +19,7 @@ from server.answers.tools.families import (
     family_names,
     find_family,
 )
+from server.answers.tools.forms import FORMS
 from server.answers.tools.harmony import Harmony
 from server.answers.tools.json_calls import NamedCall, forced_calls, plain
 from server.answers.tools.sink import Sink
@@ -94,6 +95,12 @@ class AnswerParsers:
         opened = tags.is_open(prompt, begun)
         return Thought(tags.begin, tags.end, opened) if opened or tags.may_begin(prompt, begun) else None
 
+    def calls(self, use: ToolUse) -> Calls | None:
+        """What an answer that must have a form may be instead of it."""
+        if self.tools is None or not use.active or use.forced:
+            return None
+        return Calls(tuple(use.toolbox().parameters), FORMS[self.tools.name], use.parallel)
+
     def _grammar(self, use: ToolUse) -> Grammar:
         if use.function is not None:
             return NamedCall(use.function)
@@ -115,7 +122,7 @@ class AnswerParsers:
 
     def _block(self, tags: Tags, use: ToolUse, opened: bool) -> ReasoningBlock:
         if use.forced:
-            return ReasoningBlock(tags, opened)
+            return ReasoningBlock(tags, opened, forced=True)
         return ReasoningBlock(tags, opened, self.tools.opening if self.tools is not None and use.active else ())
 
 

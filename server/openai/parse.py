@@ -16,7 +16,7 @@ from server.openai.beams import sampling_or_beams
 from server.openai.chat_tools import chat_tool_use, template_message
 from server.openai.echo_only import is_echo_only
 from server.openai.schema import UNSERVED, ChatMessage, ChatRequest, CompletionRequest, Sampling
-from server.openai.structured import force_call, structured_outputs
+from server.openai.structured import structured_outputs, with_calls
 from server.openai.truncation import Truncation, truncation
 
 MAX_PROMPTS = 1024
@@ -111,7 +111,7 @@ def parse_chat(
     elif body.top_logprobs is not None:
         raise bad_request("top_logprobs needs logprobs: true.", "top_logprobs")
     tools = chat_tool_use(body, parsers)
-    force_call(sampling, tools)
+    sampling["structured_outputs"] = with_calls(sampling["structured_outputs"], tools, parsers.calls(tools))
     if parsers.keep_special(tools):
         sampling["skip_special_tokens"] = False
     params, beam = sampling_or_beams(body, sampling)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from jaxpaged import RequestError, StructuredOutputsParams
+from jaxpaged import Calls, RequestError, StructuredOutputsParams
 from server.answers.tools.choice import ToolUse, forced_schema
 from server.errors import bad_request
 from server.openai.schema import Sampling
@@ -57,17 +58,17 @@ def response_format(value: Any, param: str = "response_format") -> StructuredOut
             raise bad_request(f"{param} must be an object whose type is one of {_FORMATS}.", param)
 
 
-def force_call(sampling: dict[str, Any], use: ToolUse) -> None:
-    """Make the SamplingParams fields `sampling` let the model write nothing but the call that `use` demands."""
+def with_calls(
+    form: StructuredOutputsParams | None, use: ToolUse, calls: Calls | None
+) -> StructuredOutputsParams | None:
+    """The form of an answer where tools are offered.
+
+    Nothing but the call where `use` demands one, and else `form`, or one of `calls` instead. Raises ApiError.
+    """
     schema = forced_schema(use)
     if schema is None:
-        return
-    field = "function_call" if use.legacy else "tool_choice"
-    if sampling.get("structured_outputs") is not None:
-        raise bad_request(f"A {field} that forces a call and another form of the answer exclude each other.", field)
-    sampling["structured_outputs"] = StructuredOutputsParams.of_fields(
-        {"json": schema, "whitespace_pattern": " ?"}, field
-    )
+        return form if form is None or calls is None else replace(form, calls=calls)
+    return _made("functions" if use.legacy else "tools", {"json": schema, "whitespace_pattern": " ?"})
 
 
 def _direct(value: Any) -> StructuredOutputsParams:

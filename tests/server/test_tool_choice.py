@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from server.answers.assistant import AssistantMessage, parse_whole
@@ -117,6 +119,34 @@ def test_forced_answers_that_were_cut_off() -> None:
     (call,) = read('{"x": ', named("add")).tool_calls
     assert (call.name, call.arguments) == ("add", '{"x": ')
     assert read("", named("add")) == AssistantMessage()
+
+
+@pytest.mark.parametrize("pieces", [1, 10**6])
+def test_wherever_a_forced_answer_is_cut_off_nothing_of_a_call_is_content(pieces: int) -> None:
+    whole = '[{"name": "add", "parameters": {"x": 1}}, {"name": "now", "parameters": {}}, {"name": "now"}]'
+    for text, choice in ((whole, "required"), ("<think>Hm.</think> " + whole, "required"), ('{"x": 1}', named("add"))):
+        seen = 0
+        for end in range(len(text)):
+            message = read(text[:end], choice, pieces=pieces)
+            assert message.content == "", text[:end]
+            calls = message.tool_calls
+            assert len(calls) >= seen, text[:end]
+            seen = len(calls)
+            assert all(json.loads(call.arguments) is not None for call in calls[:-1])
+            assert all(call.arguments in whole for call in calls)
+
+
+def test_the_tools_that_may_be_called_are_listed() -> None:
+    """OpenAI's allowed_tools: the others are left out."""
+    allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "now"}}]}
+    use = tool_use(tools(add=ADD, now={}), {"type": "allowed_tools", "allowed_tools": allowed})
+    assert (use.choice, list(use.toolbox().parameters)) == ("required", ["now"])
+    for broken in ({"mode": "none", "tools": []}, {"mode": "auto"}, 3, {**allowed, "tools": ["now"]}):
+        with pytest.raises(ApiError) as caught:
+            tool_use(tools(add=ADD), {"type": "allowed_tools", "allowed_tools": broken})
+        assert caught.value.param == "tool_choice"
+    with pytest.raises(ApiError, match="which tools lacks"):
+        tool_use(tools(add=ADD), {"type": "allowed_tools", "allowed_tools": allowed})
 
 
 def test_thoughts_may_come_before_a_forced_call() -> None:

@@ -96,3 +96,37 @@ async def test_huge_tools_are_too_long_a_prompt() -> None:
         response: httpx.Response = await http.post(PATH, json=body)
     assert response.status_code == 400
     assert json.loads(response.content)["error"]["code"] == "context_length_exceeded"
+
+
+@pytest.mark.parametrize("depth", [40, 150, 400, 1000, 20_000])
+async def test_tools_nested_deeply_are_refused_whatever_the_choice(depth: int) -> None:
+    """Made as text: json.dumps would not write it either."""
+    schema = '{"type":"object","properties":{"a":' * depth + '{"type":"string"}' + "}}" * depth
+    function = '{"name":"f","parameters":' + schema + "}"
+    tool = '"tools":[{"type":"function","function":' + function + '}],"messages":[{"role":"user","content":"x"}]'
+    flat = '"input":"x","tools":[{"type":"function",' + function[1:] + "]"
+    anthropic = (
+        '"max_tokens":9,"messages":[{"role":"user","content":"x"}],"tools":[{"name":"f","input_schema":' + schema
+    )
+    named = '{"type":"function","function":{"name":"f"}}'
+    old = '"messages":[{"role":"user","content":"x"}],"functions":[' + function + '],"function_call":'
+    bodies = [
+        *((PATH, f'{{{tool},"tool_choice":{choice}}}') for choice in ('"auto"', '"required"', named)),
+        *((PATH, f"{{{old}{choice}}}") for choice in ('"auto"', '{"name":"f"}')),
+        *(
+            ("/v1/responses", f'{{{flat},"tool_choice":{choice}}}')
+            for choice in ('"auto"', '"required"', '{"type":"function","name":"f"}')
+        ),
+        *(
+            ("/v1/messages", f'{{"model":"fake",{anthropic}}}],"tool_choice":{choice}}}')
+            for choice in ('{"type":"auto"}', '{"type":"any"}', '{"type":"tool","name":"f"}')
+        ),
+        ("/tokenize", f"{{{tool}}}"),
+    ]
+    talker = Talker()
+    async with client(llm=talker.llm) as http:
+        for path, body in bodies:
+            response = await http.post(path, content=body, headers={"content-type": "application/json"})
+            free = depth == 40 and ('"auto"' in body or path == "/tokenize")
+            assert response.status_code == (200 if free else 400), (path, body[-80:], response.text)
+            assert free or "levels deep" in response.text or "nested too deeply" in response.text, response.text

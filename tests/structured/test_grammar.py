@@ -241,6 +241,25 @@ def test_an_answer_may_come_after_a_thought(fields: dict) -> None:
     assert [text for text in bad if accepts(text, thought=OFFERED, **fields)] == []
 
 
+@pytest.mark.parametrize(
+    "fields", [{"json": SCHEMA}, {"json_object": True}, {"regex": r'\{"a":\d\}'}, {"choice": ['{"a":1}', "b"]}]
+)
+def test_white_space_has_an_end(fields: dict) -> None:
+    """Before an answer, after it, within it and between it and a thought: a grammar lets no model go on in blanks."""
+    for thought, begun in ((None, ""), (OPENED, "Hm</think>"), (OFFERED, "<think>Hm</think>"), (OFFERED, "")):
+        for blanks in (" " * 9, "\n" * 9, "\r\n" * 9, "\t" * 9, " \n" * 9):
+            for text in (f'{blanks}{{"a":1}}', f'{{"a":1}}{blanks}', f'{{{blanks}"a":1}}', f'{{"a"{blanks}:1}}'):
+                assert not accepts(begun + text, thought=thought, **fields), (begun, text)
+
+
+def test_white_space_between_items_has_an_end() -> None:
+    schema = {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}
+    for blanks in (" " * 9, "\n" * 9, " \n" * 9):
+        for text in ("[[1],%s[2]]", "[[1]%s,[2]]", "[%s[1]]", "[[1%s]]", "[[1]%s]"):
+            assert accepts(text % "", json=schema)
+            assert not accepts(text % blanks, json=schema), text
+
+
 def test_a_thought_is_not_a_field_of_the_wire() -> None:
     with pytest.raises(RequestError, match="has no field 'thought'"):
         StructuredOutputsParams.of_fields({"json": SCHEMA, "thought": {"begin": []}})

@@ -40,18 +40,23 @@ GRANITE_THOUGHT = Tags(
 class ReasoningBlock:
     """Reads the block, where the answer has one. `opened`: the prompt has begun it.
 
-    `interrupts` begin a call, and with it end a block that was not closed.
+    `interrupts` begin a call, and with it end a block that was not closed. `forced`: nothing but a call may follow, so
+    the beginning of a mark that the end of the answer has cut off is no text.
     """
 
     tags: Tags
     opened: bool
     interrupts: tuple[str, ...] = ()
+    forced: bool = False
 
     def __call__(self, source: Source, sink: Sink) -> Steps[None]:
         begin = markers(*self.tags.begin)
         source.hold()
         yield from source.spaces()
         if not (yield from source.follows(begin)) and not self.opened:
+            if self.forced and begin.partial(source.text, source.at) == source.at:
+                source.take(len(source.text) - source.at)
+                source.release()
             sink.content(source.release())
             return
         source.release()

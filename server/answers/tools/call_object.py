@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
-from server.answers.tools.json_text import NOTHING, copy_arguments, copy_value, read_key, read_string
+from server.answers.tools.json_text import NOTHING, Emit, copy_arguments, copy_value, read_key, read_string
 from server.answers.tools.sink import NAME, Sink
 from server.answers.tools.source import Markers, Source, Steps
 
@@ -18,12 +18,19 @@ class CallObject:
     """Reads one such object, whose members may come in any order.
 
     `known`: the names that make it a call, and then only with arguments; None takes every name (a marker has said that
-    it is a call). What turns out to be no call is given to the sink as content, from source.hold() on.
+    it is a call). What turns out to be no call is given to the sink as content, from source.hold() on; `cut` gets what
+    the end of the answer has cut off before it was one.
     """
 
     def __init__(
-        self, source: Source, sink: Sink, stops: Markers = NOTHING, known: Container[str] | None = None
+        self,
+        source: Source,
+        sink: Sink,
+        stops: Markers = NOTHING,
+        known: Container[str] | None = None,
+        cut: Emit | None = None,
     ) -> None:
+        self._cut = cut or sink.content
         self._source = source
         self._sink = sink
         self._stops = stops
@@ -84,7 +91,8 @@ class CallObject:
 
     def _end(self, good: bool) -> Steps[bool]:
         if not self._committed:
-            self._sink.content(self._source.release())
+            give = self._sink.content if good or (yield from self._source.peek()) else self._cut
+            give(self._source.release())
             return False
         if good or (yield from self._source.peek()):  # else the answer was cut off within it
             self._sink.close()
@@ -92,11 +100,16 @@ class CallObject:
 
 
 def read_calls(
-    source: Source, sink: Sink, stops: Markers = NOTHING, known: Container[str] | None = None
+    source: Source,
+    sink: Sink,
+    stops: Markers = NOTHING,
+    known: Container[str] | None = None,
+    cut: Emit | None = None,
 ) -> Steps[bool]:
     """Read one object or an array of them, or several with `;` between. True if the first was a call.
 
-    What has been read since source.hold() goes with the first object to the content if it is none.
+    What has been read since source.hold() goes with the first object to the content if it is none, or to `cut` where
+    the answer ends before that can be known.
     """
     if source.held is None:
         source.hold()
@@ -105,7 +118,7 @@ def read_calls(
         source.take(1)
         yield from source.spaces()
     called = False
-    while (yield from source.peek()) == "{" and (yield from CallObject(source, sink, stops, known).read()):
+    while (yield from source.peek()) == "{" and (yield from CallObject(source, sink, stops, known, cut).read()):
         called = True
         source.hold()
         stray = yield from source.run(_BETWEEN)
@@ -114,5 +127,6 @@ def read_calls(
             source.hold(stray.partition("]")[2] if array else stray)
             if not char or (char in stops.first and (yield from source.ahead(stops))):
                 source.release()
-    sink.content(source.release())
+    give = sink.content if cut is None or (yield from source.peek()) else cut
+    give(source.release())
     return called

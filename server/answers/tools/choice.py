@@ -11,6 +11,7 @@ from server.answers.tools.toolbox import Toolbox
 from server.errors import bad_request
 
 MAX_TOOLS = 1024
+MAX_DEPTH = 200  # levels of a tool's JSON: templates and grammars walk through them by recursion
 Tool = Mapping[str, Any]
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CHOICES = ("none", "auto", "required")
@@ -56,6 +57,8 @@ def tool_use(
     twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     if twice is not None:
         raise bad_request(f"{field} has two functions of the name {twice!r}; names must differ.", field)
+    if isinstance(choice, Mapping) and choice.get("type") == "allowed_tools" and not legacy:
+        checked, choice = _allowed(checked, choice)
     kind, function = _choice(choice, choice_field, default="auto" if checked else "none")
     if not checked and kind in ("required", "named"):
         raise bad_request(f"{choice_field} needs {field}.", choice_field)
@@ -70,6 +73,8 @@ def _checked(tool: object, where: str, field: str) -> Tool:
     """A tool as templates take it: {"type": "function", "function": {"name", "description", "parameters"}}."""
     if not isinstance(tool, Mapping) or tool.get("type", "function") != "function":
         raise bad_request(f'{where} must be an object of the type "function"; no other kind of tool is served.', field)
+    if _is_deep(tool):
+        raise bad_request(f"{where} is nested more than {MAX_DEPTH} levels deep.", field)
     function = tool.get("function")
     if not isinstance(function, Mapping):
         raise bad_request(f"{where}.function must be an object with a name.", field)
@@ -85,6 +90,17 @@ def _checked(tool: object, where: str, field: str) -> Tool:
     return {**tool, "type": "function", "function": function}
 
 
+def _is_deep(value: object) -> bool:
+    left = [(1, value)]
+    while left:
+        depth, part = left.pop()
+        if depth > MAX_DEPTH:
+            return True
+        if isinstance(part, Mapping | list):
+            left += [(depth + 1, inner) for inner in (part.values() if isinstance(part, Mapping) else part)]
+    return False
+
+
 def _checked_schema(parameters: Mapping[str, Any] | None, where: str, field: str) -> Mapping[str, Any]:
     schema = dict(parameters or {})
     if schema.setdefault("type", "object") != "object":
@@ -92,6 +108,21 @@ def _checked_schema(parameters: Mapping[str, Any] | None, where: str, field: str
     if not isinstance(schema.setdefault("properties", {}), Mapping):
         raise bad_request(f"{where}.function.parameters.properties must be an object.", field)
     return schema
+
+
+def _allowed(tools: tuple[Tool, ...], choice: Mapping[str, Any]) -> tuple[tuple[Tool, ...], object]:
+    """Those of the tools that `{"type": "allowed_tools", "allowed_tools": {"mode", "tools"}}` names, and its mode."""
+    allowed = choice.get("allowed_tools")
+    listed = allowed.get("tools") if isinstance(allowed, Mapping) else None
+    if not isinstance(allowed, Mapping) or not isinstance(listed, list) or allowed.get("mode") not in _CHOICES[1:]:
+        raise bad_request(
+            "tool_choice of type allowed_tools needs allowed_tools.mode (auto, required) and tools.", "tool_choice"
+        )
+    names = {_choice(one, "tool_choice", default=None)[1] for one in listed}
+    missing = names - {tool["function"]["name"] for tool in tools}
+    if missing:
+        raise bad_request(f"tool_choice allows {str(min(map(str, missing)))[:64]!r}, which tools lacks.", "tool_choice")
+    return tuple(tool for tool in tools if tool["function"]["name"] in names), allowed["mode"]
 
 
 def _choice(choice: object, field: str, *, default: Any) -> tuple[Any, str | None]:

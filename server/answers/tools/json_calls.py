@@ -74,9 +74,12 @@ def _fenced(source: Source, sink: Sink, names: Container[str], fence: str) -> St
 
 
 def forced_calls(source: Source, sink: Sink, tools: Toolbox) -> Steps[None]:
-    """tool_choice "required": the grammar makes the answer an array of {"name", "parameters"}."""
+    """tool_choice "required": the grammar makes the answer an array of {"name", "parameters"}.
+
+    What the end of the answer leaves of a call before its name is dropped: the call was to be all of the answer.
+    """
     yield from source.spaces()
-    yield from read_calls(source, sink)
+    yield from read_calls(source, sink, cut=lambda _: None)
     yield from rest(source, sink)
 
 

@@ -13,9 +13,9 @@ from server.answers.tools.toolbox import Toolbox
 _BAR = "\uff5c"  # the full-width bar that DeepSeek's tokens have in place of |
 DEEPSEEK_SECTION, DEEPSEEK_BEGIN = f"<{_BAR}tool▁calls▁begin{_BAR}>", f"<{_BAR}tool▁call▁begin{_BAR}>"
 DEEPSEEK_SEP = f"<{_BAR}tool▁sep{_BAR}>"
-_DEEPSEEK_END, _DEEPSEEK_SECTION_END = f"<{_BAR}tool▁call▁end{_BAR}>", f"<{_BAR}tool▁calls▁end{_BAR}>"
-_DEEPSEEK_FENCED_END = "\n```" + _DEEPSEEK_END
-_DEEPSEEK_STOPS = Markers(DEEPSEEK_SECTION, DEEPSEEK_BEGIN, _DEEPSEEK_END, _DEEPSEEK_FENCED_END, _DEEPSEEK_SECTION_END)
+DEEPSEEK_END, DEEPSEEK_SECTION_END = f"<{_BAR}tool▁call▁end{_BAR}>", f"<{_BAR}tool▁calls▁end{_BAR}>"
+_DEEPSEEK_FENCED_END = "\n```" + DEEPSEEK_END
+_DEEPSEEK_STOPS = Markers(DEEPSEEK_SECTION, DEEPSEEK_BEGIN, DEEPSEEK_END, _DEEPSEEK_FENCED_END, DEEPSEEK_SECTION_END)
 _DEEPSEEK_HEADER = Markers(DEEPSEEK_SEP, *_DEEPSEEK_STOPS.spellings)
 _FENCE = Markers("```json", "```\n")
 
