@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from jaxpaged.text.chat_template import Message
+from jaxpaged.text.conversation import Message
 from jaxpaged.text.prompts import PromptType
 
 

@@ -109,11 +109,6 @@ def test_deep_nesting_is_refused() -> None:
             "'image_url'; this model reads text only",
         ),
         ([{"role": "assistant", "tool_calls": [3]}], ChatOptions(), "must hold objects with a function"),
-        (
-            [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}],
-            ChatOptions(),
-            "not JSON",
-        ),
         (USER, ChatOptions(continue_final_message=True), "exclude each other"),
         (USER, ChatOptions(template_kwargs={"tokenize": True}), "may not set tokenize"),
         (USER, ChatOptions(chat_template="{{ raise_exception('roles must alternate') }}"), "roles must alternate"),
