@@ -33,7 +33,8 @@ from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from jaxpaged.scheduling.stats import KVStats
 from jaxpaged.structured.checker import GrammarChecker
-from jaxpaged.text.chat_template import ChatOptions, Message, RenderedChat, render_chat
+from jaxpaged.text.chat_template import ChatOptions, RenderedChat, render_chat
+from jaxpaged.text.conversation import Message
 from jaxpaged.text.prompts import PromptType, TokensPrompt
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class AsyncLLM:
     async def render(self, messages: Sequence[Message], options: ChatOptions | None = None) -> RenderedChat:
         """A conversation as the prompt that the model sees; a long one in a thread. Raises RequestError."""
         work = partial(render_chat, self.get_tokenizer(), messages, options)
-        return await self._texts.run(chat_characters(messages), work)
+        return await self._texts.run(chat_characters(messages, options), work)
 
     async def encode_text(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text; a long one in a thread."""

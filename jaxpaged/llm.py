@@ -34,7 +34,8 @@ from jaxpaged.frontend.offline import ProgressOption
 from jaxpaged.frontend.offline_requests import OfflineRequests, SamplingChoice
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
-from jaxpaged.text.chat_template import ChatOptions, Message, read_chat_template
+from jaxpaged.text.chat_template import ChatOptions, read_chat_template
+from jaxpaged.text.conversation import Message
 from jaxpaged.text.prompts import PromptType
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class LLM:
         lora_request: Sequence[None] | None = None,
         priority: int | Sequence[int] | None = None,
         chat_template: str | None = None,
-        chat_template_content_format: Literal["auto", "string"] = "auto",
+        chat_template_content_format: Literal["auto", "string", "openai"] = "auto",
         add_generation_prompt: bool = True,
         continue_final_message: bool = False,
         tools: Sequence[Mapping[str, Any]] | None = None,
@@ -171,12 +172,13 @@ class LLM:
         A conversation is a list of {"role": ..., "content": ...}. Special tokens spelled in a content stay plain text.
         """
         refuse(tokenization_kwargs=tokenization_kwargs, mm_processor_kwargs=mm_processor_kwargs)
-        if chat_template_content_format not in ("auto", "string"):
-            raise RequestError(
-                "chat_template_content_format must be 'auto' or 'string': templates get content as text."
-            )
         options = ChatOptions(
-            chat_template, add_generation_prompt, continue_final_message, tools, template_kwargs=chat_template_kwargs
+            chat_template,
+            add_generation_prompt,
+            continue_final_message,
+            tools,
+            template_kwargs=chat_template_kwargs,
+            content_format=chat_template_content_format,
         )
         batch: Sequence[Any] = [messages] if messages and isinstance(messages[0], Mapping) else messages
         no_adapter(lora_request, batch)

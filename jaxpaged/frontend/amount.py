@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from jaxpaged.frontend.text_worker import LONGEST_INLINE
+from jaxpaged.text.chat_template import ChatOptions
 from jaxpaged.text.conversation import Message
 from jaxpaged.text.prompts import PromptType
 
@@ -13,12 +16,17 @@ def prompt_characters(prompt: PromptType) -> int:
     return len(text) if isinstance(text, str) else 0
 
 
-def chat_characters(messages: Sequence[Message]) -> int:
-    """About how much text there is to render; parts count by their text."""
+def chat_characters(messages: Sequence[Message], options: ChatOptions | None = None) -> int:
+    """About how much there is to render, arguments of calls and tools included; it is counted up to LONGEST_INLINE."""
     total = 0
-    for message in messages:
-        content = message.get("content") if isinstance(message, Mapping) else None
-        for part in [content] if isinstance(content, str) else content or ():
-            text = part.get("text") if isinstance(part, Mapping) else part
-            total += len(text) if isinstance(text, str) else 0
+    waiting: list[Any] = [messages]
+    if options is not None:
+        waiting += [options.tools, options.template_kwargs]
+    while waiting and total <= LONGEST_INLINE:
+        value = waiting.pop()
+        if isinstance(value, str):
+            total += len(value)
+        elif isinstance(value, Mapping | list | tuple):
+            total += len(value)
+            waiting += value.values() if isinstance(value, Mapping) else value
     return total

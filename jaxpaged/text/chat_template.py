@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from jaxpaged.errors import ConfigError, RequestError
 from jaxpaged.text.conversation import Message, normal_conversation
@@ -50,6 +50,9 @@ class ChatOptions:
                 "add_generation_prompt and continue_final_message exclude each other; set one to False.",
                 "continue_final_message",
             )
+        if self.content_format not in get_args(ContentFormat):
+            names = ", ".join(get_args(ContentFormat))
+            raise RequestError(f"chat_template_content_format must be one of {names}.", "chat_template_content_format")
         reserved = sorted(_RESERVED & set(self.template_kwargs or ()))
         if reserved:
             raise RequestError(f"chat_template_kwargs may not set {', '.join(reserved)}.", "chat_template_kwargs")
@@ -87,11 +90,9 @@ def render_chat(
         raise RequestError("messages is empty; give at least one message.", "messages")
     names = tokenizer.special_tokens_map.items()
     abilities = template_abilities(template, tuple((name, token) for name, token in names if isinstance(token, str)))
-    job = _Rendering(
-        tokenizer, template, fitted(conversation, abilities, options.content_format), options, spellings_of(tokenizer)
-    )
     try:
-        spelled, rendered = job.run()
+        fit = fitted(conversation, abilities, options.content_format)
+        spelled, rendered = _Rendering(tokenizer, template, fit, options, spellings_of(tokenizer)).run()
     except RecursionError as error:
         raise RequestError("The messages or tools are nested too deeply.", "messages") from error
     return RenderedChat(spelled.put_back(rendered), _tokenize(tokenizer, rendered, spelled))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from jaxpaged.errors import RequestError
 from jaxpaged.text.conversation import content_texts
 from jaxpaged.text.template_abilities import TemplateAbilities
 
@@ -58,7 +59,11 @@ def _fitted_content(
 
 def _with_text_arguments(call: dict[str, Any]) -> dict[str, Any]:
     function = call["function"]
-    return {**call, "function": {**function, "arguments": json.dumps(function["arguments"], ensure_ascii=False)}}
+    try:
+        arguments = json.dumps(function["arguments"], ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"The arguments of a tool call cannot be written as JSON: {error}", "messages") from error
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 def _system_first(conversation: Conversation) -> Conversation:

@@ -8,18 +8,20 @@ from typing import Any
 import msgspec
 
 from server.answers.blocks import Block, Kind
-from server.errors import ApiError, bad_request
 from server.messages.schema import ContentBlock, MessageParam, TextBlock
+from server.messages.texts import block_text, refused
 
 Message = dict[str, Any]
+# what only Anthropic's server can read, or has run: its results are for its own models
+_SERVER_USES = ("server_tool_use", "mcp_tool_use", "redacted_thinking")
 
 
 def chat_messages(system: str | Sequence[TextBlock] | None, messages: Sequence[MessageParam]) -> list[Message]:
     """The conversation as a chat's. Raises ApiError, naming the message."""
     found: list[Message] = []
-    text = system if isinstance(system, str) or system is None else "\n".join(block.text for block in system)
-    if text:
-        found.append({"role": "system", "content": text})
+    if system:
+        texts = system if isinstance(system, str) else [{"type": "text", "text": block.text} for block in system]
+        found.append({"role": "system", "content": texts})
     names: dict[str, str] = {}  # id of a tool's use -> the tool
     for index, message in enumerate(messages):
         if isinstance(message.content, str):
@@ -57,13 +59,11 @@ def _assistant(blocks: Sequence[ContentBlock], index: int, names: dict[str, str]
                 texts.append(_need(block.text, "text", block, index))
             case "thinking":
                 thoughts.append(_need(block.thinking, "thinking", block, index))
-            case "redacted_thinking":
-                pass  # nobody here can read it
             case "tool_use":
                 calls.append(_call(block, index))
                 names[calls[-1]["id"]] = calls[-1]["function"]["name"]
-            case _:
-                raise _refused(index, f"content blocks of type {block.type[:64]!r} are not taken from the assistant")
+            case _ if block.type not in _SERVER_USES and not block.type.endswith("_tool_result"):
+                raise refused(index, f"content blocks of type {block.type[:64]!r} are not taken from the assistant")
     message: Message = {"role": "assistant", "content": "".join(texts) if texts or not calls else None}
     if thoughts:
         message["reasoning_content"] = "\n".join(thoughts)
@@ -85,14 +85,12 @@ def _user(role: str, blocks: Sequence[ContentBlock], index: int, names: dict[str
     for block in blocks:
         if block.type == "tool_result":
             messages.append(_result(block, index, names))
-        elif block.type == "text":
-            text = _need(block.text, "text", block, index)
-            if messages and messages[-1]["role"] == role:
-                messages[-1]["content"].append({"type": "text", "text": text})
-            else:
-                messages.append({"role": role, "content": [{"type": "text", "text": text}]})
+            continue
+        part = {"type": "text", "text": block_text(block.model_dump(exclude_none=True), index)}
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"].append(part)
         else:
-            raise _refused(index, f"content blocks of type {block.type[:64]!r} are not taken; this model reads text")
+            messages.append({"role": role, "content": [part]})
     return messages or [{"role": role, "content": ""}]
 
 
@@ -100,11 +98,8 @@ def _result(block: ContentBlock, index: int, names: dict[str, str]) -> Message:
     tool_use_id = _need(block.tool_use_id, "tool_use_id", block, index)
     content = block.content or ""
     if not isinstance(content, str):
-        for part in content:
-            if part.get("type") != "text" or not isinstance(part.get("text"), str):
-                kind = str(part.get("type"))[:64]
-                raise _refused(index, f"a tool_result with a part of type {kind!r} is not taken; this model reads text")
-        content = "\n".join(part["text"] for part in content)
+        parts = content if isinstance(content, list) else [content]
+        content = "\n".join(block_text(part, index) for part in parts)
     message: Message = {"role": "tool", "tool_call_id": tool_use_id, "content": content}
     if tool_use_id in names:
         message["name"] = names[tool_use_id]
@@ -113,9 +108,5 @@ def _result(block: ContentBlock, index: int, names: dict[str, str]) -> Message:
 
 def _need(value: str | None, name: str, block: ContentBlock, index: int) -> str:
     if value is None:
-        raise _refused(index, f"a content block of type {block.type!r} needs {name}")
+        raise refused(index, f"a content block of type {block.type!r} needs {name}")
     return value
-
-
-def _refused(index: int, why: str) -> ApiError:
-    return bad_request(f"messages.{index}: {why}.", f"messages.{index}")

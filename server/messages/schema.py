@@ -28,7 +28,9 @@ class ContentBlock(Body):
     name: str | None = None
     input: dict[str, Any] | None = None
     tool_use_id: str | None = None
-    content: str | list[dict[str, Any]] | None = None
+    content: str | list[dict[str, Any]] | dict[str, Any] | None = None
+    source: str | dict[str, Any] | None = None
+    title: str | None = None
     is_error: bool | None = None
 
 
@@ -38,10 +40,10 @@ class MessageParam(Body):
 
 
 class ToolParam(Body):
-    """Only tools of the client's own (type "custom" or none) are served."""
+    """Only tools of the client's own (type "custom" or none) are served; Anthropic's are as if they were not listed."""
 
     type: str | None = None
-    name: str
+    name: str | None = None
     description: str | None = None
     input_schema: dict[str, Any] | None = None
     strict: bool | None = None

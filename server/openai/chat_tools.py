@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from server.answers.parsers import AnswerParsers
 from server.answers.tools.choice import ToolUse, tool_use
 from server.errors import bad_request
 from server.openai.schema import ChatRequest
-
-_REASONING = ("reasoning", "reasoning_content")  # OpenRouter and vLLM say the first, templates read the second
 
 
 def chat_tool_use(body: ChatRequest, parsers: AnswerParsers) -> ToolUse:
@@ -32,19 +27,3 @@ def _tool_use(body: ChatRequest) -> ToolUse:
         functions = [{"type": "function", "function": function} for function in body.functions or ()]
         return tool_use(functions, body.function_call, parallel=False, legacy=True)
     return tool_use(body.tools, body.tool_choice, parallel=body.parallel_tool_calls)
-
-
-def template_message(message: dict[str, Any]) -> dict[str, Any]:
-    """A message of the wire as templates know it: today's way of calling, reasoning under both of its names."""
-    message = {**message}
-    call = message.pop("function_call", None)
-    if isinstance(call, Mapping) and not message.get("tool_calls"):
-        message["tool_calls"] = [{"id": call.get("name"), "type": "function", "function": dict(call)}]
-    if message["role"] == "function":
-        message |= {"role": "tool", "tool_call_id": message.get("name")}
-    if not message.get("tool_calls"):
-        message.pop("tool_calls", None)
-    thought = next((message[name] for name in _REASONING if message.get(name)), None)
-    if thought is not None:
-        message |= dict.fromkeys(_REASONING, thought)
-    return message

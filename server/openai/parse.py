@@ -13,7 +13,7 @@ from server.answers.tools.choice import ToolUse
 from server.errors import bad_request
 from server.flags import MAX_STOP_STRINGS
 from server.openai.beams import sampling_or_beams
-from server.openai.chat_tools import chat_tool_use, template_message
+from server.openai.chat_tools import chat_tool_use
 from server.openai.echo_only import is_echo_only
 from server.openai.schema import UNSERVED, ChatMessage, ChatRequest, CompletionRequest, Sampling
 from server.openai.structured import structured_outputs, with_calls
@@ -133,14 +133,15 @@ def parse_chat(
 
 
 def chat_messages(messages: list[ChatMessage]) -> list[dict[str, Any]]:
-    """Messages as templates take them: fields that were not sent stay absent."""
-    return [template_message(message.model_dump(exclude_unset=True)) for message in messages]
+    """Messages as they were sent: rendering gives them their normal form."""
+    return [message.model_dump(exclude_unset=True) for message in messages]
 
 
 def begun_answer(call: ChatCall) -> str:
     """The part of the answer that the conversation itself gives (continue_final_message)."""
     content = call.messages[-1].get("content") if call.options.continue_final_message else None
-    return content if isinstance(content, str) else ""
+    texts = [content] if isinstance(content, str) else content or []
+    return "".join(text if isinstance(text, str) else str(text.get("text") or "") for text in texts)
 
 
 def _chat_options(body: ChatRequest, tools: ToolUse) -> ChatOptions:

@@ -15,10 +15,10 @@ from server.errors import ApiError
 from server.openai.chat import chat_call, prepare_chat
 from server.openai.chat_body import errors_name
 from server.responses.dialect import ResponsesDialect
-from server.responses.items import Message
 from server.responses.parse import NAMES, parse_responses
 from server.responses.schema import ResponsesRequest
 from server.responses.store import ResponseStore
+from server.responses.texts import Message
 from server.serving import Serving
 
 

@@ -41,6 +41,7 @@ class ResponsesDialect:
         self._answer = answer
         self._echo = request_echo(body, call.chat.params)
         self._history = call.history
+        self._names = call.names
         self._parser = parser
         self._store = store
         self._owner = owner
@@ -112,7 +113,7 @@ class ResponsesDialect:
         return self._closed(block)
 
     def _opened(self, block: Block) -> bytes:
-        item = output_item(block, self._ids[block.index], "in_progress")
+        item = output_item(block, self._ids[block.index], "in_progress", names=self._names)
         added = self._event("response.output_item.added", output_index=block.index, item=item)
         if block.kind is Kind.TOOL:
             return added
@@ -136,7 +137,7 @@ class ResponsesDialect:
 
     def _content_done(self, block: Block) -> bytes:
         if block.kind is Kind.TOOL:
-            call = {"name": block.name, "arguments": block.text}
+            call = {"name": self._item(block)["name"], "arguments": block.text}
             return self._block_event("response.function_call_arguments.done", block, **call)
         entries = self._logprobs.get(block.index, [])
         fields: dict[str, Any] = {"content_index": 0, "text": block.text}
@@ -149,7 +150,7 @@ class ResponsesDialect:
     def _item(self, block: Block) -> dict[str, Any]:
         is_cut = self._finish_reason == "length" and block is self._blocks.all[-1]
         status = "incomplete" if is_cut else "completed"
-        return output_item(block, self._ids[block.index], status, self._logprobs.get(block.index))
+        return output_item(block, self._ids[block.index], status, self._logprobs.get(block.index), self._names)
 
     def _finished(self) -> dict[str, Any]:
         is_cut = self._finish_reason == "length"

@@ -28,7 +28,7 @@ def request_echo(body: ResponsesRequest, params: SamplingParams) -> dict[str, An
         "temperature": params.temperature,
         "text": {"format": {"type": "text"}, **text},
         "tool_choice": body.tool_choice or "auto",
-        "tools": [_function(tool) for tool in body.tools or ()],
+        "tools": [_tool(tool) for tool in body.tools or ()],
         "top_logprobs": body.top_logprobs or 0,
         "top_p": params.top_p,
         "truncation": body.truncation or "disabled",
@@ -36,7 +36,9 @@ def request_echo(body: ResponsesRequest, params: SamplingParams) -> dict[str, An
     }
 
 
-def _function(tool: ResponseTool) -> dict[str, Any]:
+def _tool(tool: ResponseTool) -> dict[str, Any]:
+    if tool.type != "function":
+        return tool.model_dump(exclude_unset=True)
     return {
         "type": "function",
         "name": tool.name,

@@ -3,48 +3,43 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from server.answers.blocks import Block, Kind
-from server.errors import ApiError, bad_request
+from server.responses.calls import CallItems, call_message
 from server.responses.schema import InputItem
+from server.responses.texts import Message, refused, text_of
+from server.responses.tools import FunctionName
 
-Message = dict[str, Any]
-_ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
-_TEXT_PARTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
+_ROLES = ("user", "assistant", "system", "developer")
+NO_NAMES: Mapping[str, FunctionName] = {}
 _PREFIXES = {Kind.REASONING: "rs", Kind.TEXT: "msg", Kind.TOOL: "fc"}
 
 
-def input_messages(items: str | Sequence[InputItem]) -> list[Message]:
-    """What the client has sent as the messages of a chat. Raises ApiError, naming the item."""
+def input_messages(items: str | Sequence[InputItem], before: Sequence[Message] = ()) -> list[Message]:
+    """What the client has sent, after `before`, as the messages of a chat. Raises ApiError, naming the item."""
     if isinstance(items, str):
         return [{"role": "user", "content": items}]
     messages: list[Message] = []
-    names: dict[str, str] = {}  # call id -> function
+    calls = CallItems(before)
     for index, item in enumerate(items):
         kind = item.type or "message"
         if kind == "message":
             _add(messages, _message(item, index))
-        elif kind == "function_call":
-            names[item.call_id or ""] = item.name or ""
-            _add(messages, _call(item, index))
-        elif kind == "function_call_output":
-            messages.append(_output(item, index, names))
         elif kind == "reasoning":
-            _add(messages, {"role": "assistant", "content": None, "reasoning_content": _reasoning(item)})
+            thought = _reasoning(item)
+            if thought:  # another server's may be encrypted
+                _add(messages, {"role": "assistant", "content": None, "reasoning_content": thought})
         else:
-            raise _refused(index, f"items of type {kind[:64]!r} are not taken; send messages, functions' and reasoning")
+            for message in calls.messages(item, kind, index):
+                _add(messages, message)
     return messages
 
 
 def with_instructions(instructions: str | None, messages: list[Message]) -> list[Message]:
-    """`instructions` and all leading system messages as one: templates take a single one, at the beginning."""
-    count = next((i for i, message in enumerate(messages) if message["role"] != "system"), len(messages))
-    texts = [instructions] if instructions else []
-    texts += [message["content"] for message in messages[:count]]
-    system = [{"role": "system", "content": "\n\n".join(texts)}] if texts else []
-    return system + messages[count:]
+    """`instructions` before the conversation; rendering joins system messages where the template takes only one."""
+    return [{"role": "system", "content": instructions}, *messages] if instructions else messages
 
 
 def answer_messages(blocks: Iterable[Block]) -> list[Message]:
@@ -57,7 +52,7 @@ def answer_messages(blocks: Iterable[Block]) -> list[Message]:
             case Kind.TEXT:
                 _add(messages, {"role": "assistant", "content": block.text})
             case Kind.TOOL:
-                _add(messages, _tool_calls(block.id, block.name, block.text))
+                _add(messages, call_message(block.id, block.name, block.text))
     return messages
 
 
@@ -66,9 +61,13 @@ def item_id(kind: Kind) -> str:
 
 
 def output_item(
-    block: Block, item_id: str, status: str, logprobs: list[dict[str, Any]] | None = None
+    block: Block,
+    item_id: str,
+    status: str,
+    logprobs: list[dict[str, Any]] | None = None,
+    names: Mapping[str, FunctionName] = NO_NAMES,
 ) -> dict[str, Any]:
-    """A block as an item of a response's output."""
+    """A block as an item of a response's output; `names` are those that clients know functions by."""
     match block.kind:
         case Kind.REASONING:
             content = [content_part(block)] if block.text else []
@@ -76,7 +75,10 @@ def output_item(
         case Kind.TEXT:
             content = [] if status == "in_progress" else [content_part(block, logprobs)]
             return {"id": item_id, "type": "message", "role": "assistant", "status": status, "content": content}
-    call = {"call_id": block.id, "name": block.name, "arguments": block.text}
+    name = names.get(block.name, FunctionName(block.name))
+    call = {"call_id": block.id, "name": name.name, "arguments": block.text}
+    if name.namespace is not None:
+        call["namespace"] = name.namespace
     return {"id": item_id, "type": "function_call", **call, "status": status}
 
 
@@ -88,46 +90,11 @@ def content_part(block: Block, logprobs: list[dict[str, Any]] | None = None) -> 
 
 
 def _message(item: InputItem, index: int) -> Message:
-    role = _ROLES.get(item.role or "")
-    if role is None:
-        raise _refused(index, "role must be user, assistant, system or developer")
+    if item.role not in _ROLES:
+        raise refused(index, "role must be user, assistant, system or developer")
     if item.content is None:
-        raise _refused(index, "a message needs content, a text or a list of parts")
-    return {"role": role, "content": _text(item.content, index)}
-
-
-def _text(content: str | list[dict[str, Any]], index: int) -> str:
-    if isinstance(content, str):
-        return content
-    texts = []
-    for part in content:
-        key = _TEXT_PARTS.get(str(part.get("type")))
-        text = part.get(key) if key else None
-        if not isinstance(text, str):
-            kind = str(part.get("type"))[:64]
-            raise _refused(index, f"a content part of type {kind!r} is not taken; this model reads text only")
-        texts.append(text)
-    return "\n".join(texts)
-
-
-def _call(item: InputItem, index: int) -> Message:
-    if not item.call_id or not item.name:
-        raise _refused(index, "a function_call needs call_id and name")
-    return _tool_calls(item.call_id, item.name, item.arguments or "{}")
-
-
-def _tool_calls(call_id: str, name: str, arguments: str) -> Message:
-    call = {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
-    return {"role": "assistant", "content": None, "tool_calls": [call]}
-
-
-def _output(item: InputItem, index: int, names: dict[str, str]) -> Message:
-    if not item.call_id or item.output is None:
-        raise _refused(index, "a function_call_output needs call_id and output")
-    message = {"role": "tool", "tool_call_id": item.call_id, "content": _text(item.output, index)}
-    if names.get(item.call_id):
-        message["name"] = names[item.call_id]
-    return message
+        raise refused(index, "a message needs content, a text or a list of parts")
+    return {"role": item.role, "content": text_of(item.content, index)}
 
 
 def _reasoning(item: InputItem) -> str:
@@ -152,7 +119,3 @@ def _add(messages: list[Message], message: Message) -> None:
         last["content"] = message["content"]
     if "reasoning_content" in message:
         last["reasoning_content"] = last.get("reasoning_content", "") + message["reasoning_content"]
-
-
-def _refused(index: int, why: str) -> ApiError:
-    return bad_request(f"input.{index}: {why}.", f"input.{index}")

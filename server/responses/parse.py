@@ -10,8 +10,10 @@ from server.errors import bad_request
 from server.openai.chat_body import as_chat, check_names, errors_name
 from server.openai.parse import ChatCall
 from server.openai.schema import ChatRequest
-from server.responses.items import Message, input_messages, with_instructions
-from server.responses.schema import ResponsesRequest, ResponseTool, TextConfig
+from server.responses.items import input_messages, with_instructions
+from server.responses.schema import ResponsesRequest, TextConfig
+from server.responses.texts import Message
+from server.responses.tools import FunctionName, chat_tools, function_names
 
 # chat's field -> where it came from
 NAMES = {
@@ -35,10 +37,14 @@ _UNSERVED: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class ResponsesCall:
-    """A parsed body. `history` is the conversation so far, without instructions, which hold for one answer only."""
+    """A parsed body. `history` is the conversation so far, without instructions, which hold for one answer only.
+
+    `names`: the model's names of functions in namespaces -> the client's.
+    """
 
     chat: ChatCall
     history: list[Message]
+    names: dict[str, FunctionName]
 
 
 def parse_responses(
@@ -49,8 +55,8 @@ def parse_responses(
     for name, nothing in _UNSERVED.items():
         if getattr(body, name) not in nothing:
             raise bad_request(f"{name} is not served by this version; leave it out.", name)
-    history = before + input_messages(body.input)
-    tools, choice = _tools(body)
+    history = before + input_messages(body.input, before)
+    tools, choice = chat_tools(body)
     fields = {
         "messages": with_instructions(body.instructions, history),
         "max_tokens": body.max_output_tokens,
@@ -64,7 +70,7 @@ def parse_responses(
         "truncate_prompt_tokens": -1 if body.truncation == "auto" else None,
     }
     with errors_name(NAMES):
-        return ResponsesCall(parse_chat(as_chat(body, fields)), history)
+        return ResponsesCall(parse_chat(as_chat(body, fields)), history, function_names(body))
 
 
 def _logprobs(body: ResponsesRequest) -> dict[str, Any]:
@@ -80,37 +86,3 @@ def _response_format(text: TextConfig | None) -> dict[str, Any] | None:
     kind = text.format.get("type")
     rest = {name: value for name, value in text.format.items() if name != "type"}
     return {"type": kind, "json_schema": rest} if kind == "json_schema" else text.format
-
-
-def _tools(body: ResponsesRequest) -> tuple[list[dict[str, Any]] | None, str | dict[str, Any] | None]:
-    """Tools and the choice among them as chats have them."""
-    choice = body.tool_choice
-    allowed = None
-    if isinstance(choice, dict):
-        match choice.get("type"):
-            case "function":
-                choice = {"type": "function", "function": {"name": choice.get("name")}}
-            case "allowed_tools":
-                allowed = _allowed(choice)
-                choice = choice.get("mode", "auto")
-            case _:
-                raise bad_request("tool_choice must be a text, a function or allowed_tools.", "tool_choice")
-    tools = [_function(tool, index) for index, tool in enumerate(body.tools or ())]
-    if allowed is not None:
-        tools = [tool for tool in tools if tool["function"]["name"] in allowed]
-    return tools or None, choice
-
-
-def _allowed(choice: dict[str, Any]) -> set[str]:
-    tools = choice.get("tools")
-    if choice.get("mode") not in ("auto", "required") or not isinstance(tools, list):
-        raise bad_request("tool_choice of type allowed_tools needs mode (auto, required) and tools.", "tool_choice")
-    return {str(tool.get("name")) for tool in tools if isinstance(tool, dict)}
-
-
-def _function(tool: ResponseTool, index: int) -> dict[str, Any]:
-    if tool.type != "function":
-        raise bad_request(f"tools.{index}: tools of type {tool.type[:64]!r} are not served; send functions.", "tools")
-    if tool.name is None:
-        raise bad_request(f"tools.{index}: a function needs a name.", "tools")
-    return {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}

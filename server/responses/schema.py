@@ -20,15 +20,20 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class InputItem(Body):
-    """A message (its type may be left out), a function call, its output, or reasoning; items.py says who needs what."""
+    """A message (its type may be left out), a call, its output, or reasoning; items.py says who needs what."""
 
     type: str | None = None
+    id: str | None = None
     role: str | None = None
     content: str | list[dict[str, Any]] | None = None
     call_id: str | None = None
     name: str | None = None
-    arguments: str | None = None
-    output: str | list[dict[str, Any]] | None = None
+    namespace: str | None = None
+    arguments: str | dict[str, Any] | None = None
+    input: Any = None
+    action: Any = None
+    operation: Any = None
+    output: str | list[dict[str, Any]] | dict[str, Any] | None = None
     summary: list[dict[str, Any]] | None = None
 
 
@@ -43,13 +48,16 @@ class TextConfig(Body):
 
 
 class ResponseTool(Body):
-    """Only functions are served; parse.py refuses the others by their type."""
+    """tools.py says which are served; the others keep all of their fields, to be shown again."""
+
+    model_config = Body.model_config | {"extra": "allow"}
 
     type: str
     name: str | None = None
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+    tools: Annotated[list[dict[str, Any]], Field(max_length=1024)] | None = None
 
 
 class ResponsesRequest(Sampling):

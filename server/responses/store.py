@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from server.responses.items import Message
+from server.responses.texts import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,8 +149,8 @@ def test_chat_takes_one_conversation_or_many() -> None:
     assert one.prompt == "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"
     many = llm().chat([conversation, conversation], use_tqdm=False)
     assert [output.prompt for output in many] == [one.prompt, one.prompt]
-    with pytest.raises(RequestError, match="'auto' or 'string'"):
-        llm().chat(conversation, chat_template_content_format="openai")
+    with pytest.raises(RequestError, match="one of auto, string, openai"):
+        llm().chat(conversation, chat_template_content_format="list")
 
 
 def test_chat_passes_tools_to_the_template() -> None:

@@ -177,7 +177,13 @@ REFUSED = [
     ({"top_p": 0}, "top_p"),
     ({"top_k": -2}, "top_k"),
     ({"n": 2}, "n is"),
-    ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "bash_20250124"),
+    (
+        {
+            "tools": [{"type": "bash_20250124", "name": "bash"}, {"name": "f", "input_schema": {}}],
+            "tool_choice": {"type": "tool", "name": "bash"},
+        },
+        "bash",
+    ),
     ({"tools": [{"name": "f"}]}, "input_schema"),
     ({"tool_choice": {"type": "tool"}}, "tool_choice"),
     ({"tool_choice": {"type": "some"}}, "tool_choice"),

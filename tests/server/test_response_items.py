@@ -6,9 +6,10 @@ import pytest
 
 from server.answers.blocks import Block, Kind
 from server.responses.items import answer_messages, input_messages, with_instructions
-from server.responses.parse import _response_format, _tools
+from server.responses.parse import _response_format
 from server.responses.schema import InputItem, ResponsesRequest
 from server.responses.store import ResponseStore
+from server.responses.tools import chat_tools
 
 pytestmark = pytest.mark.anyio
 
@@ -40,11 +41,12 @@ def test_items_become_messages() -> None:
         {"role": "assistant", "content": "d"},
         {"role": "assistant", "content": "e"},
     ]
-    system, user, assistant, tool, then, last = with_instructions(
+    first, developer, user, assistant, tool, then, last = with_instructions(
         "first", input_messages([InputItem.model_validate(item) for item in items])
     )
-    assert system == {"role": "system", "content": "first\n\nbe kind"}
-    assert user == {"role": "user", "content": "a\nb"}
+    assert first == {"role": "system", "content": "first"}
+    assert developer == {"role": "developer", "content": "be kind"}
+    assert user == {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}
     assert (assistant["reasoning_content"], assistant["content"]) == ("hm", "c")
     assert [call["function"]["name"] for call in assistant["tool_calls"]] == ["f", "g"]
     assert tool == {"role": "tool", "tool_call_id": "2", "name": "g", "content": "done"}
@@ -73,4 +75,4 @@ def test_tools_and_formats_take_the_shapes_of_chats() -> None:
         "type": "json_schema",
         "json_schema": {"name": "n", "schema": schema, "strict": True},
     }
-    assert _tools(body) == ([{"type": "function", "function": {"name": "g"}}], "required")
+    assert chat_tools(body) == ([{"type": "function", "function": {"name": "g"}}], "required")

@@ -45,7 +45,7 @@ BAD = [
     ({"function_call": {"name": "g"}}, "function_call"),
     ({"include_reasoning": "no"}, "include_reasoning"),
     ({"messages": [{"role": "assistant", "content": "", "tool_calls": 5}]}, "messages"),
-    ({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]}, "messages"),
+    ({"messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": "{}"}}]}]}, "messages"),
 ]
 
 
