@@ -33,8 +33,7 @@ from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from jaxpaged.scheduling.stats import KVStats
 from jaxpaged.structured.checker import GrammarChecker
-from jaxpaged.text.chat_template import ChatOptions, RenderedChat, render_chat
-from jaxpaged.text.conversation import Message
+from jaxpaged.text.chat_template import ChatOptions, Message, RenderedChat, render_chat
 from jaxpaged.text.prompts import PromptType, TokensPrompt
 
 if TYPE_CHECKING:

@@ -34,8 +34,7 @@ from jaxpaged.frontend.offline import ProgressOption
 from jaxpaged.frontend.offline_requests import OfflineRequests, SamplingChoice
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
-from jaxpaged.text.chat_template import ChatOptions, read_chat_template
-from jaxpaged.text.conversation import Message
+from jaxpaged.text.chat_template import ChatOptions, Message, read_chat_template
 from jaxpaged.text.prompts import PromptType
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxpaged.frontend.text_worker import LONGEST_INLINE
-from jaxpaged.text.chat_template import ChatOptions
-from jaxpaged.text.conversation import Message
+from jaxpaged.text.chat_template import ChatOptions, Message
 from jaxpaged.text.prompts import PromptType
 
 

@@ -17,8 +17,7 @@ from jaxpaged.frontend.model_files import FrontEnd
 from jaxpaged.params.no_token import check_first_token
 from jaxpaged.params.values import integer
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
-from jaxpaged.text.chat_template import ChatOptions, render_chat
-from jaxpaged.text.conversation import Message
+from jaxpaged.text.chat_template import ChatOptions, Message, render_chat
 from jaxpaged.text.prompts import Prompt, PromptType, TokensPrompt, parse_prompt
 from jaxpaged.text.tokenizer import check_vocabulary
 

@@ -21,8 +21,7 @@ from jaxpaged.frontend.output_processor import OutputProcessor
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from jaxpaged.structured.checker import GrammarChecker
-from jaxpaged.text.chat_template import ChatOptions
-from jaxpaged.text.conversation import Message
+from jaxpaged.text.chat_template import ChatOptions, Message
 from jaxpaged.text.prompts import PromptType, prompt_list
 
 SamplingChoice = SamplingParams | Sequence[SamplingParams] | None

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from jaxpaged.errors import ConfigError, RequestError
-from jaxpaged.text.conversation import Message, normal_conversation
+from jaxpaged.text.conversation import normal_conversation
 from jaxpaged.text.message_forms import ContentFormat, Conversation, fitted, forms, system_texts
 from jaxpaged.text.spelled_tokens import SpelledTokens, Spellings, spellings_of
 from jaxpaged.text.template_abilities import TEMPLATE_FAULTS, template_abilities
+
+Message = Mapping[str, Any]
 
 _LONGEST_REASON = 300  # characters of what a template says: some show the whole conversation
 _RESERVED = frozenset(

@@ -13,8 +13,6 @@ import msgspec
 
 from jaxpaged.errors import RequestError
 
-Message = Mapping[str, Any]
-
 _REASONING = ("reasoning", "reasoning_content")  # OpenRouter and vLLM say the first, templates read the second
 # kind of a text part -> its field that holds the text
 _TEXT_PARTS = {
@@ -26,7 +24,7 @@ _TEXT_PARTS = {
 }
 
 
-def normal_conversation(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def normal_conversation(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Checked copies in the normal form. Raises RequestError, naming the message."""
     return [_normal_message(message, index) for index, message in enumerate(messages)]
 
@@ -36,7 +34,7 @@ def content_texts(content: str | Sequence[Mapping[str, Any]]) -> list[str]:
     return [content] if isinstance(content, str) else [part["text"] for part in content]
 
 
-def _normal_message(message: Message, index: int) -> dict[str, Any]:
+def _normal_message(message: Mapping[str, Any], index: int) -> dict[str, Any]:
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
         raise RequestError(f"messages[{index}] must be an object with a role (a string) and content.", "messages")
     normal = {name: value for name, value in message.items() if value is not None}
