@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
     from jaxpaged.text.chat_template import ChatOptions, RenderedChat, read_chat_template
     from jaxpaged.text.prompts import EmbedsPrompt, PromptType, TextPrompt, TokensPrompt
+    from jaxpaged.text.special_tokens import with_special_tokens
+    from jaxpaged.text.tokenizer_info import tokenizer_info
 
 __version__ = "0.1.0"
 __all__ = [
@@ -81,6 +83,8 @@ __all__ = [
     "read_chat_template",
     "sampling_limits",
     "token_id_list_limits",
+    "tokenizer_info",
+    "with_special_tokens",
 ]
 
 _HOMES = {
@@ -126,6 +130,8 @@ _HOMES = {
     "read_chat_template": "jaxpaged.text.chat_template",
     "sampling_limits": "jaxpaged.params.ranges",
     "token_id_list_limits": "jaxpaged.params.ranges",
+    "tokenizer_info": "jaxpaged.text.tokenizer_info",
+    "with_special_tokens": "jaxpaged.text.special_tokens",
 }
 
 

@@ -94,7 +94,7 @@ class AsyncLLM:
         self._output = OutputProcessor(front_end.vocabulary)
         self._texts = TextWorker()
         self._grammars = GrammarChecker(front_end.grammar_vocabulary(client.info.vocab_size))
-        self.metrics = EngineMetrics(client.info, self.model_name, self.stats)
+        self.metrics = EngineMetrics(client.info, self.model_name, self.stats, config.cache)
         capacity = client.info.max_num_seqs + config.scheduler.max_queued_requests
         self._requests = RequestsInFlight(self._output, self.metrics, client.abort, capacity)
         self._connection = EngineConnection(client, self._requests)

@@ -18,12 +18,15 @@ from server.http.auth import Auth
 from server.http.boundary import ErrorBoundary
 from server.http.deadline import Deadline
 from server.http.head import HeadAsGet
+from server.http.metrics import HttpMetrics, Measuring
 from server.http.middleware import add_middleware
 from server.http.portions import Portions
 from server.http.record import Recording
 from server.http.request_id import RequestId
 from server.messages.errors import AnthropicErrors
 from server.messages.schema import CountTokensRequest, MessagesRequest
+from server.openai.chat_batch import BatchChatRequest
+from server.openai.generate import GenerateRequest
 from server.openai.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
 from server.pooling.schema import ClassifyRequest, EmbeddingRequest, PoolingRequest, RerankRequest, ScoreRequest
 from server.responses.schema import ResponsesRequest
@@ -32,6 +35,8 @@ from server.routes.chat import chat_router
 from server.routes.completions import completions_router
 from server.routes.dev import UpdateWeightsRequest, dev_router
 from server.routes.files import files_router
+from server.routes.generate import generate_router
+from server.routes.invocations import invocations_router
 from server.routes.messages import messages_router
 from server.routes.models import models_router
 from server.routes.openapi import install_openapi
@@ -45,16 +50,19 @@ from server.serving import Serving
 _ROUTERS = (
     completions_router,
     chat_router,
+    generate_router,
+    invocations_router,
     responses_router,
     messages_router,
     pooling_router,
     models_router,
     tokens_router,
-    operations_router,
 )
 _BODIES: list[type[BaseModel]] = [
     CompletionRequest,
     ChatRequest,
+    BatchChatRequest,
+    GenerateRequest,
     ResponsesRequest,
     MessagesRequest,
     CountTokensRequest,
@@ -82,14 +90,16 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
         openapi_url="/openapi.json" if options.docs else None,
         redirect_slashes=False,
     )
+    http = HttpMetrics()
     for router in _ROUTERS:
         app.include_router(router(serving))
+    app.include_router(operations_router(serving, http))
     _include_batches(app, serving)
     if options.page:
         app.include_router(page_router())
     if options.dev_routes:
         app.include_router(dev_router(serving))
-    install_openapi(app, [*_BODIES, UpdateWeightsRequest] if options.dev_routes else _BODIES, llm)
+    install_openapi(app, [*_BODIES, UpdateWeightsRequest] if options.dev_routes else _BODIES, serving)
     install_error_handlers(app)
     # the last one added is the outermost
     app.add_middleware(HeadAsGet)
@@ -99,6 +109,7 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
     app.add_middleware(ErrorBoundary)
     if options.record_sinks:
         app.add_middleware(Recording, model=llm.model_name, sinks=options.record_sinks)
+    app.add_middleware(Measuring, metrics=http)
     app.add_middleware(RequestId)
     app.add_middleware(AnthropicErrors)
     if options.allowed_origins:

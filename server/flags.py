@@ -41,6 +41,7 @@ class ServerOptions:
     docs: bool = True
     page: bool = True
     dev_routes: bool = False
+    tokenizer_info: bool = False
     root_path: str = ""
     allowed_origins: tuple[str, ...] = ()
     allowed_methods: tuple[str, ...] = ("*",)
@@ -84,6 +85,7 @@ def server_options(
         docs=not args.disable_fastapi_docs,
         page=not args.disable_page,
         dev_routes=args.enable_dev_routes,
+        tokenizer_info=args.enable_tokenizer_info_endpoint,
         root_path=args.root_path,
         allowed_origins=flat(args.allowed_origins),
         allowed_methods=flat(args.allowed_methods),
@@ -220,6 +222,7 @@ def _add_switches(add: Add) -> None:
 
     add_switch("--enable-force-include-usage", "end every stream with its usage")
     add_switch("--disable-fastapi-docs", "no /docs and no /openapi.json")
+    add_switch("--enable-tokenizer-info-endpoint", "serve /tokenizer_info, the chat template included")
     add_switch("--disable-page", "no chat page at /")
     add_switch(
         "--enable-dev-routes",

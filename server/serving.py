@@ -47,6 +47,11 @@ class Serving:
         """What a request asks of its answer, and what this server does for every one."""
         return replace(reply, tokens_as_ids=True) if self.options.tokens_as_ids else reply
 
+    @property
+    def cached_page_size(self) -> int:
+        """How many tokens of a prompt the prefix cache keeps at a time, 0 where it keeps none."""
+        return self.llm.info.page_size if self.llm.config.cache.enable_prefix_caching else 0
+
     def check_model(self, name: str | None) -> None:
         """Requests may leave the model out; a name that is none of ours is 404."""
         if name and name not in self.llm.model_names:

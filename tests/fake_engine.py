@@ -13,7 +13,7 @@ from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, En
 from jaxpaged.engine.sleep import WAKE_TAGS, check_level, check_tags
 from jaxpaged.errors import QueueFullError, RequestError, WeightError
 from jaxpaged.sampling_params import SamplingParams
-from jaxpaged.scheduling.stats import KVStats
+from jaxpaged.scheduling.stats import KVStats, StepTokens
 
 Script = Callable[[EngineRequest], Sequence[int]]
 
@@ -72,6 +72,7 @@ class FakeEngine:
         self.aborted: list[int] = []
         self.calls: list[tuple[Any, ...]] = []  # the other methods that were called, with their arguments
         self.steps = 0
+        self._step_tokens = StepTokens()
         self.cached_tokens = 0  # what every request says that it took from the prefix cache
         self._script = script
         self._per_step = [tokens_per_step] if isinstance(tokens_per_step, int) else list(tokens_per_step)
@@ -119,7 +120,9 @@ class FakeEngine:
             time.sleep(self._step_seconds)
         count = self._per_step[self.steps % len(self._per_step)]
         running = list(self._rows.values())[: self.info.max_num_seqs]
-        return [self._advance(row, count) for row in running]
+        outputs = [self._advance(row, count) for row in running]
+        self._step_tokens.note(sum(len(output.new_token_ids) for output in outputs))
+        return outputs
 
     def has_work(self) -> bool:
         return bool(self._rows)
@@ -127,7 +130,9 @@ class FakeEngine:
     def stats(self) -> EngineStats:
         running = min(len(self._rows), self.info.max_num_seqs)
         waiting = len(self._rows) - running
-        return EngineStats(num_running=running, num_waiting=waiting, num_steps=self.steps, kv=self.kv_stats())
+        stats = EngineStats(num_running=running, num_waiting=waiting, num_steps=self.steps, kv=self.kv_stats())
+        stats.step_tokens, stats.total_tokens = tuple(self._step_tokens.counts), self._step_tokens.total
+        return stats
 
     def kv_stats(self) -> KVStats:
         return KVStats(saving=0.5, waste=0.25, logical=12.0, physical=6.0)
@@ -195,8 +200,9 @@ class FakeEngine:
             output.events, row.events = row.events, []
         if params.num_logprobs is not None:
             output.logprobs = [_scored(token, params) for token in output.new_token_ids]
-        if output.finish_reason is not None:
+        if output.finish_reason is not None or row.sent == len(output.new_token_ids):  # the last, and the first
             output.num_cached_tokens = self.cached_tokens
+        if output.finish_reason is not None:
             del self._rows[request.request_id]
         return output
 

@@ -39,6 +39,8 @@ def _shard_outputs(shard: ShardCommit) -> list[EngineOutput]:
     if shard.tokens.shape[1] > 1 or not shard.num_tokens.all():
         token_lists = [row[:n] for row, n in zip(token_lists, shard.num_tokens.tolist(), strict=True)]
     outputs = [EngineOutput(*one) for one in zip(shard.request_ids, token_lists, strict=True)]
+    for position, request in shard.begun:
+        outputs[position].num_cached_tokens = request.num_cached_tokens
     for position, request in zip(shard.ended.tolist(), shard.finished, strict=True):
         finish(outputs[position], request)
     return outputs

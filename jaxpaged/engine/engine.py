@@ -157,6 +157,8 @@ class Engine:
             num_preemptions=now.num_preemptions,
             num_steps=now.num_steps,
             tokens_last_step=now.tokens_last_step,
+            step_tokens=now.step_tokens,
+            total_tokens=now.total_tokens,
             last_step_age=time.monotonic() - self._last_progress if self.has_work() else 0.0,
             compiles_after_ready=self.compiles(),
             kv=self.scheduler.kv_stats(),

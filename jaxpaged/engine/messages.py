@@ -54,7 +54,7 @@ class TokenLogprobs:
 
 @dataclass(slots=True)
 class EngineOutput:
-    """What one step brought to one request. The last one carries `finish_reason`.
+    """What one step brought to one request. The last one carries `finish_reason`, it and the first `num_cached_tokens`.
 
     `prompt_logprobs` holds positions 1..len(prompt)-1, sent with the first sampled token. `refused` names the parameter
     that is to blame for `error`, where a request turned out to be a mistake after the engine had taken it.
@@ -74,7 +74,10 @@ class EngineOutput:
 
 @dataclass(slots=True)
 class EngineStats:
-    """Gauges and counters since start; one snapshot is sent with each batch of outputs."""
+    """Gauges and counters since start; one snapshot is sent with each batch of outputs.
+
+    step_tokens, total_tokens: tokens of all steps, as jaxpaged.scheduling.stats.StepTokens counts them.
+    """
 
     num_running: int = 0
     num_waiting: int = 0
@@ -84,6 +87,8 @@ class EngineStats:
     num_preemptions: int = 0
     num_steps: int = 0
     tokens_last_step: int = 0
+    step_tokens: tuple[int, ...] = ()
+    total_tokens: int = 0
     last_step_age: float = 0.0
     compiles_after_ready: int = 0
     kv: KVStats = field(default_factory=KVStats)

@@ -1,7 +1,7 @@
 """The process that holds the engine: `python -m jaxpaged.engine_process DIRECTORY ENGINE`.
 
-Its loop takes messages, makes one step and sends one batch. It sleeps in poll() when there is nothing to do, and it
-ends when its parent does: the parent holds the other end of its standard input.
+Its loop takes messages, makes one step and sends one batch. It sleeps in poll() when there is nothing to do, but for a
+sign of life every second, and it ends when its parent does: the parent holds the other end of its standard input.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from jaxpaged.engine.garbage import freeze_live_objects
 from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats
 from jaxpaged.engine_process.calls import CallableEngine, carry_out
 from jaxpaged.engine_process.protocol import (
+    HEARTBEAT_SECONDS,
     Abort,
     Add,
     Answer,
@@ -78,10 +79,10 @@ class Link:
         """The next message, waiting for it."""
         return self._decoder.decode(self._incoming.recv())
 
-    def messages(self, *, wait: bool) -> list[ToEngine]:
-        """Everything that has arrived; with `wait`, at least one message."""
-        received = [self.receive()] if wait else []
-        while self._incoming.poll(0):
+    def messages(self, wait: float) -> list[ToEngine]:
+        """Everything that has arrived; where that is nothing, the first that comes within `wait` seconds."""
+        received: list[ToEngine] = []
+        while self._incoming.poll(0 if received else round(wait * 1000)):
             received.append(self.receive())
         return received
 
@@ -96,7 +97,7 @@ def serve(engine: StepEngine, link: Link) -> None:
     """Step the engine until a Stop arrives. Whatever a step raises passes on: the engine's state is then unknown."""
     last_sent = 0.0
     while True:
-        messages = link.messages(wait=not engine.has_work())
+        messages = link.messages(0.0 if engine.has_work() else HEARTBEAT_SECONDS)
         refusals: list[Refusal] = []
         for message in messages:
             match message:

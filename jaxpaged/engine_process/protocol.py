@@ -11,6 +11,8 @@ from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, En
 from jaxpaged.engine_process.calls import CallError, CallResult, EngineCall
 from jaxpaged.errors import JaxPagedError, QueueFullError, RequestError
 
+HEARTBEAT_SECONDS = 1.0  # an engine without work sends a Batch without outputs so often
+
 
 class Start(msgspec.Struct, tag=True):
     """To the engine, first: build yourself from this."""

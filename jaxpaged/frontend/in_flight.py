@@ -11,7 +11,7 @@ from itertools import batched
 from jaxpaged.engine.messages import EngineOutput, EngineStats
 from jaxpaged.errors import JaxPagedError, QueueFullError, RequestError, ShuttingDownError
 from jaxpaged.frontend.input_processor import PreparedRequest
-from jaxpaged.frontend.metrics import EngineMetrics
+from jaxpaged.frontend.metrics import AWAKE, EngineMetrics
 from jaxpaged.frontend.observation import RequestObserver
 from jaxpaged.frontend.output_processor import OutputProcessor
 from jaxpaged.frontend.output_stream import OutputStream
@@ -120,7 +120,7 @@ class RequestsInFlight:
     def revive(self) -> None:
         """Another engine runs."""
         self._lost = None
-        self._metrics.engine_up = 1
+        self._metrics.engine_up, self._metrics.sleep_state = 1, AWAKE
         self._metrics.engine_restarts += 1
 
     def _tell_engine(self, engine_ids: Sequence[int]) -> None:

@@ -14,9 +14,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from jaxpaged.config import CacheConfig
 from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineStats
+from jaxpaged.frontend.cache_labels import cache_labels
 from jaxpaged.frontend.input_processor import PreparedRequest
 from jaxpaged.outputs import RequestOutput
+from jaxpaged.scheduling.stats import STEP_TOKEN_BOUNDS
 
 FINISH_REASONS = ("stop", "length", "abort", "error", "repetition")
 _LATENCY = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0)
@@ -24,7 +27,7 @@ _LATENCY_LONG = (960.0, 1920.0, 7680.0)
 _FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0)
 _FIRST_TOKEN_LONG = (80.0, 160.0, 640.0, 2560.0)
 _BETWEEN_TOKENS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0)
-_STEP_TOKENS = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+AWAKE, LEVEL_1, LEVEL_2 = _SLEEP_STATES = ("awake", "weights_offloaded", "discard_all")
 _N = (1, 2, 5, 10, 20)
 
 
@@ -64,12 +67,12 @@ class _Histograms:
     """By name; the name is the field's, with vLLM's prefix."""
 
     request_prompt_tokens: Histogram
+    request_prefill_kv_computed_tokens: Histogram
     request_generation_tokens: Histogram
     request_max_num_generation_tokens: Histogram
     request_params_max_tokens: Histogram
     request_params_n: Histogram = field(default_factory=lambda: Histogram(_N))
     request_num_preemptions: Histogram = field(default_factory=lambda: Histogram((0, *_N)))
-    iteration_tokens_total: Histogram = field(default_factory=lambda: Histogram(_STEP_TOKENS))
     time_to_first_token_seconds: Histogram = field(default_factory=lambda: Histogram(_FIRST_TOKEN + _FIRST_TOKEN_LONG))
     inter_token_latency_seconds: Histogram = field(default_factory=lambda: Histogram((*_BETWEEN_TOKENS, 80.0)))
     request_time_per_output_token_seconds: Histogram = field(
@@ -85,21 +88,23 @@ class _Histograms:
 class EngineMetrics:
     """Counts of one engine as its front end sees them. `stats` gives the engine's own, current ones."""
 
-    def __init__(self, info: EngineInfo, model_name: str, stats: Callable[[], EngineStats]) -> None:
+    def __init__(
+        self, info: EngineInfo, model_name: str, stats: Callable[[], EngineStats], cache: CacheConfig | None = None
+    ) -> None:
         tokens = _one_two_five(info.max_model_len)
-        self.histograms = _Histograms(*(Histogram(tokens) for _ in range(4)))
+        self.histograms = _Histograms(*(Histogram(tokens) for _ in range(5)))
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.generation_tokens = 0
         self.rejected = 0
         self.engine_up = 1
         self.engine_restarts = 0
+        self.sleep_state = AWAKE
         self.finished = dict.fromkeys(FINISH_REASONS, 0)
-        self._info = info
+        self._cache_labels = cache_labels(cache or CacheConfig(), info)
         self._stats = stats
         self._labels = {"model_name": model_name, "engine": "0"}
         self._sequences: dict[int, _Sequence] = {}
-        self._steps = 0
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Exposition(self))
 
@@ -123,10 +128,8 @@ class EngineMetrics:
             else:
                 self.histograms.time_to_first_token_seconds.observe(now - sequence.arrival)
                 self.prompt_tokens += sequence.prompt_tokens
+                self.cached_tokens += min(output.num_cached_tokens, sequence.prompt_tokens)
             sequence.last_token = now
-        if stats.num_steps != self._steps:
-            self._steps = stats.num_steps
-            self.histograms.iteration_tokens_total.observe(stats.tokens_last_step)
 
     def note_finished(
         self, prepared: PreparedRequest, output: RequestOutput | None, now: float, reason: str = "abort"
@@ -140,8 +143,9 @@ class EngineMetrics:
         for completion in output.outputs:
             if completion.finish_reason in self.finished:
                 self.finished[completion.finish_reason] += 1
-        self.cached_tokens += output.num_cached_tokens or 0
         self._note_lengths(prepared, output.metrics.num_generation_tokens)
+        computed = len(prepared.prompt_token_ids) - (output.num_cached_tokens or 0)
+        self.histograms.request_prefill_kv_computed_tokens.observe(computed)
         metrics, seen = output.metrics, self.histograms
         seen.request_num_preemptions.observe(metrics.num_preemptions)
         seen.e2e_request_latency_seconds.observe(now - prepared.samples[0].arrival)
@@ -171,7 +175,9 @@ class EngineMetrics:
         by_reason = labels | {"reason": "capacity"}
         yield _gauge("vllm:num_requests_waiting_by_reason", "Requests in the queue.", by_reason, stats.num_waiting)
         yield _gauge("vllm:kv_cache_usage_perc", "Share of the KV pages in use, 0 to 1.", labels, stats.kv_cache_usage)
-        yield _gauge("vllm:cache_config_info", "What start-up decided.", labels | self._cache_labels(), 1)
+        yield _gauge("vllm:cache_config_info", "What start-up decided.", labels | self._cache_labels, 1)
+        states = [(labels | {"sleep_state": state}, state == self.sleep_state) for state in _SLEEP_STATES]
+        yield _gauges("vllm:engine_sleep_state", "1 for the state that the engine is in.", states)
         yield _gauge("jaxpaged:last_step_age_seconds", "Time without progress.", labels, stats.last_step_age)
         yield _gauge("jaxpaged:engine_up", "1 while the engine process runs.", labels, self.engine_up)
         for name, what, average in (
@@ -193,6 +199,12 @@ class EngineMetrics:
             ("jaxpaged:compiles_after_ready", "Programs compiled while serving.", stats.compiles_after_ready),
         ):
             yield _counter(name, what, [(labels, value)])
+        sources = {"local_compute": self.prompt_tokens - self.cached_tokens, "local_cache_hit": self.cached_tokens}
+        yield _counter(
+            "vllm:prompt_tokens_by_source",
+            "Prompt tokens processed, by where they came from.",
+            [(labels | {"source": source}, count) for source, count in {**sources, "external_kv_transfer": 0}.items()],
+        )
         yield _counter(
             "vllm:request_success",
             "Completions that have ended, by reason.",
@@ -202,9 +214,7 @@ class EngineMetrics:
         yield _counter("vllm:admission_rejections", "Requests refused by a full queue.", [(queue_full, self.rejected)])
         for name in _Histograms.__slots__:
             yield _histogram(f"vllm:{name}", labels, getattr(self.histograms, name))
-
-    def _cache_labels(self) -> dict[str, str]:
-        return {"block_size": str(self._info.page_size), "num_gpu_blocks": str(self._info.num_pages)}
+        yield _histogram("vllm:iteration_tokens_total", labels, _step_tokens(stats))
 
 
 class _Exposition(Collector):
@@ -216,8 +226,13 @@ class _Exposition(Collector):
 
 
 def _gauge(name: str, what: str, labels: dict[str, str], value: float) -> Metric:
-    family = GaugeMetricFamily(name, what, labels=list(labels))
-    family.add_metric(list(labels.values()), value)
+    return _gauges(name, what, [(labels, value)])
+
+
+def _gauges(name: str, what: str, samples: Sequence[tuple[dict[str, str], float]]) -> Metric:
+    family = GaugeMetricFamily(name, what, labels=list(samples[0][0]))
+    for labels, value in samples:
+        family.add_metric(list(labels.values()), value)
     return family
 
 
@@ -232,6 +247,14 @@ def _histogram(name: str, labels: dict[str, str], histogram: Histogram) -> Metri
     family = HistogramMetricFamily(name, f"Histogram of {name.partition(':')[2]}.", labels=list(labels))
     family.add_metric(list(labels.values()), histogram.buckets(), sum_value=histogram.total)
     return family
+
+
+def _step_tokens(stats: EngineStats) -> Histogram:
+    """The engine counts its steps itself: several may lie between two of its messages."""
+    histogram = Histogram(STEP_TOKEN_BOUNDS)
+    if stats.step_tokens:
+        histogram.counts, histogram.total = list(stats.step_tokens), stats.total_tokens
+    return histogram
 
 
 def _one_two_five(most: int) -> list[float]:

@@ -23,9 +23,11 @@ _LEAST = ("minLength", "minItems", "minProperties", "minContains")
 
 def check_json(value: dict[str, Any], name: str) -> None:
     """Refuse JSON that is too deep, too large or none at all. Raises RequestError."""
-    for depth, part in _walk(value):
+    for count, (depth, part) in enumerate(_walk(value)):
         if depth > MAX_DEPTH:
             raise RequestError(f"{name} is nested more than {MAX_DEPTH} levels deep.", PARAM)
+        if count > MAX_BYTES or (isinstance(part, dict | list) and len(part) > MAX_BYTES):  # a part is a byte at least
+            raise RequestError(f"{name} has more than {MAX_BYTES} bytes; no more are taken.", PARAM)
         if isinstance(part, int) and not -_MAX_NUMBER < part < _MAX_NUMBER:
             raise RequestError(f"{name} holds a number of more than 308 digits.", PARAM)
     try:

@@ -78,6 +78,10 @@ class StructuredOutputsParams:
             check_json(self.tag(), "structural_tag")
             read_structural_tag(self.tag())
 
+    def given(self) -> dict[str, Any]:
+        """The fields that were given, by name, as of_fields() takes them."""
+        return {name: value for name in sorted(_WIRE_FIELDS) if (value := getattr(self, name)) not in (None, False)}
+
     @property
     def kind(self) -> str:
         """Which of CONSTRAINTS it is."""

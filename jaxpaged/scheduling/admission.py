@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from operator import attrgetter
 
 import numpy as np
@@ -196,8 +197,9 @@ def _occupy(
         growth.counts.append(fresh)
         growth.num_pages += total
     if shard.hasher is not None:
-        shard.stats.prefix_queries += sum([len(request.tokens) for request in requests])
-        shard.stats.prefix_hits += int(cached.sum())
+        first_time = [not request.num_preemptions for request in requests]
+        shard.stats.prefix_queries += sum([len(request.tokens) for request in compress(requests, first_time)])
+        shard.stats.prefix_hits += int(cached[first_time].sum())
     builder.add_chunks(taken, counts)
     builder.admitted += taken.tolist()
 

@@ -25,6 +25,7 @@ class ShardCommit:
     live: bool [n], False where the result was dropped because the request had left or been set back meanwhile.
     index: [m] the sequences that were sampled or failed; for these request_ids [m], tokens int32 [m, k] and how many of
     them to keep, num_tokens int32 [m] (0 for a failed one).
+    begun: the m that have their first token now, with their requests.
     ended: [e] which of the m ended, finished [e] their requests, which know why.
     """
 
@@ -33,6 +34,7 @@ class ShardCommit:
     request_ids: list[int]
     tokens: IntArray
     num_tokens: IntArray
+    begun: list[tuple[int, Request]]
     ended: RowArray
     finished: list[Request]
     preempted: list[Request]
@@ -46,9 +48,10 @@ class Committed:
 
 
 class _Outcome(NamedTuple):
-    """Per row, [R]: tokens taken, whether the last of them stops the request, whether the request ends at all."""
+    """Per row, [R]: tokens taken, whether they begin it, whether the last stops it, whether it ends at all."""
 
     taken: IntArray
+    begun: BoolArray
     stopped: BoolArray
     ended: BoolArray
 
@@ -79,6 +82,7 @@ def commit_shard(shard: Shard, flight: Flight, result: ShardResult, now: float) 
         request_ids=rows.ids[where].tolist(),
         tokens=tokens,
         num_tokens=outcome.taken[where],
+        begun=_begun(rows, where, outcome),
         ended=ended,
         finished=_finish(rows, where[ended], tokens[ended], outcome, failed, now) if len(ended) else [],
         preempted=_set_back(shard, flight, sampled & ~leaving, outcome, now),
@@ -121,8 +125,8 @@ def _append(rows: Rows, flight: Flight, result: ShardResult, sampled: BoolArray,
     stopped, ended = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
     counts[flight.rows] = result.num_tokens
     history = rows.history.reshape(-1)
-    event = ("first_token", now)
-    for request in rows.requests[sampled & (before == rows.prompt_len) & (counts > 0)].tolist():
+    event, begun = ("first_token", now), sampled & (before == rows.prompt_len) & (counts > 0)
+    for request in rows.requests[begun].tolist():
         request.events.append(event)
     for column in range(result.tokens.shape[1]):
         going = sampled & (counts > column) & ~ended
@@ -137,7 +141,12 @@ def _append(rows: Rows, flight: Flight, result: ShardResult, sampled: BoolArray,
         stopped |= stops
         ended |= stops | (going & (rows.num_tokens >= rows.limit))
     np.copyto(rows.computed, rows.num_tokens - 1, where=sampled)
-    return _Outcome(rows.num_tokens - before, stopped, ended)
+    return _Outcome(rows.num_tokens - before, begun, stopped, ended)
+
+
+def _begun(rows: Rows, where: RowArray, outcome: _Outcome) -> list[tuple[int, Request]]:
+    positions = outcome.begun[where].nonzero()[0]
+    return list(zip(positions.tolist(), rows.requests[where[positions]].tolist(), strict=True))
 
 
 def _finish(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxpaged.scheduling.shard import Shard
-from jaxpaged.scheduling.stats import SchedulerStats
+from jaxpaged.scheduling.stats import SchedulerStats, StepTokens
 
 
-def scheduler_stats(shards: Sequence[Shard], num_live: int, num_steps: int, tokens_last_step: int) -> SchedulerStats:
+def scheduler_stats(
+    shards: Sequence[Shard], num_live: int, num_steps: int, tokens_last_step: int, step_tokens: StepTokens
+) -> SchedulerStats:
     """`num_live`: requests that run or wait. Costs a few microseconds."""
     use = [pages.num_held / (pages.num_pages - 1) for shard in shards for pages in shard.allocators]
     num_running = sum(shard.num_running for shard in shards)
@@ -21,4 +23,6 @@ def scheduler_stats(shards: Sequence[Shard], num_live: int, num_steps: int, toke
         num_preemptions=sum(shard.stats.preemptions for shard in shards),
         num_steps=num_steps,
         tokens_last_step=tokens_last_step,
+        step_tokens=tuple(step_tokens.counts),
+        total_tokens=step_tokens.total,
     )

@@ -33,7 +33,7 @@ from jaxpaged.scheduling.request import BeamGroup, Request
 from jaxpaged.scheduling.rows import LIMIT, Rows
 from jaxpaged.scheduling.running import begin_step, grow
 from jaxpaged.scheduling.shard import Shard
-from jaxpaged.scheduling.stats import KVStats, PageUse, SchedulerStats, kv_stats
+from jaxpaged.scheduling.stats import KVStats, PageUse, SchedulerStats, StepTokens, kv_stats
 
 SAMPLE_PAGES_EVERY = 7  # steps; prime to page sizes, so that a last page is seen at every stage of being filled
 
@@ -81,6 +81,7 @@ class Scheduler:
         self._next_sample = 0
         self.sample_pages_every = SAMPLE_PAGES_EVERY
         self._tokens_last_step = 0
+        self._step_tokens = StepTokens()
 
     # --- requests ---
 
@@ -213,6 +214,7 @@ class Scheduler:
                 for samples in shard.fork_children(now):
                     self._live.enqueue_samples(samples)
         self._tokens_last_step = sum(int(plan.counts.sum()) for plan in plans)
+        self._step_tokens.note(self._tokens_last_step)
         return StepPlan(self._step, plans)
 
     def commit(self, plan: StepPlan, result: StepResult) -> Committed:
@@ -267,7 +269,8 @@ class Scheduler:
 
     def stats(self) -> SchedulerStats:
         """A snapshot; costs a few microseconds."""
-        return scheduler_stats(self.shards, len(self.requests), self._step, self._tokens_last_step)
+        steps = self._step, self._tokens_last_step, self._step_tokens
+        return scheduler_stats(self.shards, len(self.requests), *steps)
 
     def kv_stats(self) -> KVStats:
         """Sharing and waste of pages, averaged over every `sample_pages_every`-th step since reset_kv_stats()."""

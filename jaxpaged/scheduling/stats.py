@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,11 +13,27 @@ from jaxpaged.scheduling.arrays import IntArray
 
 @dataclass(slots=True)
 class ShardStats:
-    """Counters since start. Prefix figures are in tokens."""
+    """Counters since start. Prefix figures are in tokens, of requests that start for the first time."""
 
     prefix_queries: int = 0
     prefix_hits: int = 0
     preemptions: int = 0
+
+
+STEP_TOKEN_BOUNDS = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+
+
+@dataclass(slots=True)
+class StepTokens:
+    """How many steps have computed how many tokens: counts by STEP_TOKEN_BOUNDS (inclusive, and one for more)."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(STEP_TOKEN_BOUNDS) + 1))
+    total: int = 0
+
+    def note(self, tokens: int) -> None:
+        """One step."""
+        self.counts[bisect_left(STEP_TOKEN_BOUNDS, tokens)] += 1
+        self.total += tokens
 
 
 @dataclass(slots=True)
@@ -48,7 +65,10 @@ class KVStats:
 
 @dataclass(frozen=True, slots=True)
 class SchedulerStats:
-    """Gauges and counters for EngineStats. `kv_cache_usage` is the held share of the fullest cache group."""
+    """Gauges and counters for EngineStats. `kv_cache_usage` is the held share of the fullest cache group.
+
+    step_tokens, total_tokens: of all steps, as StepTokens counts them.
+    """
 
     num_running: int
     num_waiting: int
@@ -58,6 +78,8 @@ class SchedulerStats:
     num_preemptions: int
     num_steps: int
     tokens_last_step: int
+    step_tokens: tuple[int, ...]
+    total_tokens: int
 
 
 def kv_stats(shards: Sequence[PageUse], page_size: int) -> KVStats:

@@ -41,6 +41,12 @@ class Usage:
         if output.finished:
             self.cached_tokens += output.num_cached_tokens or 0
 
+    def written_tokens(self, page_size: int) -> int:
+        """Prompt tokens that the prefix cache keeps now and had not: those of full pages. 0: it keeps none."""
+        if not page_size:
+            return 0
+        return max(0, self.prompt_tokens // page_size * page_size - self.cached_tokens)
+
     def body(self) -> dict[str, Any]:
         reasoning = self.reasoning_tokens
         return {

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from jaxpaged import OutputStream, RequestOutput
-from server.answers.dialect import Dialect
+from server.answers.dialect import Dialect, WholeDialect
 from server.errors import (
     CLIENT_CLOSED,
     ERROR_EVENT,
@@ -32,7 +32,7 @@ _HEADERS = [
 log = logging.getLogger("jaxpaged.server")
 
 
-async def answer_whole(stream: OutputStream, dialect: Dialect, receive: Receive) -> Response:
+async def answer_whole(stream: OutputStream, dialect: WholeDialect, receive: Receive) -> Response:
     """One body, when all requests have ended. A client that goes away ends them."""
     async with closing_on_disconnect(stream, receive) as client:
         while bundle := await stream.take():

@@ -9,7 +9,17 @@ from server.errors import error_response
 from server.http.turnstile import Turnstile
 
 REQUESTS_A_TURN = 8  # some milliseconds of the event loop
-GENERATING = frozenset(("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages"))
+GENERATING = frozenset(
+    (
+        "/v1/completions",
+        "/v1/chat/completions",
+        "/v1/chat/completions/batch",
+        "/v1/responses",
+        "/v1/messages",
+        "/inference/v1/generate",
+        "/invocations",
+    )
+)
 
 
 class Admission:

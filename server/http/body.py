@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 from fastapi import Request
@@ -17,6 +18,11 @@ MAX_KEYS = 250_000  # a million take half a second to decode, in which nobody el
 
 async def read_body[Body: BaseModel](request: Request, model: type[Body], limit: int) -> Body:
     """The request's JSON object as a `model`. Raises ApiError (400, 413, 415) and pydantic's ValidationError."""
+    return model.model_validate(await read_object(request, limit))
+
+
+async def read_object(request: Request, limit: int) -> dict[str, Any]:
+    """The request's JSON object. Raises ApiError (400, 413, 415)."""
     _check_headers(request)
     content = await _read(request, limit)
     if content.count(b'":') - content.count(b'\\":') > MAX_KEYS:
@@ -29,7 +35,7 @@ async def read_body[Body: BaseModel](request: Request, model: type[Body], limit:
         raise bad_request("The body is nested too deeply.") from error
     if not isinstance(value, dict):
         raise bad_request("The body must be a JSON object.")
-    return model.model_validate(value)
+    return value
 
 
 def _check_headers(request: Request) -> None:

@@ -27,7 +27,7 @@ async def answer_message(serving: Serving, body: MessagesRequest, receive: Recei
         chat = await prepare_chat(serving, call)
     answer = Answer(f"msg_{uuid.uuid4().hex}", llm.model_name, call.reply, [chat.request])
     show_thinking = body.thinking is None or body.thinking.display != "omitted"
-    dialect = MessagesDialect(answer, chat.parser(), show_thinking=show_thinking)
+    dialect = MessagesDialect(answer, chat.parser(), show_thinking=show_thinking, page_size=serving.cached_page_size)
     stream = llm.submit([chat.request])
     if body.stream:
         return EventStream(stream, dialect, error_event)

@@ -21,12 +21,18 @@ _DELTAS = {
 
 
 class MessagesDialect:
-    """One answer. `show_thinking` is False for a client that wants to know only that the model has thought."""
+    """One answer. `show_thinking` is False for a client that wants to know only that the model has thought.
 
-    def __init__(self, answer: Answer, parser: AssistantParser, *, show_thinking: bool = True) -> None:
+    `page_size` is how many tokens of a prompt the prefix cache keeps at a time, 0 where it keeps none.
+    """
+
+    def __init__(
+        self, answer: Answer, parser: AssistantParser, *, show_thinking: bool = True, page_size: int = 0
+    ) -> None:
         self._answer = answer
         self._parser = parser
         self._show_thinking = show_thinking
+        self._page_size = page_size
         self._blocks = Blocks()
         self._finish_reason: str | None = None
         self._stop_reason: int | str | None = None
@@ -100,11 +106,12 @@ class MessagesDialect:
         return {"stop_reason": reason, "stop_sequence": sequence, "stop_details": None}
 
     def _usage(self) -> dict[str, Any]:
-        """Anthropic's input_tokens are those that were in no cache."""
+        """Anthropic's input_tokens are those that no cache had or keeps, as far as is known: at the end."""
         usage = self._answer.usage
+        written = usage.written_tokens(self._page_size) if self._finish_reason is not None else 0
         return {
-            "input_tokens": usage.prompt_tokens - usage.cached_tokens,
-            "cache_creation_input_tokens": 0,
+            "input_tokens": usage.prompt_tokens - usage.cached_tokens - written,
+            "cache_creation_input_tokens": written,
             "cache_read_input_tokens": usage.cached_tokens,
             "output_tokens": usage.completion_tokens,
             "output_tokens_details": {"thinking_tokens": self._blocks.reasoning_tokens},

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from starlette.responses import Response
 from starlette.types import Receive
 
-from jaxpaged import PreparedRequest, SamplingParams, TokensPrompt
+from jaxpaged import PreparedRequest, SamplingParams, TokensPrompt, with_special_tokens
 from server.answers.answer import Answer
 from server.answers.assistant import AssistantParser, PlainText
 from server.answers.streaming import EventStream, answer_whole
@@ -64,6 +64,8 @@ async def prepare_chat(serving: Serving, call: ChatCall) -> PreparedChat:
     llm = serving.llm
     chat = await serving.render(call.messages, call.options)
     ids = chat.token_ids
+    if call.add_special_tokens:
+        ids = with_special_tokens(llm.get_tokenizer(), ids)
     if call.truncation is not None:
         ids = call.truncation.apply(ids, llm.info.max_model_len, call.params)
     prompt = TokensPrompt(prompt_token_ids=ids, prompt=chat.prompt)

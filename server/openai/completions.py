@@ -21,15 +21,8 @@ async def answer_completion(serving: Serving, body: CompletionRequest, receive: 
     """Answer a body of /v1/completions."""
     llm = serving.llm
     serving.check_model(body.model)
-    options = serving.options
-    call = parse_completion(
-        body,
-        llm.sampling_defaults,
-        force_usage=options.force_include_usage,
-        max_stop_strings=options.max_stop_strings,
-    )
-    call = replace(call, reply=serving.reply(call.reply))
-    batch = [await _prepare(serving, call, prompt) for prompt in call.prompts]
+    call = completion_call(serving, body)
+    batch = [await prepare_completion(serving, call, prompt) for prompt in call.prompts]
     answer = Answer(f"cmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, batch)
     dialect = CompletionDialect(answer, _echoes(serving, call, batch))
     stream = llm.submit(batch)
@@ -38,7 +31,20 @@ async def answer_completion(serving: Serving, body: CompletionRequest, receive: 
     return await answer_whole(stream, dialect, receive)
 
 
-async def _prepare(serving: Serving, call: CompletionCall, prompt: Prompt) -> PreparedRequest:
+def completion_call(serving: Serving, body: CompletionRequest) -> CompletionCall:
+    """A completion, for this model and this server. Raises ApiError and RequestError, naming the field."""
+    options = serving.options
+    call = parse_completion(
+        body,
+        serving.llm.sampling_defaults,
+        force_usage=options.force_include_usage,
+        max_stop_strings=options.max_stop_strings,
+    )
+    return replace(call, reply=serving.reply(call.reply))
+
+
+async def prepare_completion(serving: Serving, call: CompletionCall, prompt: Prompt) -> PreparedRequest:
+    """Tokenize one prompt of a call. Raises RequestError."""
     llm = serving.llm
     given: TextPrompt | TokensPrompt
     if isinstance(prompt, str) and call.truncation is None:

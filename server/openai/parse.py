@@ -59,6 +59,7 @@ class ChatCall:
     priority: int
     cache_salt: str | None
     truncation: Truncation | None
+    add_special_tokens: bool
 
 
 def parse_completion(
@@ -129,6 +130,7 @@ def parse_chat(
         priority=body.priority or 0,
         cache_salt=body.cache_salt,
         truncation=truncation(body),
+        add_special_tokens=bool(body.add_special_tokens),
     )
 
 
@@ -182,11 +184,11 @@ def _reply(body: Sampling, force_usage: bool) -> Reply:
     options = body.stream_options
     if options is not None and not body.stream:
         raise bad_request("stream_options needs stream: true.", "stream_options")
-    include_usage = force_usage or bool(options and options.include_usage)
+    include_usage = bool(options and options.include_usage)
     return Reply(
         stream=bool(body.stream),
-        include_usage=include_usage,
-        continuous_usage=include_usage and bool(options and options.continuous_usage_stats),
+        include_usage=force_usage or include_usage,
+        continuous_usage=force_usage or (include_usage and bool(options and options.continuous_usage_stats)),
         return_token_ids=bool(body.return_token_ids),
         tokens_as_ids=bool(body.return_tokens_as_token_ids),
         prompt_logprobs=body.prompt_logprobs is not None,

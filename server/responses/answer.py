@@ -26,7 +26,7 @@ async def answer_response(
     serving: Serving, body: ResponsesRequest, receive: Receive, store: ResponseStore, owner: str
 ) -> Response:
     """Answer a body of /v1/responses."""
-    llm, info = serving.llm, serving.llm.info
+    llm = serving.llm
     serving.check_model(body.model)
     call = parse_responses(body, _before(store, owner, body.previous_response_id), partial(chat_call, serving))
     with errors_name(NAMES):
@@ -39,7 +39,7 @@ async def answer_response(
         chat.parser(),
         store=None if body.store is False else store,
         owner=owner,
-        page_size=info.page_size if llm.config.cache.enable_prefix_caching else 0,
+        page_size=serving.cached_page_size,
     )
     stream = llm.submit([chat.request])
     if body.stream:

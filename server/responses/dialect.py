@@ -180,9 +180,7 @@ class ResponsesDialect:
 
     def _usage(self) -> dict[str, Any]:
         usage = self._answer.usage
-        written = 0
-        if self._page_size:
-            written = max(0, usage.prompt_tokens // self._page_size * self._page_size - usage.cached_tokens)
+        written = usage.written_tokens(self._page_size)
         return {
             "input_tokens": usage.prompt_tokens,
             "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": written},

@@ -13,6 +13,7 @@ from jaxpaged import AsyncLLM, sampling_limits
 from server.http.auth import OPEN_PATHS
 from server.messages.errors import PATH as ANTHROPIC
 from server.openai.schema import UNSERVED
+from server.serving import Serving
 
 _REF = "#/components/schemas/{model}"
 _METHODS = ("get", "put", "post", "delete", "patch")
@@ -70,8 +71,9 @@ def takes(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def install_openapi(app: FastAPI, models: list[type[BaseModel]], llm: AsyncLLM) -> None:
+def install_openapi(app: FastAPI, models: list[type[BaseModel]], serving: Serving) -> None:
     """Let `app` describe the models that takes() has named, and what every route answers with."""
+    llm, has_keys = serving.llm, bool(serving.options.api_keys)
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -83,12 +85,15 @@ def install_openapi(app: FastAPI, models: list[type[BaseModel]], llm: AsyncLLM) 
             components.setdefault("schemas", {}).update(
                 {**definitions["$defs"], "Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR}
             )
-            components["securitySchemes"] = _KEYS
+            if has_keys:
+                components["securitySchemes"] = _KEYS
             for path, item in document["paths"].items():
                 for method in _METHODS:
                     if method in item:
                         error = "AnthropicError" if path.startswith(ANTHROPIC) else "Error"
-                        _complete(item[method], components["schemas"], error, open_to_all=path in OPEN_PATHS)
+                        _complete(
+                            item[method], components["schemas"], error, needs_key=has_keys and path not in OPEN_PATHS
+                        )
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -123,14 +128,16 @@ def _bound(schema: dict[str, Any], bounds: dict[str, dict[str, int]]) -> None:
             _bound(part, bounds)
 
 
-def _complete(operation: dict[str, Any], schemas: dict[str, Any], error: str, *, open_to_all: bool) -> None:
+def _complete(operation: dict[str, Any], schemas: dict[str, Any], error: str, *, needs_key: bool) -> None:
     """Add the errors (400 where FastAPI says 422), the keys, and a stream where the body can ask for one."""
     responses = operation["responses"]
     responses.pop("422", None)
     content = {"application/json": {"schema": {"$ref": _REF.format(model=error)}}}
     for code, description in _ERRORS.items():
+        if code == 401 and not needs_key:
+            continue
         responses.setdefault(str(code), {"description": description, "content": content})
-    operation["security"] = [] if open_to_all else [{name: []} for name in _KEYS]
+    operation["security"] = [{name: []} for name in _KEYS] if needs_key else []
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
     if "stream" in schemas.get(body.get("$ref", "").rpartition("/")[2], {}).get("properties", {}):
         responses["200"]["content"]["text/event-stream"] = {}

@@ -8,10 +8,11 @@ from starlette.responses import Response
 
 from jaxpaged import EngineDeadError, __version__
 from server.errors import ApiError, json_response
+from server.http.metrics import HttpMetrics
 from server.serving import Serving
 
 
-def operations_router(serving: Serving) -> APIRouter:
+def operations_router(serving: Serving, http: HttpMetrics) -> APIRouter:
     router = APIRouter(tags=["operations"])
     llm = serving.llm
 
@@ -46,6 +47,6 @@ def operations_router(serving: Serving) -> APIRouter:
     @router.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
     async def metrics() -> Response:
         """Prometheus' text format."""
-        return Response(llm.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(llm.metrics.text() + http.text(), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -1,4 +1,4 @@
-"""POST /tokenize and /detokenize."""
+"""POST /tokenize and /detokenize, GET /tokenizer_info, and prompts as the model sees them (render)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from jaxpaged import ChatOptions
+from jaxpaged import ChatOptions, tokenizer_info, with_special_tokens
 from server.answers.tools.choice import tool_use
 from server.errors import bad_request, json_response
 from server.http.body import read_body
 from server.openai.parse import chat_messages
-from server.openai.schema import DetokenizeRequest, TokenizeRequest
+from server.openai.render import render_chat_body, render_completion_body
+from server.openai.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
 from server.routes.openapi import takes
 from server.serving import Serving
 
@@ -41,6 +42,25 @@ def tokens_router(serving: Serving) -> APIRouter:
             raise bad_request(f"Token id {outside[0]} is not in the vocabulary.", "tokens")
         return json_response(200, {"prompt": llm.decode(body.tokens)})
 
+    @router.post("/v1/completions/render", openapi_extra=takes(CompletionRequest))
+    async def render_completion(request: Request) -> Response:
+        """The prompts of a completion as bodies for /inference/v1/generate."""
+        body = await read_body(request, CompletionRequest, limit)
+        return json_response(200, await render_completion_body(serving, body))
+
+    @router.post("/v1/chat/completions/render", openapi_extra=takes(ChatRequest))
+    async def render_chat_completion(request: Request) -> Response:
+        """A conversation as a body for /inference/v1/generate."""
+        body = await read_body(request, ChatRequest, limit)
+        return json_response(200, await render_chat_body(serving, body))
+
+    if serving.options.tokenizer_info:
+
+        @router.get("/tokenizer_info")
+        async def show_tokenizer() -> Response:
+            """What the tokenizer was made from, its chat template included."""
+            return json_response(200, tokenizer_info(llm.get_tokenizer()))
+
     return router
 
 
@@ -52,10 +72,6 @@ async def _token_ids(serving: Serving, body: TokenizeRequest) -> list[int]:
             raise bad_request(f"{name} is not served by this version; leave it out.", name)
     if body.prompt is not None:
         return await serving.llm.encode_text(body.prompt, add_special_tokens=body.add_special_tokens is not False)
-    if body.add_special_tokens:
-        raise bad_request(
-            "add_special_tokens is for prompts: a chat template writes them itself.", "add_special_tokens"
-        )
     continues = bool(body.continue_final_message)
     if continues and body.add_generation_prompt:
         raise bad_request(
@@ -68,4 +84,5 @@ async def _token_ids(serving: Serving, body: TokenizeRequest) -> list[int]:
         template_kwargs=body.chat_template_kwargs,
     )
     options.validate()
-    return (await serving.render(chat_messages(body.messages or []), options)).token_ids
+    ids = (await serving.render(chat_messages(body.messages or []), options)).token_ids
+    return with_special_tokens(serving.llm.get_tokenizer(), ids) if body.add_special_tokens else ids

@@ -39,7 +39,7 @@ ALIASES = {
     "max_completion_tokens": ("max_tokens",),
     "top_logprobs": ("logprobs",),
     "messages": ("prompt",),  # /tokenize wants one of the two
-    "n": ("beam_width",),
+    "n": ("beam_width", "use_beam_search"),
     "best_of": ("n",),
     "documents": ("queries",),
     "stop_token_ids": ("min_tokens",),

@@ -9,6 +9,8 @@ from typing import Any
 
 from server.batches.schema import BatchRequest
 from server.messages.schema import CountTokensRequest, MessagesRequest
+from server.openai.chat_batch import BatchChatRequest
+from server.openai.generate import GenerateRequest
 from server.openai.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
 from server.pooling.schema import ClassifyRequest, EmbeddingRequest, PoolingRequest, RerankRequest, ScoreRequest
 from server.responses.schema import ResponsesRequest
@@ -74,17 +76,34 @@ BATCH: dict[str, Any] = {
     "completion_window": "24h",
 }
 CHAT: dict[str, Any] = {"messages": MESSAGES, "max_tokens": 2}
+GENERATE: dict[str, Any] = {"token_ids": [5, 6], "sampling_params": {"max_tokens": 2}}
+NO_MESSAGES = rows(28, 31, 32, 33, why="has no messages")
+NO_PROMPT = rows(12, 17, why="has no prompt of tokens")
 
 CLASSES: dict[str, tuple[Target, Reasons]] = {
     target.name: (target, reasons)
     for target, reasons in (
         (
             Target("POST", "/v1/completions", COMPLETION, CompletionRequest),
-            {**COMMON, **rows(28, 31, 32, 33, why="has no messages")},
+            {**COMMON, **NO_MESSAGES},
+        ),
+        (Target("POST", "/v1/chat/completions", CHAT, ChatRequest), {**COMMON, **NO_PROMPT}),
+        (Target("POST", "/v1/completions/render", COMPLETION, CompletionRequest), {**COMMON, **NO_MESSAGES}),
+        (Target("POST", "/v1/chat/completions/render", CHAT, ChatRequest), {**COMMON, **NO_PROMPT}),
+        (Target("POST", "/invocations", COMPLETION, CompletionRequest), {**COMMON, **NO_MESSAGES}),
+        (
+            Target(
+                "POST",
+                "/v1/chat/completions/batch",
+                {"messages": [MESSAGES], "max_tokens": 2},
+                BatchChatRequest,
+                hidden=("messages", "stream"),
+            ),
+            {**COMMON, **NO_PROMPT, **rows(33, why="takes lists of messages: tests/server/test_chat_batch.py")},
         ),
         (
-            Target("POST", "/v1/chat/completions", CHAT, ChatRequest),
-            {**COMMON, **rows(12, 17, why="has no prompt of tokens")},
+            Target("POST", "/inference/v1/generate", GENERATE, GenerateRequest),
+            {**COMMON, **rows(*range(11, 34), why="its parameters lie deeper: tests/server/test_render.py")},
         ),
         (
             Target("POST", "/tokenize", {"messages": MESSAGES}, TokenizeRequest),
@@ -154,6 +173,7 @@ CLASSES: dict[str, tuple[Target, Reasons]] = {
             Target("GET", "/"),
             {**READS_ONLY, **rows(1, 2, 4, why="open to everybody: the page asks for the key")},
         ),
+        (Target("GET", "/tokenizer_info"), NO_BODY),
         (Target("GET", "/ping"), NO_BODY),
         (Target("POST", "/ping"), NO_BODY),
         (Target("GET", "/version"), READS_ONLY),

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from tests.server.bundled import Bundled, start
 
 HERE = Path(__file__).parent
 
@@ -16,8 +13,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(30))
-
-
-@pytest.fixture(scope="session")
-def bundled() -> Iterator[Bundled]:
-    yield from start()

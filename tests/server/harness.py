@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from jaxpaged.config import EngineConfig, ModelConfig, SchedulerConfig
 from jaxpaged.engine.messages import EngineInfo, EngineRequest
 from jaxpaged.engine_process.calls import EngineCall, carry_out
 from jaxpaged.engine_process.loop import add
-from jaxpaged.engine_process.protocol import Answer, Batch
+from jaxpaged.engine_process.protocol import HEARTBEAT_SECONDS, Answer, Batch
 from jaxpaged.errors import EngineDeadError
 from jaxpaged.frontend.generation_config import GenerationConfig
 from jaxpaged.frontend.model_files import FrontEnd
@@ -59,7 +59,8 @@ class LocalClient:
 
     async def receive(self) -> Batch | Answer:
         if not self.engine.has_work() and not self._answers:
-            await self._changed.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), HEARTBEAT_SECONDS)
         if self._answers:
             return self._answers.pop(0)
         self._changed.clear()

@@ -100,7 +100,6 @@ async def test_tokens_refuse() -> None:
             ({"messages": []}, "messages"),
             ({"messages": CHAT["messages"], "chat_template_kwargs": {"tokenize": True}}, "chat_template_kwargs"),
             ({"messages": CHAT["messages"], "tools": "f"}, "tools"),
-            ({"messages": CHAT["messages"], "add_special_tokens": True}, "add_special_tokens"),
             ({"messages": CHAT["messages"], "chat_template": "x"}, "chat_template"),
             (
                 {"messages": CHAT["messages"], "add_generation_prompt": True, "continue_final_message": True},

@@ -46,7 +46,7 @@ ATTEMPTS = 3  # what holds the loop holds it every time; what the machine takes 
 RSS_BYTES = 20 * 2**20
 CANARY = {"prompt": "hello world", "max_tokens": 40, "stream": True}
 LIBC = ctypes.CDLL("libc.so.6") if sys.platform == "linux" else None
-OPTIONS = ServerOptions(api_keys=("key",))
+OPTIONS = ServerOptions(api_keys=("key",), tokenizer_info=True)
 
 PAIRS = [
     (target, number)
@@ -147,7 +147,16 @@ async def test_a_fault_of_ours_says_nothing(pair: tuple[Target, int], monkeypatc
     def fail(*arguments, **keywords):
         raise ZeroDivisionError("secret at 0x7f0000000000 in /home/us/file.py")
 
-    for method in ("prepare", "render", "encode_text", "decode", "submit", "num_in_flight", "check_health"):
+    for method in (
+        "prepare",
+        "render",
+        "encode_text",
+        "decode",
+        "submit",
+        "num_in_flight",
+        "check_health",
+        "get_tokenizer",
+    ):
         monkeypatch.setattr(llm, method, fail)
     monkeypatch.setattr(llm.metrics, "text", fail)
     answer = await call(app, target.method, target.url, JSON, [target.encoded()])

@@ -7,8 +7,9 @@ import json
 
 import pytest
 
-from tests.server.bundled import Bundled
-from tests.server.harness import events
+from jaxpaged import AsyncLLM, EngineConfig
+from jaxpaged.config import ModelConfig, SchedulerConfig
+from tests.server.harness import client, events
 
 PATH = "/v1/chat/completions"
 ADD = {
@@ -37,7 +38,11 @@ def check(name: str, arguments: str) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_the_bundled_model_is_made_to_call(bundled: Bundled) -> None:
+def test_the_bundled_model_is_made_to_call() -> None:
+    config = EngineConfig(
+        ModelConfig(max_model_len=256), scheduler=SchedulerConfig(max_num_seqs=8, max_num_batched_tokens=64)
+    )
+    llm = AsyncLLM(config, progress=False)
     body = {
         "messages": [{"role": "user", "content": "What is 3 + 4?"}],
         "tools": TOOLS,
@@ -50,7 +55,7 @@ def test_the_bundled_model_is_made_to_call(bundled: Bundled) -> None:
     functions |= {"functions": [tool["function"] for tool in TOOLS], "function_call": {"name": "add"}}
 
     async def scenario() -> None:
-        async with bundled.client() as http:
+        async with client(llm=llm) as http:
             required, named, streamed, old, both = await asyncio.gather(
                 http.post(PATH, json=body),
                 http.post(PATH, json={**body, "tool_choice": NAMED}),
@@ -74,4 +79,7 @@ def test_the_bundled_model_is_made_to_call(bundled: Bundled) -> None:
         check("add", choice["message"]["function_call"]["arguments"])
         assert both.json()["choices"][0]["message"]["tool_calls"][0]["function"] == whole  # the format is set aside
 
-    bundled.run(scenario())
+    try:
+        asyncio.run(scenario())
+    finally:
+        llm.shutdown()

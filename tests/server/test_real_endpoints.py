@@ -85,7 +85,9 @@ def test_messages(url: str, answer: str) -> None:
             assert "".join(stream.text_stream) == answer
         count = claude.messages.count_tokens(model="jaxpaged-demo", messages=asked["messages"])
     assert (message.content[0].text, message.stop_reason) == (answer, "end_turn")
-    assert count.input_tokens == message.usage.input_tokens + message.usage.cache_read_input_tokens
+    assert count.input_tokens == (
+        message.usage.input_tokens + message.usage.cache_read_input_tokens + message.usage.cache_creation_input_tokens
+    )
 
 
 def request(custom_id: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.server.bundled import Bundled
-from tests.server.harness import events
+from jaxpaged import AsyncLLM, EngineConfig
+from jaxpaged.config import ModelConfig, SchedulerConfig
+from tests.server.harness import client, events
 
 SCHEMA = {
     "type": "object",
@@ -35,11 +36,14 @@ def streamed(text: str) -> str:
 
 
 @pytest.mark.timeout(300)
-def test_the_bundled_model_answers_as_it_is_told(bundled: Bundled) -> None:
-    llm = bundled.llm
+def test_the_bundled_model_answers_as_it_is_told() -> None:
+    config = EngineConfig(
+        ModelConfig(max_model_len=256), scheduler=SchedulerConfig(max_num_seqs=8, max_num_batched_tokens=64)
+    )
+    llm = AsyncLLM(config, progress=False)
 
     async def scenario() -> None:
-        async with bundled.client() as http:
+        async with client(llm=llm) as http:
 
             async def ask(**more: Any) -> Any:
                 return await http.post("/v1/chat/completions", json=chat(**more))
@@ -64,4 +68,4 @@ def test_the_bundled_model_answers_as_it_is_told(bundled: Bundled) -> None:
             assert content(await ask()) == content(free)
             assert llm.stats().compiles_after_ready == 0
 
-    bundled.run(scenario())
+    asyncio.run(scenario())
