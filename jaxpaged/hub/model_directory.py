@@ -27,13 +27,11 @@ from jaxpaged.hub.pointers import refuse_pointer
 
 BUNDLED_MODEL = Path(__file__).resolve().parents[1] / "assets" / "demo"
 CONFIG = "config.json"
-QUANTIZATION_FILES = (
-    "hf_quant_config.json",
-    "quantize_config.json",
-    "quant_config.json",
-)  # modelopt, AutoGPTQ, AutoAWQ
+# What modelopt, AutoGPTQ and AutoAWQ write beside config.json.
+QUANTIZATION_FILES = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")
 SETTINGS_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 WEIGHT_FILES = ("*.safetensors", "orbax/**")
+TORCH_FILES = ("pytorch_model*.bin",)  # fetched where a repository has no other weights
 # Other copies of the same weights, or of parts of the pipeline, in repositories of the hub.
 SKIPPED_FILES = ("original/*", "onnx/*", "consolidated*")
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.npz", "*.onnx")
@@ -107,15 +105,21 @@ def _find(model: str, config: ModelConfig, patterns: tuple[str, ...], revision: 
 
 
 def _download(model: str, config: ModelConfig, patterns: tuple[str, ...], revision: str | None) -> Path:
-    try:
-        validate_repo_id(model)
+    def fetch(allowed: tuple[str, ...]) -> Path:
         found = snapshot_download(
             model,
             revision=revision,
             cache_dir=config.download_dir,
-            allow_patterns=list(patterns),
+            allow_patterns=list(allowed),
             ignore_patterns=list(SKIPPED_FILES),
         )
+        return Path(found)
+
+    try:
+        validate_repo_id(model)
+        found = fetch(patterns)
+        if WEIGHT_FILES[0] in patterns and not any(any(found.glob(pattern)) for pattern in WEIGHT_FILES):
+            found = fetch(patterns + TORCH_FILES)
     except HFValidationError as error:
         raise ConfigError(f"{model!r} is neither a directory nor a hub id such as Qwen/Qwen3-0.6B.") from error
     except GatedRepoError as error:
@@ -131,4 +135,4 @@ def _download(model: str, config: ModelConfig, patterns: tuple[str, ...], revisi
         ) from error
     except (HfHubHTTPError, OSError) as error:
         raise ConfigError(f"{model} could not be downloaded: {str(error).strip().partition(chr(10))[0]}") from error
-    return Path(found)
+    return found

@@ -1,4 +1,4 @@
-"""Reads tensors of safetensors files into sharded arrays, by Orbax, a bounded number of bytes at a time."""
+"""Reads tensors of safetensors files (by Orbax) and of torch files into sharded arrays, a bounded number at a time."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import jax
+import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxpaged.errors import WeightError
 from jaxpaged.sharding.mesh import MODEL
 from jaxpaged.weights.headers import TensorEntry
+from jaxpaged.weights.torch_file import TorchEntry
 
 # Read sizes above malloc's threshold cost a page fault per 4 KiB each time: with Orbax's own 128 MiB chunks and one big
 # batch, 1 GB takes twice as long on a CPU.
@@ -47,9 +49,11 @@ class CheckpointReader:
         context.safetensors.read_chunk_bytes = CHUNK_BYTES
         for file in sorted({self.entries[name].file for name in names}):
             wanted = {name: self.abstract(name) for name in names if self.entries[name].file == file}
+            by_torch = {name: entry for name in wanted if isinstance(entry := self.entries[name], TorchEntry)}
+            loaded.update({name: _placed(entry, wanted[name]) for name, entry in by_torch.items()})
             try:
                 with context:
-                    loaded.update(ocp.load(file, wanted))
+                    loaded.update(ocp.load(file, wanted) if not by_torch else {})
             except (ValueError, KeyError, OSError) as error:
                 raise WeightError(f"{file} changed or broke while it was read: {error}") from error
         return loaded
@@ -69,6 +73,14 @@ def read_ahead(reader: TensorReader, batches: Sequence[Sequence[str]]) -> Iterat
                 yield current.result()
         if following is not None:
             yield following.result()
+
+
+def _placed(entry: TorchEntry, struct: jax.ShapeDtypeStruct) -> jax.Array:
+    """A tensor of a torch file, each device's part copied from the mapped file."""
+    array = entry.array()
+    return jax.make_array_from_callback(
+        entry.shape, struct.sharding, lambda index: np.array(array[index], struct.dtype, order="C")
+    )
 
 
 def source_struct(shape: Sequence[int], dtype: jax.typing.DTypeLike, mesh: Mesh) -> jax.ShapeDtypeStruct:

@@ -14,7 +14,7 @@ from jaxpaged.gguf.unpack import POINTER
 from jaxpaged.hub.model_directory import SETTINGS_FILES
 from jaxpaged.weights.orbax_store import MANIFEST, save_converted
 
-INDEX_SUFFIX = ".safetensors.index.json"
+INDEX_SUFFIX = ".index.json"
 
 
 def new_directory(output: Path) -> None:

@@ -22,9 +22,9 @@ from jaxpaged.models.weight_rules import WeightRules
 from jaxpaged.sharding.rules import check_divides
 from jaxpaged.weights.checkpoint import BATCH_BYTES, CheckpointReader, TensorReader, read_ahead
 from jaxpaged.weights.dummy import dummy_leaves
+from jaxpaged.weights.entries import read_entries
 from jaxpaged.weights.finite import all_finite, refuse_non_finite
 from jaxpaged.weights.gguf_reader import GgufReader
-from jaxpaged.weights.headers import read_entries
 from jaxpaged.weights.insertion import Leaves, blank, insert
 from jaxpaged.weights.orbax_store import is_converted, load_converted
 from jaxpaged.weights.plan import Slice, WeightPlan, plan_weights

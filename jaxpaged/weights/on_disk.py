@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxpaged.errors import WeightError
-from jaxpaged.weights.headers import TensorEntry, read_entries
+from jaxpaged.weights.entries import read_entries
+from jaxpaged.weights.headers import TensorEntry
+from jaxpaged.weights.torch_file import TorchEntry
 
 
 def checkpoint_arrays(directory: Path) -> dict[str, np.ndarray]:
@@ -21,7 +23,9 @@ def checkpoint_arrays(directory: Path) -> dict[str, np.ndarray]:
 
 
 def _mapped(file: Path, entries: dict[str, TensorEntry]) -> dict[str, np.ndarray]:
-    """The tensors of a file lie one after the other, without holes, up to its end."""
+    """Of a safetensors file the tensors lie one after the other, without holes, up to its end."""
+    if any(isinstance(entry, TorchEntry) for entry in entries.values()):
+        return {name: entry.array() for name, entry in entries.items() if isinstance(entry, TorchEntry)}
     in_order = sorted(entries.items(), key=lambda item: item[1].place)
     arrays: dict[str, np.ndarray] = {}
     try:

@@ -77,3 +77,19 @@ def test_a_revision_is_for_the_hub(tmp_path: Path) -> None:
 def test_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     refuse("not in the download cache, and the hub cannot be reached", model="org/name", download_dir=str(tmp_path))
+
+
+def test_torch_files_are_fetched_where_there_are_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tiny_llama.write(tmp_path, {})
+    (directory / "model.safetensors").unlink()
+    asked: list[list[str]] = []
+
+    def download(model: str, *, allow_patterns: list[str], **options: object) -> str:
+        asked.append(allow_patterns)
+        return str(directory)
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    hub.resolve_model(ModelConfig(model="org/name"))
+    assert ["pytorch_model*.bin" in patterns for patterns in asked] == [False, True]
+    hub.resolve_model(ModelConfig(model="org/name", load_format="dummy"))
+    assert len(asked) == 3

@@ -11,7 +11,7 @@ from jaxpaged.config import ModelConfig
 from jaxpaged.errors import ConfigError
 from jaxpaged.hub.model_directory import read_config, resolve_model
 from jaxpaged.text.tokenizer import load_tokenizer
-from jaxpaged.weights.headers import read_entries
+from jaxpaged.weights.entries import read_entries
 from tests.weights import tiny_llama
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5000000000\n"

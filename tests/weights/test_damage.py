@@ -193,8 +193,20 @@ CASES: dict[str, tuple[Damage, str]] = {
         lambda d: ((bin_only(d), [tiny_llama.write_file(d / f"{n}.safetensors", tiny_llama.tensors()) for n in "ab"])),
         r"lm_head\.weight is in both .*a\.safetensors and .*b\.safetensors",
     ),
-    "no weights": (lambda d: (d / SINGLE).unlink(), r"holds no \*\.safetensors file\."),
-    "pickled weights": (bin_only, r"holds no \*\.safetensors file; pytorch_model\.bin is of a kind that is not read"),
+    "no weights": (lambda d: (d / SINGLE).unlink(), r"holds no \*\.safetensors file; download the model's weights"),
+    "no torch file": (bin_only, r"pytorch_model\.bin is truncated or no file of torch\.save"),
+    "weights of another kind": (
+        lambda d: (d / SINGLE).rename(d / "tf_model.h5"),
+        r"holds no \*\.safetensors file; tf_model\.h5 is of a kind that is not read",
+    ),
+    "the maker's weights only": (
+        lambda d: (d / SINGLE).rename(d / "consolidated.safetensors"),
+        "only weights in the form of the model's maker",
+    ),
+    "an adapter's weights only": (
+        lambda d: (d / SINGLE).rename(d / "adapter_model.safetensors"),
+        "only the weights of an adapter",
+    ),
     "a directory in place of the file": (
         lambda d: ((d / SINGLE).unlink(), (d / "x.safetensors").mkdir()),
         r"x\.safetensors cannot be read",
