@@ -35,6 +35,7 @@ from jaxpaged.params.values import (
     check_characters,
     check_count,
     integer,
+    listed,
     logit_biases,
     real,
     shown,
@@ -238,9 +239,12 @@ class SamplingParams:
         for name, ids in named.items():
             outside = [token for token in ids if not 0 <= token < vocab_size]
             if outside:
-                raise RequestError(
-                    f"{name} has token id {outside[0]}, which is not in the vocabulary (0 to {vocab_size - 1}).", name
+                which = (
+                    f"token id {outside[0]}, which is"
+                    if len(outside) == 1
+                    else f"token ids {listed(outside)}, which are"
                 )
+                raise RequestError(f"{name} has {which} not in the vocabulary (0 to {vocab_size - 1}).", name)
 
     def _check_bad_words_are_tokens(self) -> None:
         sequences = self._bad_words_token_ids or []

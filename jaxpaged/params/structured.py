@@ -10,7 +10,6 @@ from typing import Any
 from jaxpaged.errors import RequestError
 from jaxpaged.params.calls import Calls
 from jaxpaged.params.json_limits import MAX_BYTES, MAX_CHOICES, check_json, check_schema
-from jaxpaged.params.tags import read_structural_tag
 from jaxpaged.params.thought import Thought
 
 PARAM = "structured_outputs"
@@ -76,7 +75,6 @@ class StructuredOutputsParams:
             check_schema(self.schema())
         if self.structural_tag is not None:
             check_json(self.tag(), "structural_tag")
-            read_structural_tag(self.tag())
 
     def given(self) -> dict[str, Any]:
         """The fields that were given, by name, as of_fields() takes them."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 
 from jaxpaged.errors import RequestError
 from jaxpaged.params.ranges import FLOAT32_MAX, INT32_MAX, LOGIT_BIAS_BOUND, MAX_LOGIT_BIAS
+
+_SHOWN = 5  # of many mistakes
 
 
 def integer(name: str, value: object, low: int, high: int) -> int:
@@ -70,17 +72,26 @@ def logit_biases(value: object) -> dict[int, float]:
     if not isinstance(value, dict):
         raise RequestError(f"logit_bias must map token ids to numbers, got {shown(value)}.", "logit_bias")
     check_count("logit_bias", len(value), MAX_LOGIT_BIAS)
-    biases = {}
+    biases, bad = {}, []
     for token, bias in value.items():
         if isinstance(token, str) and token.isdecimal() and len(token) <= len(str(INT32_MAX)):
             token = int(token)
         number = real("logit_bias", bias, -FLOAT32_MAX, FLOAT32_MAX, "[-3.4e38, 3.4e38]")
-        clamped = min(LOGIT_BIAS_BOUND, max(-LOGIT_BIAS_BOUND, number))
         if isinstance(token, bool) or not isinstance(token, Integral) or not 0 <= int(token) <= INT32_MAX:
-            key = repr(token[:20]) if isinstance(token, str) else shown(token)
-            raise RequestError(f"logit_bias has the key {key}, which is no token id.", "logit_bias")
-        biases[int(token)] = clamped
+            bad.append(repr(token[:20]) if isinstance(token, str) else shown(token))
+        else:
+            biases[int(token)] = min(LOGIT_BIAS_BOUND, max(-LOGIT_BIAS_BOUND, number))
+    if bad:
+        which = (
+            f"the key {bad[0]}, which is no token id" if len(bad) == 1 else f"keys that are no token ids: {listed(bad)}"
+        )
+        raise RequestError(f"logit_bias has {which}.", "logit_bias")
     return biases
+
+
+def listed(items: Sequence[object]) -> str:
+    """The first few of them."""
+    return ", ".join(map(str, items[:_SHOWN])) + (f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else "")
 
 
 def check_characters(name: str, characters: int, most: int) -> None:

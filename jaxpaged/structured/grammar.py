@@ -12,9 +12,10 @@ from llguidance import LLMatcher, LLParserLimits, regex_to_lark
 from jaxpaged.errors import RequestError
 from jaxpaged.params.composed import composed
 from jaxpaged.params.structured import StructuredOutputsParams
-from jaxpaged.params.tags import WHITESPACE, read_structural_tag, tag_grammar
+from jaxpaged.params.tags import WHITESPACE
 from jaxpaged.structured.gbnf import lark_of_gbnf
 from jaxpaged.structured.schema import prepared
+from jaxpaged.structured.tag_grammar import tag_grammar
 
 if TYPE_CHECKING:
     from llguidance._lib import JsonCompileOptions
@@ -70,7 +71,7 @@ def _answer_grammar(params: StructuredOutputsParams, special: Mapping[str, int])
         case "grammar":
             return LLMatcher.grammar_from_lark(_lark(params.grammar or ""))
         case _:
-            return LLMatcher.grammar_from_lark(tag_grammar(read_structural_tag(params.tag()), special))
+            return LLMatcher.grammar_from_lark(tag_grammar(params.tag(), special))
 
 
 def refusal(params: StructuredOutputsParams, reason: str) -> RequestError:

@@ -19,8 +19,15 @@ def prepared(schema: dict[str, Any], *, always_closed: bool = False) -> dict[str
     """The schema with closed objects. Those whose properties may be named in several places stay as they are, unless
     they are `always_closed`."""
     closes = always_closed or not _is_composed(schema)
+    said = bounded(schema)
+    closed: dict[str, Any] = _each_part(said, _closed) if closes else said
+    return closed
+
+
+def bounded(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without what means nothing."""
     said: dict[str, Any] = _each_part(schema, _said)
-    return _each_part(said, _closed) if closes else said
+    return said
 
 
 def _each_part(part: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:

@@ -16,6 +16,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
+
+from jaxpaged.params.calls import Calls
 from jaxpaged.params.structured import CONSTRAINTS, REFINEMENTS, StructuredOutputsParams
 from jaxpaged.params.thought import Thought
 from jaxpaged.structured.byte_vocabulary import ByteVocabulary
@@ -29,7 +32,8 @@ _LEAST_SECONDS = 0.001  # a timer of 0 seconds is none
 def message(params: StructuredOutputsParams) -> str:
     """A grammar as the process reads it; equal grammars have equal messages."""
     fields = {name: getattr(params, name) for name in (*CONSTRAINTS, *REFINEMENTS)}
-    return json.dumps({"fields": fields, "thought": params.thought and asdict(params.thought)})
+    around = {"thought": params.thought and asdict(params.thought), "calls": params.calls and asdict(params.calls)}
+    return json.dumps({"fields": fields, **around})
 
 
 def main() -> None:
@@ -42,7 +46,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         with _time_limit(request["seconds"]):
-            trial = try_grammar(_params(request["wanted"]), tokenizer, vocabulary.special)
+            trial = try_grammar(read_params(request["wanted"]), tokenizer, vocabulary.special)
         sys.stdout.write(json.dumps(asdict(trial)) + "\n")
         sys.stdout.flush()
 
@@ -57,11 +61,11 @@ def _time_limit(seconds: float) -> Iterator[None]:
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _params(wanted: dict[str, Any]) -> StructuredOutputsParams:
-    params, thought = StructuredOutputsParams(**wanted["fields"]), wanted["thought"]
-    if thought is not None:
-        params.thought = Thought(tuple(thought["begin"]), tuple(thought["end"]), thought["opened"])
-    return params
+def read_params(wanted: dict[str, Any]) -> StructuredOutputsParams:
+    """What message() has written."""
+    thought = msgspec.convert(wanted["thought"], Thought | None)
+    calls = msgspec.convert(wanted["calls"], Calls | None)
+    return StructuredOutputsParams(**wanted["fields"], thought=thought, calls=calls)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -12,8 +13,11 @@ import pytest
 
 from jaxpaged import RequestError, SamplingParams, StructuredOutputsParams
 from jaxpaged.errors import QueueFullError
+from jaxpaged.params.calls import CallForm, Calls
+from jaxpaged.params.thought import Thought
 from jaxpaged.structured import checker as checker_module
 from jaxpaged.structured import trial as trial_module
+from jaxpaged.structured import worker
 from jaxpaged.structured.byte_vocabulary import ByteVocabulary
 from jaxpaged.structured.checker import GrammarChecker
 
@@ -145,3 +149,11 @@ def test_grammars_may_name_special_tokens(checker: GrammarChecker) -> None:
     for unknown in ("start: <|nope|>", "start: <[1001]>"):
         with pytest.raises(RequestError, match="grammar cannot be used"):
             checker.check(wanted(grammar=unknown))
+
+
+def test_what_is_tried_is_the_whole_grammar_of_the_request(checker: GrammarChecker) -> None:
+    calls = Calls(("f",), (CallForm('{"name": "NAME", "arguments": JSON }'),), parallel=False)
+    thought = Thought(("<think>",), ("</think>", "[/T]"), opened=True)
+    params = StructuredOutputsParams(regex="a", disable_any_whitespace=True, thought=thought, calls=calls)
+    assert worker.read_params(json.loads(worker.message(params))) == params
+    checker.check(SamplingParams(structured_outputs=params))
