@@ -38,7 +38,7 @@ def refuse(directory: Path, match: str) -> None:
         ({"model.onnx": ""}, "a model for onnxruntime"),
         ({"model.safetensors": ""}, "copy the model's config.json beside its weights"),
         ({"pytorch_model.bin": ""}, "copy the model's config.json beside its weights"),
-        ({"tiny-Q4_1.gguf": ""}, "name the GGUF file itself: .*tiny-Q4_1.gguf"),
+        ({"tiny-Q4_1.gguf": ""}, "tiny-Q4_1.gguf is empty; fetch the file again"),
         ({"inner/config.json": "{}"}, "but .*inner has one; name that directory"),
         ({"snapshots/abc/config.json": "{}", "refs/main": "abc"}, "but .*snapshots/abc has one"),
         (
