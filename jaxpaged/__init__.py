@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxpaged.arguments.engine_args import AsyncEngineArgs, EngineArgs
-    from jaxpaged.async_llm import AsyncLLM
+    from jaxpaged.async_llm import AsyncLLM, AsyncLLMEngine
     from jaxpaged.config import EngineConfig
     from jaxpaged.engine.engine import Engine
     from jaxpaged.engine.report import StartChoice
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from jaxpaged.llm import LLM
     from jaxpaged.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
     from jaxpaged.params.calls import CallForm, Calls
+    from jaxpaged.params.adapter import LoRARequest
+    from jaxpaged.params.pooling import PoolingParams
     from jaxpaged.params.ranges import sampling_limits, token_id_list_limits
     from jaxpaged.params.structured import StructuredOutputsParams
     from jaxpaged.params.thought import Thought
@@ -43,6 +45,7 @@ __all__ = [
     "LLM",
     "AsyncEngineArgs",
     "AsyncLLM",
+    "AsyncLLMEngine",
     "BeamSearchOutput",
     "BeamSearchParams",
     "BeamSearchSequence",
@@ -59,8 +62,10 @@ __all__ = [
     "EngineDeadError",
     "EngineRestartingError",
     "JaxPagedError",
+    "LoRARequest",
     "Logprob",
     "OutputStream",
+    "PoolingParams",
     "PreparedRequest",
     "PromptType",
     "QueueFullError",
@@ -90,6 +95,9 @@ __all__ = [
 _HOMES = {
     "AsyncEngineArgs": "jaxpaged.arguments.engine_args",
     "AsyncLLM": "jaxpaged.async_llm",
+    "AsyncLLMEngine": "jaxpaged.async_llm",
+    "LoRARequest": "jaxpaged.params.adapter",
+    "PoolingParams": "jaxpaged.params.pooling",
     "BeamSearchOutput": "jaxpaged.frontend.beam_output",
     "BeamSearchParams": "jaxpaged.sampling_params",
     "BeamSearchSequence": "jaxpaged.frontend.beam_output",

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from jaxpaged.arguments.engine_args import EngineArgs
 from jaxpaged.config import EngineConfig
 from jaxpaged.engine.messages import EngineInfo, EngineStats
-from jaxpaged.engine.sleep import check_level, check_tags
-from jaxpaged.engine_process import calls
 from jaxpaged.engine_process.connection import EngineConnection
+from jaxpaged.engine_process.control import EngineControl
 from jaxpaged.engine_process.process import ENGINE, EngineClient
 from jaxpaged.engine_process.supervisor import EngineStart, EngineSupervisor, RestartPolicy
-from jaxpaged.errors import ConfigError
+from jaxpaged.errors import ConfigError, RequestError
 from jaxpaged.frontend.amount import chat_characters, prompt_characters
 from jaxpaged.frontend.in_flight import RequestsInFlight
 from jaxpaged.frontend.input_processor import InputProcessor, PreparedRequest
@@ -31,7 +30,6 @@ from jaxpaged.frontend.text_worker import TextWorker
 from jaxpaged.hub.model_directory import resolve_model, resolve_tokenizer
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
-from jaxpaged.scheduling.stats import KVStats
 from jaxpaged.structured.checker import GrammarChecker
 from jaxpaged.text.chat_template import ChatOptions, Message, RenderedChat, render_chat
 from jaxpaged.text.prompts import PromptType, TokensPrompt
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
-class AsyncLLM:
+class AsyncLLM(EngineControl):
     """A model behind an event loop. The constructor blocks until the engine is ready; call it before the loop.
 
         llm = AsyncLLM(EngineConfig(model=ModelConfig("Qwen/Qwen3-0.6B")))
@@ -77,6 +75,19 @@ class AsyncLLM:
             except BaseException:
                 client.close()
                 raise
+
+    @classmethod
+    def from_engine_args(
+        cls,
+        engine_args: EngineArgs,
+        start_engine_loop: bool = True,
+        usage_context: Any = None,
+        stat_loggers: None = None,
+    ) -> Self:
+        """The same from vLLM's object of arguments; statistics are in `metrics`, so loggers of them are not taken."""
+        if stat_loggers:
+            raise ConfigError("stat_loggers cannot be had: read AsyncLLM.metrics.")
+        return cls(engine_args.create_engine_config(), progress=engine_args.use_tqdm_on_load)
 
     @classmethod
     def from_client(cls, client: EngineClient, front_end: FrontEnd, config: EngineConfig) -> Self:
@@ -257,40 +268,15 @@ class AsyncLLM:
         """The engine's last word about itself; `last_step_age` as seen from here, so that silence counts."""
         return self._connection.stats()
 
-    async def sleep(self, level: int = 1) -> None:
-        """Give device memory back: level 1 keeps the weights in host memory, 2 drops them, 0 keeps everything.
-
-        Like the calls below it waits for the engine; RequestError (unfinished requests), ConfigError, EngineDeadError.
-        """
-        await self._connection.call(calls.Sleep(check_level(level)))
-
-    async def wake_up(self, tags: Sequence[str] | None = None) -> None:
-        """Take the device memory again: all, or "weights" or "kv_cache". After level 2 the weights are zero."""
-        await self._connection.call(calls.WakeUp(check_tags(tags)))
-
-    async def is_sleeping(self) -> bool:
-        """Whether the engine sleeps."""
-        return bool(await self._connection.call(calls.IsSleeping()))
-
-    async def update_weights(self, path: str | Path) -> None:
-        """Replace the weights by those of a directory with safetensors files, also of requests that run."""
-        await self._connection.call(calls.UpdateWeights(os.fspath(path)))
-
-    async def reset_prefix_cache(self) -> bool:
-        """Forget cached prefixes; always True."""
-        return bool(await self._connection.call(calls.ResetPrefixCache()))
-
-    async def kv_stats(self) -> KVStats:
-        """What sharing saves and what is wasted of the KV pages, averaged since start."""
-        return cast(KVStats, await self._connection.call(calls.ReadKVStats()))
-
-    async def start_profile(self, directory: str | Path | None = None) -> str:
-        """Begin a jax.profiler trace in the engine's process; returns its directory, a new one where none is given."""
-        return str(await self._connection.call(calls.StartProfile(None if directory is None else os.fspath(directory))))
-
-    async def stop_profile(self) -> str:
-        """End and write the trace; returns its directory."""
-        return str(await self._connection.call(calls.StopProfile()))
+    async def sleep(self, level: int = 1, mode: Literal["abort", "wait"] | None = None) -> None:
+        """As EngineControl.sleep(); `mode` is about unfinished requests: "abort" them, or "wait" for their end."""
+        if mode not in (None, "abort", "wait"):
+            raise RequestError(f"mode is {mode!r}; give 'abort' or 'wait', or leave it out.", "mode")
+        if mode == "abort":
+            self.abort_all()
+        while mode == "wait" and self.num_in_flight():
+            await asyncio.sleep(0.01)
+        await super().sleep(level)
 
     def shutdown(self) -> None:
         """End the engine process. Requests in flight end with EngineDeadError."""
@@ -298,3 +284,6 @@ class AsyncLLM:
         self._texts.close()
         self._grammars.close()
         self._connection.close()
+
+
+AsyncLLMEngine = AsyncLLM  # vLLM's other name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
@@ -27,10 +26,11 @@ from jaxpaged.errors import RequestError
 from jaxpaged.frontend.beam_output import BeamSearchOutput
 from jaxpaged.frontend.cached_prefix import CachedPrefix
 from jaxpaged.frontend.engine_start import start_engine
+from jaxpaged.frontend.input_processor import PreparedRequest
 from jaxpaged.frontend.llm_arguments import needs, no_adapter, refuse
-from jaxpaged.frontend.metric_snapshot import Metric, metric_snapshot
 from jaxpaged.frontend.model_files import FrontEnd
 from jaxpaged.frontend.offline import ProgressOption
+from jaxpaged.frontend.offline_control import OfflineControl
 from jaxpaged.frontend.offline_requests import OfflineRequests, SamplingChoice
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
@@ -40,10 +40,8 @@ from jaxpaged.text.prompts import PromptType
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from jaxpaged.scheduling.stats import KVStats
 
-
-class LLM:
+class LLM(OfflineControl):
     """A model, ready to generate. `model` is a directory, a hub id, or None for the bundled demo model.
 
     Arguments are vLLM's; None means EngineConfig's default. Not vLLM's: `mesh` (a jax.sharding.Mesh with the axes
@@ -148,7 +146,8 @@ class LLM:
         """
         refuse(mm_processor_kwargs=mm_processor_kwargs)
         no_adapter(lora_request, prompts)
-        return self._requests.generate(prompts, sampling_params, priority, tokenization_kwargs, use_tqdm)
+        prepared = self._requests.prompts(prompts, sampling_params, priority, tokenization_kwargs)
+        return self._requests.run(prepared, use_tqdm)
 
     def chat(  # noqa: PLR0913 - vLLM's arguments
         self,
@@ -170,6 +169,38 @@ class LLM:
 
         A conversation is a list of {"role": ..., "content": ...}. Special tokens spelled in a content stay plain text.
         """
+        prepared = self._prepared_chat(
+            messages,
+            sampling_params,
+            lora_request=lora_request,
+            priority=priority,
+            chat_template=chat_template,
+            chat_template_content_format=chat_template_content_format,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            tools=tools,
+            chat_template_kwargs=chat_template_kwargs,
+            tokenization_kwargs=tokenization_kwargs,
+            mm_processor_kwargs=mm_processor_kwargs,
+        )
+        return self._requests.run(prepared, use_tqdm)
+
+    def _prepared_chat(  # noqa: PLR0913 - vLLM's arguments
+        self,
+        messages: Sequence[Message] | Sequence[Sequence[Message]],
+        sampling_params: SamplingChoice = None,
+        *,
+        lora_request: Sequence[None] | None = None,
+        priority: int | Sequence[int] | None = None,
+        chat_template: str | None = None,
+        chat_template_content_format: Literal["auto", "string"] = "auto",
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        tokenization_kwargs: None = None,
+        mm_processor_kwargs: None = None,
+    ) -> list[PreparedRequest]:
         refuse(tokenization_kwargs=tokenization_kwargs, mm_processor_kwargs=mm_processor_kwargs)
         options = ChatOptions(
             chat_template,
@@ -181,7 +212,39 @@ class LLM:
         )
         batch: Sequence[Any] = [messages] if messages and isinstance(messages[0], Mapping) else messages
         no_adapter(lora_request, batch)
-        return self._requests.chat(batch, sampling_params, priority, options, use_tqdm)
+        return self._requests.conversations(batch, sampling_params, priority, options)
+
+    def enqueue(
+        self,
+        prompts: PromptType | Sequence[PromptType],
+        sampling_params: SamplingChoice = None,
+        lora_request: Sequence[None] | None = None,
+        priority: int | Sequence[int] | None = None,
+        use_tqdm: ProgressOption = True,
+        tokenization_kwargs: Mapping[str, Any] | None = None,
+        mm_processor_kwargs: None = None,
+    ) -> list[str]:
+        """Take requests as generate() does, without running them; returns their ids. See wait_for_completion()."""
+        refuse(mm_processor_kwargs=mm_processor_kwargs)
+        no_adapter(lora_request, prompts)
+        return self._requests.enqueue(self._requests.prompts(prompts, sampling_params, priority, tokenization_kwargs))
+
+    def enqueue_chat(
+        self,
+        messages: Sequence[Message] | Sequence[Sequence[Message]],
+        sampling_params: SamplingChoice = None,
+        use_tqdm: ProgressOption = True,
+        **arguments: Any,
+    ) -> list[str]:
+        """Take conversations as chat() does, with its other arguments by name; returns the ids of the requests."""
+        return self._requests.enqueue(self._prepared_chat(messages, sampling_params, **arguments))
+
+    def wait_for_completion(
+        self, output_type: type | tuple[type, ...] | None = None, *, use_tqdm: ProgressOption = True
+    ) -> list[RequestOutput]:
+        """Run what was enqueued; the outputs come in its order. `output_type`, vLLM's, is always RequestOutput."""
+        self._requests.answer_queued(use_tqdm)
+        return self._requests.take_queued()
 
     def get_tokenizer(self) -> PreTrainedTokenizerFast:
         """The Hugging Face tokenizer. Raises RequestError with skip_tokenizer_init."""
@@ -193,18 +256,6 @@ class LLM:
         """SamplingParams with the defaults of the model's generation_config.json."""
         return self._requests.default_params()
 
-    def kv_stats(self) -> KVStats:
-        """What sharing saves and what is wasted of the KV pages, averaged since start or reset_kv_stats()."""
-        return self.engine.kv_stats()
-
-    def reset_kv_stats(self) -> None:
-        """Begin the averages of kv_stats() anew."""
-        self.engine.reset_kv_stats()
-
-    def get_metrics(self) -> list[Metric]:
-        """A snapshot of the engine's counters and gauges, under vLLM's names."""
-        return metric_snapshot(self.engine.stats(), self.engine.info.model)
-
     def cache_prefix(self, prompt: PromptType | Sequence[Message]) -> CachedPrefix:
         """Compute a prompt, or the beginning of a conversation, and keep its full pages until the handle is released.
 
@@ -215,37 +266,6 @@ class LLM:
         prefix cache (reset_prefix_cache(), update_weights(), sleep()) releases it. Raises RequestError.
         """
         return self._requests.cache_prefix(prompt)
-
-    def reset_prefix_cache(self) -> bool:
-        """Forget every cached prefix; True. Requests that run go on, and what they computed is not cached later."""
-        return self.engine.reset_prefix_cache()
-
-    def update_weights(self, weights: Mapping[str, Any] | str | Path) -> None:
-        """Replace the weights between steps, without a compile or a second copy.
-
-        `weights` is checkpoint name -> array, or a directory with safetensors files. Raises ConfigError.
-        """
-        self.engine.update_weights(weights)
-
-    def sleep(self, level: int = 1) -> None:
-        """Give device memory back: level 1 keeps the weights in host memory, 2 drops them, 0 keeps everything."""
-        self.engine.sleep(level)
-
-    def wake_up(self, tags: Sequence[str] | None = None) -> None:
-        """Take the device memory again; `tags` (vLLM's "weights", "kv_cache") says which, all by default."""
-        self.engine.wake_up(tags)
-
-    def is_sleeping(self) -> bool:
-        """Whether sleep() has been called, and wake_up() not yet."""
-        return self.engine.is_sleeping()
-
-    def start_profile(self, directory: str | Path | None = None) -> str:
-        """Begin a jax.profiler trace; returns its directory, a new one where none is given. Raises RequestError."""
-        return self.engine.start_profile(None if directory is None else os.fspath(directory))
-
-    def stop_profile(self) -> str:
-        """End and write the trace; returns its directory. Raises RequestError when none was begun."""
-        return self.engine.stop_profile()
 
     def beam_search(
         self,

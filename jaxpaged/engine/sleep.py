@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jaxpaged.errors import RequestError
 
 SLEEP_LEVELS = (0, 1, 2)
-WAKE_TAGS = ("weights", "kv_cache")
+WAKE_TAGS = ("weights", "kv_cache", "scheduling")
 
 
 def check_level(level: int) -> int:
@@ -22,8 +22,8 @@ def check_level(level: int) -> int:
 def check_tags(tags: Sequence[str] | None) -> tuple[str, ...]:
     """The tags, all of them for None. Raises RequestError for unknown ones."""
     if isinstance(tags, str):
-        raise RequestError(f"tags is the text {tags!r}; give a list of {' and '.join(WAKE_TAGS)}.", "tags")
+        raise RequestError(f"tags is the text {tags!r}; give a list of {', '.join(WAKE_TAGS)}.", "tags")
     wanted = WAKE_TAGS if tags is None else tuple(tags)
     if unknown := [tag for tag in wanted if tag not in WAKE_TAGS]:
-        raise RequestError(f"tags has {unknown[0]!r}; give any of {' and '.join(WAKE_TAGS)}.", "tags")
+        raise RequestError(f"tags has {unknown[0]!r}; give any of {', '.join(WAKE_TAGS)}.", "tags")
     return wanted

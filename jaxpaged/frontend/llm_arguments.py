@@ -64,13 +64,14 @@ def refuse(**arguments: object) -> None:
             raise RequestError(f"{name} is not there yet; leave it out.", name)
 
 
-def needs(method: str, kind: str) -> Callable[..., NoReturn]:
+_GENERATES = "this engine serves text-generation models. Use generate() or chat()."
+
+
+def needs(method: str, kind: str, instead: str = _GENERATES) -> Callable[..., NoReturn]:
     """A method of LLM that this engine cannot serve."""
 
     def refused(self: object, *args: object, **kwargs: object) -> NoReturn:
-        raise RequestError(
-            f"LLM.{method}() needs {kind}; this engine serves text-generation models. Use generate() or chat()."
-        )
+        raise RequestError(f"LLM.{method}() needs {kind}; {instead}")
 
     refused.__name__, refused.__qualname__, refused.__doc__ = method, f"LLM.{method}", f"Needs {kind}."
     return refused

@@ -39,20 +39,21 @@ class OfflineRequests:
         self._output = OutputProcessor(front_end.vocabulary)
         self._grammars = GrammarChecker(front_end.grammar_vocabulary(engine.info.vocab_size))
         self._ids = count()
+        self._queued: list[PreparedRequest] = []
+        self._ended: dict[str, RequestOutput] = {}  # of what is queued
 
     def default_params(self) -> SamplingParams:
         """SamplingParams with the defaults of the model's generation_config.json."""
         return self._input.default_params()
 
-    def generate(
+    def prompts(
         self,
         prompts: PromptType | Sequence[PromptType],
         sampling_params: SamplingChoice,
         priority: PriorityChoice,
         tokenization_kwargs: Mapping[str, Any] | None,
-        use_tqdm: ProgressOption,
-    ) -> list[RequestOutput]:
-        """The outputs, in the order of the prompts."""
+    ) -> list[PreparedRequest]:
+        """A request for each prompt."""
         batch = prompt_list(prompts)
         params, priorities = self._for_each(sampling_params, priority, len(batch))
         prepared = []
@@ -66,17 +67,16 @@ class OfflineRequests:
                     tokenization_kwargs=tokenization_kwargs,
                 )
             prepared.append(request)
-        return self._run(prepared, use_tqdm)
+        return prepared
 
-    def chat(
+    def conversations(
         self,
         conversations: Sequence[Sequence[Message]],
         sampling_params: SamplingChoice,
         priority: PriorityChoice,
         options: ChatOptions,
-        use_tqdm: ProgressOption,
-    ) -> list[RequestOutput]:
-        """The outputs, in the order of the conversations."""
+    ) -> list[PreparedRequest]:
+        """A request for each conversation."""
         params, priorities = self._for_each(sampling_params, priority, len(conversations))
         prepared = []
         for index, conversation in enumerate(conversations):
@@ -85,7 +85,37 @@ class OfflineRequests:
                     self._next_id(), conversation, params[index], options=options, priority=priorities[index]
                 )
             prepared.append(request)
-        return self._run(prepared, use_tqdm)
+        return prepared
+
+    def run(self, prepared: Sequence[PreparedRequest], use_tqdm: ProgressOption) -> list[RequestOutput]:
+        """The outputs, in the order of the requests."""
+        return run_batch(self._engine, self._output, prepared, use_tqdm)
+
+    def enqueue(self, prepared: Sequence[PreparedRequest]) -> list[str]:
+        """Keep requests for answer_queued(); returns their ids."""
+        self._queued += prepared
+        return [request.request_id for request in prepared]
+
+    def abort_queued(self) -> None:
+        """End what is queued; its outputs say "abort"."""
+        for request in self._waiting():
+            self._output.add(request)
+        processed = self._output.abort([request.request_id for request in self._waiting()])
+        self._ended.update((output.request_id, output) for output in processed.outputs)
+
+    def answer_queued(self, use_tqdm: ProgressOption) -> None:
+        """Run what is queued and has not ended."""
+        outputs = self.run(self._waiting(), use_tqdm)
+        self._ended.update((output.request_id, output) for output in outputs)
+
+    def take_queued(self) -> list[RequestOutput]:
+        """The outputs of what was queued, in its order; the queue is empty then."""
+        outputs = [self._ended[request.request_id] for request in self._queued]
+        self._queued, self._ended = [], {}
+        return outputs
+
+    def _waiting(self) -> list[PreparedRequest]:
+        return [request for request in self._queued if request.request_id not in self._ended]
 
     def beam_search(
         self, prompts: PromptType | Sequence[PromptType], params: BeamSearchParams, use_tqdm: ProgressOption
@@ -98,7 +128,7 @@ class OfflineRequests:
             with naming("prompts", index, len(batch)):
                 prepared.append(self._input.process(self._next_id(), prompt, shown, beam=params))
         decode = self._tokenizer and partial(self._tokenizer.decode, skip_special_tokens=params.skip_special_tokens)
-        outputs = self._run(prepared, use_tqdm)
+        outputs = self.run(prepared, use_tqdm)
         return [
             beam_search_output(output, request.prompt_token_ids, params, decode)
             for output, request in zip(outputs, prepared, strict=True)
@@ -109,7 +139,7 @@ class OfflineRequests:
         if not self._config.cache.enable_prefix_caching:
             raise RequestError("Prefix caching is off; start with enable_prefix_caching=True.")
         prepared = self._prepare_prefix(prompt)
-        (output,) = self._run([prepared], False)
+        (output,) = self.run([prepared], False)
         if output.error is not None:
             raise RequestError(f"The prefix could not be computed: {output.error}.", "prompt")
         num_tokens = self._engine.pin_prefix(prepared.request_id, prepared.message)
@@ -135,6 +165,3 @@ class OfflineRequests:
 
     def _next_id(self) -> str:
         return str(next(self._ids))
-
-    def _run(self, prepared: Sequence[PreparedRequest], use_tqdm: ProgressOption) -> list[RequestOutput]:
-        return run_batch(self._engine, self._output, prepared, use_tqdm)

@@ -113,19 +113,7 @@ METHODS = """
     from_engine_args reset_mm_cache start_profile stop_profile release_kv_cache_memory init_weight_transfer_engine
     start_weight_update update_weights finish_weight_update
 """.split()
-METHODS_ABSENT = {
-    "enqueue": "generate() takes the whole batch",
-    "enqueue_chat": "chat() takes the whole batch",
-    "wait_for_completion": "generate() takes the whole batch",
-    "collective_rpc": "there are no workers: one process drives all devices",
-    "apply_model": "there is no module: weights are a pytree",
-    "get_world_size": "the mesh knows",
-    "reset_mm_cache": "text models only",
-    "release_kv_cache_memory": "sleep() releases it",
-    "init_weight_transfer_engine": "update_weights takes arrays of this process",
-    "start_weight_update": "update_weights is one step",
-    "finish_weight_update": "update_weights is one step",
-}
+METHODS_ABSENT: dict[str, str] = {}
 
 SAMPLING_PARAMS = {
     "n": 1,
