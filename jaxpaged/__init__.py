@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from jaxpaged.frontend.output_stream import OutputStream
     from jaxpaged.llm import LLM
     from jaxpaged.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
-    from jaxpaged.params.calls import CallForm, Calls
     from jaxpaged.params.adapter import LoRARequest
+    from jaxpaged.params.calls import CallForm, Calls
     from jaxpaged.params.pooling import PoolingParams
     from jaxpaged.params.ranges import sampling_limits, token_id_list_limits
     from jaxpaged.params.structured import StructuredOutputsParams
