@@ -193,7 +193,7 @@ class LLM(OfflineControl):
         lora_request: Sequence[None] | None = None,
         priority: int | Sequence[int] | None = None,
         chat_template: str | None = None,
-        chat_template_content_format: Literal["auto", "string"] = "auto",
+        chat_template_content_format: Literal["auto", "string", "openai"] = "auto",
         add_generation_prompt: bool = True,
         continue_final_message: bool = False,
         tools: Sequence[Mapping[str, Any]] | None = None,

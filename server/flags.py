@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jaxpaged.cli import (
     add_engine_class,
@@ -49,6 +49,7 @@ class ServerOptions:
     allow_credentials: bool = False
     middleware: tuple[Middleware, ...] = ()
     default_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    content_format: Literal["auto", "string", "openai"] = "auto"
     tokens_as_ids: bool = False
     shutdown_timeout: float = 0.0
     tool_call_parser: str = "auto"
@@ -93,6 +94,7 @@ def server_options(
         allow_credentials=args.allow_credentials,
         middleware=middleware,
         default_template_kwargs=args.default_chat_template_kwargs or {},
+        content_format=args.chat_template_content_format,
         tokens_as_ids=args.return_tokens_as_token_ids,
         shutdown_timeout=args.shutdown_timeout,
         tool_call_parser=args.tool_call_parser,
@@ -151,6 +153,13 @@ def _add_chat(add: Add) -> None:
         type=json_object,
         metavar="JSON",
         help='variables of the chat template, where a request says nothing ({"enable_thinking": false})',
+    )
+    add(
+        "--chat-template-content-format",
+        default=DEFAULTS.content_format,
+        choices=("auto", "string", "openai"),
+        help="how the chat template gets contents: as texts (string), as lists of parts (openai), or as it asks "
+        "(default: %(default)s)",
     )
     add(
         "--return-tokens-as-token-ids",

@@ -41,6 +41,8 @@ class Serving:
         if self.options.default_template_kwargs:
             kwargs = {**self.options.default_template_kwargs, **(options.template_kwargs or {})}
             options = replace(options, template_kwargs=kwargs)
+        if options.content_format == "auto":
+            options = replace(options, content_format=self.options.content_format)
         return await self.llm.render(messages, options)
 
     def reply(self, reply: Reply) -> Reply:

@@ -24,7 +24,6 @@ VLLM_SERVER: dict[str, VllmArgument] = {
     "trust_request_chat_template": refused(False, why="a request has no template of its own; give --chat-template"),
     "trust_request_mm_kwargs": hint(False, why="this engine serves text models only"),
     "reasoning_effort_map": refused({}, why="say it in --default-chat-template-kwargs"),
-    "chat_template_content_format": refused("auto", "string", why="templates get contents as texts"),
     "response_role": refused("assistant", why="answers are the assistant's"),
     "exclude_tools_when_tool_choice_none": hint(True, why="with tool_choice none the prompt has no tools"),
     "enable_per_request_metrics": hint(False, why="see /metrics and the log of requests"),

@@ -66,6 +66,17 @@ async def test_template_variables_of_the_server_stand_behind_the_requests(path: 
     assert counts[0] == counts[2] < counts[1]
 
 
+@pytest.mark.parametrize(("form", "same"), [("auto", True), ("string", True), ("openai", False)])
+async def test_templates_get_contents_in_the_form_that_was_chosen(form, same: bool) -> None:
+    counts = []
+    for options in (None, ServerOptions(content_format=form)):
+        llm = named("fake")
+        llm.get_tokenizer().chat_template = "{{ messages[0]['content'] }}"
+        async with client(llm=llm, options=options) as http:
+            counts.append((await http.post("/tokenize", json={"messages": CHAT["messages"]})).json()["count"])
+    assert (counts[0] == counts[1]) is same
+
+
 async def test_tokens_may_always_be_written_as_ids() -> None:
     async with client(options=ServerOptions(tokens_as_ids=True)) as http:
         chat = (await http.post("/v1/chat/completions", json={**CHAT, "logprobs": True})).json()
