@@ -74,7 +74,7 @@ def _assistant(blocks: Sequence[ContentBlock], index: int, names: dict[str, str]
 
 def _call(block: ContentBlock, index: int) -> dict[str, Any]:
     name = _need(block.name, "name", block, index)
-    arguments = msgspec.json.encode(block.input or {}).decode()
+    arguments = msgspec.json.encode(block.input if isinstance(block.input, dict) else {}).decode()
     call_id = _need(block.id, "id", block, index)
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 

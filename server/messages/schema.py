@@ -26,7 +26,7 @@ class ContentBlock(Body):
     thinking: str | None = None
     id: str | None = None
     name: str | None = None
-    input: dict[str, Any] | None = None
+    input: Any = None
     tool_use_id: str | None = None
     content: str | list[dict[str, Any]] | dict[str, Any] | None = None
     source: str | dict[str, Any] | None = None

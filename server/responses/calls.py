@@ -71,7 +71,7 @@ def _arguments(item: InputItem) -> str:
         return item.arguments
     fields = {name: getattr(item, name) for name in ("input", "action", "operation")}
     given = {name: value for name, value in fields.items() if value is not None}
-    return msgspec.json.encode(item.arguments or given).decode()
+    return msgspec.json.encode(item.arguments if isinstance(item.arguments, dict) else given).decode()
 
 
 def _as_text(output: object) -> str:

@@ -29,7 +29,7 @@ class InputItem(Body):
     call_id: str | None = None
     name: str | None = None
     namespace: str | None = None
-    arguments: str | dict[str, Any] | None = None
+    arguments: Any = None
     input: Any = None
     action: Any = None
     operation: Any = None
