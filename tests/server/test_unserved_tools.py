@@ -1,4 +1,4 @@
-"""Tools that only their inventor's server runs change nothing beside functions, and the items of their calls are taken."""
+"""Tools that only their inventor runs change nothing beside functions, and the items of their calls are taken."""
 
 from __future__ import annotations
 
