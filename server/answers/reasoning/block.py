@@ -31,6 +31,7 @@ class Tags:
 THINK = Tags(("<think>",), ("</think>",))
 THINK_IMPLIED = Tags(("<think>",), ("</think>",), implied=True)
 MISTRAL_THINK = Tags(("[THINK]",), ("[/THINK]",))
+SEED_THINK = Tags(("<seed:think>",), ("</seed:think>",), implied=True)
 GRANITE_THOUGHT = Tags(
     ("Here is my thought process:", "Here's my thought process:"), ("Here is my response:", "Here's my response:")
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
 from collections.abc import Callable
@@ -116,9 +117,15 @@ _SIGNS = (
     (KIMI_BEGIN, "kimi_k2"),
     (MISTRAL_CALLS, "mistral"),
     ("<arg_key>", "glm45"),
+    (OPENING, "functiongemma"),
+    (MINICPM_OPENING, "minicpm5"),
     ("<function=", "qwen3_coder"),
+    ('functools[{"name"', "phi4_mini_json"),
     ("<|tool_call|>", "granite"),
     ("<tool_call>", "hermes"),
+    ("<function_call>", "granite-20b-fc"),
+    ("make calls in a single JSON array", "xlam"),
+    ('    {"name": "func_name1", "arguments"', "xlam"),
     ('"parameters": dictionary of argument name', "llama3_json"),
     ("func_name1(", "pythonic"),
     ("<|python_start|>", "pythonic"),
@@ -126,9 +133,22 @@ _SIGNS = (
 )
 
 
+# DeepSeek V2.5, models distilled from R1, Firefunction: some templates show calls, but never which tools there are
+_MAY_LIST_NONE = ("deepseek_v3", "phi4_mini_json")
+_CODE = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)
+_LISTS_TOOLS = re.compile(r"(?<![\w.'\"])tools\b(?!['\"])")
+
+
 def detect_family(template: str) -> ToolFamily | None:
     """The family whose calls a chat template renders."""
-    return next((FAMILIES[name] for sign, name in _SIGNS if sign in template), None)
+    name = next((name for sign, name in _SIGNS if sign in template), None)
+    if name in _MAY_LIST_NONE and "messages" in template and not _lists_tools(template):
+        return None
+    return FAMILIES.get(name or "")
+
+
+def _lists_tools(template: str) -> bool:
+    return any(_LISTS_TOOLS.search(code) for code in _CODE.findall(template))
 
 
 def family_names() -> list[str]:

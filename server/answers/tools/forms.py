@@ -23,7 +23,7 @@ def _list(head: str, tail: str) -> CallForm:
 
 
 FORMS: dict[str, tuple[CallForm, ...]] = {
-    "hermes": (_TAGS,),
+    "hermes": (_TAGS, CallForm('<tool_call> { "arguments" : JSON , "name" : "NAME" } </tool_call>')),
     "qwen3_coder": (CallForm("<tool_call> <function=NAME> TEXT"),),
     "llama3_json": (CallForm(_LLAMA, separator=";"), CallForm(_LLAMA, "<|python_tag|>", separator=";")),
     "pythonic": (CallForm("[ NAME( TEXT"), CallForm("<|python_start|> [ NAME( TEXT")),
