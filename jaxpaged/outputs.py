@@ -74,7 +74,8 @@ class CompletionOutput:
 
     `finish_reason` is None while it runs, then "stop", "length", "abort" or "error". `stop_reason` is the stop string
     or stop token id that ended it, None for an end-of-sequence token; with "error", which fields of the request left no
-    token to generate. `cumulative_logprob` sums the sampled tokens' log probabilities, where they were asked for.
+    token to generate. `text_ends` says for each token where the whole text ends with it; a stop string may have cut the
+    text before that. `cumulative_logprob` sums the sampled tokens' log probabilities, where they were asked for.
     """
 
     index: int
@@ -84,6 +85,7 @@ class CompletionOutput:
     logprobs: SampleLogprobs | None
     finish_reason: str | None = field(default=None, kw_only=True)
     stop_reason: int | str | None = field(default=None, kw_only=True)
+    text_ends: list[int] = field(default_factory=list, kw_only=True, repr=False, compare=False)
 
     def finished(self) -> bool:
         return self.finish_reason is not None
@@ -135,4 +137,5 @@ def _joined(first: CompletionOutput, then: CompletionOutput) -> CompletionOutput
         logprobs=None if first.logprobs is None else first.logprobs + (then.logprobs or []),
         finish_reason=then.finish_reason,
         stop_reason=then.stop_reason,
+        text_ends=first.text_ends + then.text_ends,
     )

@@ -201,6 +201,7 @@ class _Sequence:
         self._stop_reason: int | str | None = None
         self._text: list[str] = []
         self._token_ids: list[int] = []
+        self._text_ends: list[int] = []
         wanted = params.num_logprobs is not None
         self._logprobs: SampleLogprobs | None = [] if wanted else None
         self._cumulative: float | None = 0.0 if wanted else None
@@ -221,6 +222,7 @@ class _Sequence:
             if piece.stop is not None:
                 self.finish_reason, self._stop_reason = "stop", piece.stop
                 token_ids = token_ids[: piece.num_tokens]
+            self._text_ends += piece.ends
         self._token_ids += token_ids
         self._take_logprobs(output, len(token_ids))
         self._waiting = (self._waiting or 0) + len(token_ids)
@@ -251,9 +253,10 @@ class _Sequence:
             logprobs=self._logprobs if delta or self._logprobs is None else list(self._logprobs),
             finish_reason=self.finish_reason,
             stop_reason=self._stop_reason,
+            text_ends=self._text_ends if delta else list(self._text_ends),
         )
         self._text = [] if delta else [text]
         if delta:
-            self._token_ids = []
+            self._token_ids, self._text_ends = [], []
             self._logprobs = None if self._logprobs is None else []
         return made

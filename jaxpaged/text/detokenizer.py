@@ -100,11 +100,15 @@ class TokenDecoder:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What an update brought: text to show now, the stop string that ended it, and how many of its tokens count."""
+    """What an update brought: text to show now, the stop string that ended it, and how many of its tokens count.
+
+    `ends`: for each token, how many characters the whole text has with it, those held back included.
+    """
 
     text: str
     stop: str | None
     num_tokens: int
+    ends: Sequence[int] = ()
 
 
 class Detokenizer:
@@ -121,26 +125,32 @@ class Detokenizer:
         self._show_stop_token = params.include_stop_str_in_output
         self._min_tokens = params.min_tokens
         self._num_tokens = 0
+        self._length = 0
 
     def update(self, token_ids: Sequence[int], *, finished: bool = False, stop_token: bool = False) -> Piece:
         """Add tokens. `stop_token`: the last one ended the request, and is not shown unless the params ask for it.
 
         After `finished`, or once `stop` is set, the text is complete and update must not be called again.
         """
-        shown = []
+        shown: list[str] = []
+        ends: list[int] = []
         for count, token_id in enumerate(token_ids, start=1):
             self._num_tokens += 1
             if stop_token and count == len(token_ids) and not self._show_stop_token:
+                ends.append(self._length)
                 break
             text, stop = self._push(self._decoder.step(token_id))
             shown.append(text)
+            ends.append(self._length)
             if stop is not None:
-                return Piece("".join(shown), stop, count)
+                return Piece("".join(shown), stop, count, ends)
         stop = None
         if finished:
             text, stop = self._push(self._decoder.flush())
             shown += [text] if stop is not None else [text, self._stops.flush()]
-        return Piece("".join(shown), stop, len(token_ids))
+            ends[-1:] = [self._length] * len(ends[-1:])
+        return Piece("".join(shown), stop, len(token_ids), ends)
 
     def _push(self, text: str) -> tuple[str, str | None]:
+        self._length += len(text)
         return self._stops.push(text, search=self._num_tokens > self._min_tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +33,7 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
-    reasoning_tokens: int | None = None  # where answers have no reasoning split out, they are not counted
+    count_reasoning: Callable[[], int] | None = None  # where answers are parsed
 
     def note(self, output: RequestOutput) -> None:
         """Add a delta, or a final output."""
@@ -48,13 +49,13 @@ class Usage:
         return max(0, self.prompt_tokens // page_size * page_size - self.cached_tokens)
 
     def body(self) -> dict[str, Any]:
-        reasoning = self.reasoning_tokens
+        reasoning = None if self.count_reasoning is None else {"reasoning_tokens": self.count_reasoning()}
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
             "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
-            "completion_tokens_details": None if reasoning is None else {"reasoning_tokens": reasoning},
+            "completion_tokens_details": reasoning,
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -42,6 +43,11 @@ class AssistantParser(Protocol):
         """What was held back, now that no more text comes."""
         ...
 
+    @property
+    def thoughts(self) -> Sequence[tuple[int, int | None]]:
+        """Where reasoning stands in the text, [begin, end); the last one may be without an end yet."""
+        ...
+
 
 @dataclass(slots=True)
 class ToolCall:
@@ -77,6 +83,10 @@ class PlainText:
 
     def end(self) -> AssistantDelta:
         return AssistantDelta()
+
+    @property
+    def thoughts(self) -> Sequence[tuple[int, int | None]]:
+        return ()
 
 
 def parse_whole(parser: AssistantParser, text: str) -> AssistantMessage:

@@ -40,17 +40,10 @@ class Blocks:
 
     def __init__(self) -> None:
         self.all: list[Block] = []
-        self.reasoning_tokens = 0
         self._open: Block | None = None
         self._calls: dict[int, Block] = {}
-        self._unassigned = 0  # tokens that a parser holds back: markers, mostly
 
-    def add(self, delta: AssistantDelta, tokens: int = 0) -> list[Change]:
-        """`tokens` is how many tokens brought the delta; they count as reasoning where that is what came of them."""
-        self._unassigned += tokens
-        if delta:
-            self.reasoning_tokens += self._unassigned if delta.reasoning else 0
-            self._unassigned = 0
+    def add(self, delta: AssistantDelta) -> list[Change]:
         return list(self._changes(delta))
 
     def end(self) -> list[Change]:

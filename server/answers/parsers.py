@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jaxpaged import Calls, ConfigError, Thought
@@ -46,6 +46,10 @@ class AnswerParser:
         self._source.ended = True
         next(self._steps, None)
         return self._sink.end()
+
+    @property
+    def thoughts(self) -> Sequence[tuple[int, int | None]]:
+        return self._sink.thoughts
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from server.answers.answer import Answer
 from server.answers.assistant import AssistantDelta, AssistantParser
 from server.answers.blocks import Block, Blocks, Change, Kind
 from server.answers.dialect import encode, refuse_error
+from server.answers.reasoning.tokens import ReasoningTokens
 from server.errors import as_api_error
 from server.messages.content import content_block
 from server.messages.errors import anthropic_error
@@ -34,6 +35,7 @@ class MessagesDialect:
         self._show_thinking = show_thinking
         self._page_size = page_size
         self._blocks = Blocks()
+        self._tokens = ReasoningTokens()
         self._finish_reason: str | None = None
         self._stop_reason: int | str | None = None
 
@@ -44,10 +46,11 @@ class MessagesDialect:
         (completion,) = output.outputs
         refuse_error(completion)
         self._answer.usage.note(output)
-        parts = self._show(self._parser.feed(completion.text), len(completion.token_ids))
+        self._tokens.note(completion)
+        parts = self._show(self._parser.feed(completion.text))
         if completion.finish_reason is not None:
             self._finish_reason, self._stop_reason = completion.finish_reason, completion.stop_reason
-            parts += self._show(self._parser.end(), 0)
+            parts += self._show(self._parser.end())
             parts += b"".join(map(self._change_event, self._blocks.end()))
         return parts
 
@@ -62,8 +65,8 @@ class MessagesDialect:
         content = [content_block(block, show_thinking=self._show_thinking) for block in self._blocks.all]
         return {**self._message(), "content": content, **self._stop()}
 
-    def _show(self, delta: AssistantDelta, tokens: int) -> bytes:
-        return b"".join(map(self._change_event, self._blocks.add(delta, tokens)))
+    def _show(self, delta: AssistantDelta) -> bytes:
+        return b"".join(map(self._change_event, self._blocks.add(delta)))
 
     def _change_event(self, change: Change) -> bytes:
         block = change.block
@@ -114,7 +117,7 @@ class MessagesDialect:
             "cache_creation_input_tokens": written,
             "cache_read_input_tokens": usage.cached_tokens,
             "output_tokens": usage.completion_tokens,
-            "output_tokens_details": {"thinking_tokens": self._blocks.reasoning_tokens},
+            "output_tokens_details": {"thinking_tokens": self._tokens.count(self._parser.thoughts)},
         }
 
 

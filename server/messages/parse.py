@@ -29,6 +29,8 @@ def parse_messages(body: Conversation, parse_chat: Callable[[ChatRequest], ChatC
     for name in ("container", "mcp_servers"):
         if getattr(body, name):
             raise bad_request(f"{name} is not served by this version; leave it out.", name)
+    if body.output_format is not None:
+        raise bad_request("output_format is called output_config.format here.", "output_format")
     messages = chat_messages(body.system, body.messages)
     output = body.output_config
     form = output.format if output else None

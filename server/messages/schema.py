@@ -87,6 +87,7 @@ class Conversation(Body):
     # not served: parse.py refuses them
     container: Any = None
     mcp_servers: Any = None
+    output_format: Any = None
 
 
 class CountTokensRequest(Conversation):

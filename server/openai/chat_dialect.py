@@ -9,6 +9,7 @@ from jaxpaged import CompletionOutput, RequestOutput
 from server.answers.answer import Answer
 from server.answers.assistant import AssistantMessage, AssistantParser, parse_whole
 from server.answers.dialect import encode
+from server.answers.reasoning.tokens import ReasoningTokens
 from server.openai.frame import Frame
 from server.openai.logprobs import chat_logprobs, prompt_logprobs, shown_alternatives
 from server.openai.message import DEFAULT_STYLE, MessageStyle
@@ -33,6 +34,9 @@ class ChatDialect:
         self._make_parser = make_parser
         self._style = style
         self._parsers = [make_parser() for _ in range(self._n)] if make_parser is not None else []
+        self._tokens = [ReasoningTokens() for _ in self._parsers]
+        if self._parsers:
+            answer.usage.count_reasoning = self._count_reasoning
         self._called: set[int] = set()  # the answers that have called a tool
         self._scored = params.num_logprobs is not None
         self._top = shown_alternatives(params)
@@ -72,6 +76,10 @@ class ChatDialect:
         body["prompt_token_ids"] = self._answer.batch[0].prompt_token_ids if reply.return_token_ids else None
         return body
 
+    def _count_reasoning(self) -> int:
+        pairs = zip(self._tokens, self._parsers, strict=True)
+        return sum(tokens.count(parser.thoughts) for tokens, parser in pairs)
+
     def _event(self, completion: CompletionOutput) -> bytes:
         ended = completion.finish_reason
         if ended is None and not completion.text:
@@ -99,6 +107,7 @@ class ChatDialect:
         if self._make_parser is None:
             return {"content": completion.text} if completion.text else {}
         parser = self._parsers[completion.index]
+        self._tokens[completion.index].note(completion)
         delta = parser.feed(completion.text)
         if completion.finish_reason is not None:
             delta = delta + parser.end()
@@ -110,7 +119,8 @@ class ChatDialect:
         message = self._style.message(AssistantMessage(content=completion.text))
         called = False
         if self._make_parser is not None:
-            parsed = parse_whole(self._make_parser(), completion.text)
+            self._tokens[completion.index].note(completion)
+            parsed = parse_whole(self._parsers[completion.index], completion.text)
             message, called = self._style.message(parsed), bool(parsed.tool_calls)
         choice = {
             "index": completion.index,

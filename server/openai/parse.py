@@ -15,7 +15,8 @@ from server.flags import MAX_STOP_STRINGS
 from server.openai.beams import sampling_or_beams
 from server.openai.chat_tools import chat_tool_use
 from server.openai.echo_only import is_echo_only
-from server.openai.schema import UNSERVED, ChatMessage, ChatRequest, CompletionRequest, Sampling
+from server.openai.known_fields import UNSERVED, asks_for_something
+from server.openai.schema import ChatMessage, ChatRequest, CompletionRequest, Sampling
 from server.openai.structured import structured_outputs, with_calls
 from server.openai.truncation import Truncation, truncation
 
@@ -26,7 +27,7 @@ MAX_SEQUENCES = 2048
 _SAMPLING_FIELDS = (
     "n max_tokens temperature top_p presence_penalty frequency_penalty seed stop logit_bias top_k min_p "
     "repetition_penalty stop_token_ids min_tokens ignore_eos bad_words allowed_token_ids prompt_logprobs "
-    "logprob_token_ids include_stop_str_in_output skip_special_tokens spaces_between_special_tokens"
+    "logprob_token_ids stream_interval include_stop_str_in_output skip_special_tokens spaces_between_special_tokens"
 ).split()
 
 Prompt = str | list[int]
@@ -214,5 +215,5 @@ def _check_sequences(prompts: int, n: int) -> None:
 
 def _refuse_unserved(body: Sampling) -> None:
     for name in sorted(body.model_fields_set & UNSERVED.keys()):
-        if getattr(body, name) not in UNSERVED[name]:
+        if asks_for_something(name, getattr(body, name)):
             raise bad_request(f"{name} is not served by this version; leave it out.", name)

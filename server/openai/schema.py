@@ -1,17 +1,19 @@
 """The wire types: what a request body may hold. Numbers are strict (no booleans, no strings, no NaN).
 
-Fields that only hint (user, metadata, store, ...) and unknown ones are ignored; fields that would change the meaning
-of an answer and that nothing serves yet are named in UNSERVED and refused by parse.py. Ranges are SamplingParams' job.
+Fields that only hint (HINTS in known_fields.py) and unknown ones are ignored, the latter with a line in the log; fields
+that would change the meaning of an answer and that nothing serves yet are named in UNSERVED there and refused by
+parse.py. Ranges are SamplingParams' job.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from jaxpaged import token_id_list_limits
+from server.openai.known_fields import note_ignored
 
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 TokenId = Int64
@@ -76,6 +78,7 @@ class Sampling(Body):
     return_tokens_as_token_ids: bool | None = None
     cache_salt: str | None = None
     priority: Int64 | None = None
+    stream_interval: Int64 | None = None
     use_beam_search: bool | None = None
     length_penalty: float | None = None
     response_format: Any = None
@@ -94,6 +97,23 @@ class Sampling(Body):
     kv_transfer_params: Any = None
     repetition_detection: Any = None
     vllm_xargs: Any = None
+    watermarking: Any = None
+    ec_transfer_params: Any = None
+    return_token_offsets: Any = None
+    routed_experts_prompt_start: Any = None
+    prompt_logprob_token_ids: Any = None
+    prompt_logprob_start: Any = None
+    trace_decode_token_ids: Any = None
+    logits_processors: Any = None
+    extra_args: Any = None
+    early_stopping: Any = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_ignored_fields(cls, body: Any) -> Any:
+        if isinstance(body, dict):
+            note_ignored(body, cls.model_fields.keys())
+        return body
 
 
 class CompletionRequest(Sampling):
@@ -139,6 +159,8 @@ class ChatRequest(Sampling):
     modalities: Any = None
     web_search_options: Any = None
     mm_processor_kwargs: Any = None
+    media_io_kwargs: Any = None
+    return_prompt_text: Any = None
 
 
 class TokenizeRequest(Body):
@@ -163,20 +185,3 @@ class DetokenizeRequest(Body):
 
     model: str | None = None
     tokens: list[TokenId]
-
-
-# field -> values that ask for nothing
-UNSERVED: dict[str, tuple[Any, ...]] = {
-    "thinking_token_budget": (None, -1),
-    "prompt_embeds": (None,),
-    "kv_transfer_params": (None,),
-    "repetition_detection": (None,),
-    "vllm_xargs": (None, {}),
-    "suffix": (None, ""),
-    "chat_template": (None,),
-    "documents": (None, []),
-    "audio": (None,),
-    "modalities": (None, ["text"]),
-    "web_search_options": (None,),
-    "mm_processor_kwargs": (None, {}),
-}

@@ -10,6 +10,7 @@ from server.answers.answer import Answer
 from server.answers.assistant import AssistantDelta, AssistantParser
 from server.answers.blocks import Block, Blocks, Change, Kind
 from server.answers.dialect import encode, refuse_error
+from server.answers.reasoning.tokens import ReasoningTokens
 from server.errors import as_api_error
 from server.openai.logprobs import chat_logprobs, shown_alternatives
 from server.responses.echo import request_echo
@@ -48,6 +49,7 @@ class ResponsesDialect:
         self._page_size = page_size
         self._params = call.chat.params
         self._blocks = Blocks()
+        self._tokens = ReasoningTokens()
         self._ids: list[str] = []
         self._logprobs: dict[int, list[dict[str, Any]]] = {}  # block -> its tokens'
         self._held_logprobs: list[dict[str, Any]] = []  # of tokens that the parser has not let go yet
@@ -65,10 +67,11 @@ class ResponsesDialect:
         refuse_error(completion)
         self._answer.usage.note(output)
         delta = self._parser.feed(completion.text)
-        parts = self._show(delta, len(completion.token_ids), self._entries(output))
+        self._tokens.note(completion)
+        parts = self._show(delta, self._entries(output))
         if completion.finish_reason is not None:
             self._finish_reason = completion.finish_reason
-            parts += self._show(self._parser.end(), 0, [])
+            parts += self._show(self._parser.end(), [])
             parts += b"".join(self._change_events(self._blocks.end(), []))
         return parts
 
@@ -91,13 +94,12 @@ class ResponsesDialect:
         shown = {name: told[name] for name in ("code", "message", "param")}
         return self._event("response.failed", response=failed) + self._event("error", **shown, error=told)
 
-    def _show(self, delta: AssistantDelta, tokens: int, entries: list[dict[str, Any]]) -> bytes:
+    def _show(self, delta: AssistantDelta, entries: list[dict[str, Any]]) -> bytes:
         self._held_logprobs += entries
         if not delta:
-            self._blocks.add(delta, tokens)
             return b""
         entries, self._held_logprobs = self._held_logprobs if delta.content else [], []
-        return b"".join(self._change_events(self._blocks.add(delta, tokens), entries))
+        return b"".join(self._change_events(self._blocks.add(delta), entries))
 
     def _change_events(self, changes: list[Change], entries: list[dict[str, Any]]) -> list[bytes]:
         return [self._change_event(change, entries) for change in changes]
@@ -185,7 +187,7 @@ class ResponsesDialect:
             "input_tokens": usage.prompt_tokens,
             "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": written},
             "output_tokens": usage.completion_tokens,
-            "output_tokens_details": {"reasoning_tokens": self._blocks.reasoning_tokens},
+            "output_tokens_details": {"reasoning_tokens": self._tokens.count(self._parser.thoughts)},
             "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         }
 

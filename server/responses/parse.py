@@ -32,6 +32,10 @@ _UNSERVED: dict[str, tuple[Any, ...]] = {
     "prompt": (None,),
     "context_management": (None, []),
     "moderation": (None,),
+    "previous_input_messages": (None,),
+    "previous_response": (None,),
+    "enable_response_messages": (None, False),
+    "mm_processor_kwargs": (None, {}),
 }
 
 

@@ -87,3 +87,7 @@ class ResponsesRequest(Sampling):
     prompt: Any = None
     context_management: Any = None
     moderation: Any = None
+    mm_processor_kwargs: Any = None
+    previous_input_messages: Any = None
+    previous_response: Any = None
+    enable_response_messages: Any = None

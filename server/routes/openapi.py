@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 from jaxpaged import AsyncLLM, sampling_limits
 from server.http.auth import OPEN_PATHS
 from server.messages.errors import PATH as ANTHROPIC
-from server.openai.schema import UNSERVED
+from server.openai.known_fields import UNSERVED
 from server.serving import Serving
 
 _REF = "#/components/schemas/{model}"

@@ -209,6 +209,8 @@ REQUEST_OUTPUT_ABSENT = {
     "kv_transfer_params": "one engine keeps its own pages",
     "ec_transfer_params": "text models only",
 }
+LOGPROB_OURS = {"token_bytes": "the token's own bytes, which its text cannot say of a part of a character"}
+COMPLETION_OUTPUT_OURS = {"text_ends": "where the text ends with each token, by which servers count reasoning"}
 REQUEST_OUTPUT_OURS = {"error": "what went wrong, when a completion's finish_reason is 'error'"}
 METRICS = {
     "num_generation_tokens": 0,

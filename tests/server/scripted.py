@@ -41,6 +41,8 @@ class ToyParser:
         self._state = "content"
         self._name = ""
         self._calls = -1
+        self._at = 0
+        self.thoughts: list[tuple[int, int | None]] = []
 
     def feed(self, text: str) -> AssistantDelta:
         total = AssistantDelta()
@@ -52,13 +54,16 @@ class ToyParser:
         return AssistantDelta()
 
     def _step(self, character: str) -> AssistantDelta:
+        self._at += 1
         match self._state, character:
             case "content", "[":
                 self._state = "reasoning"
+                self.thoughts.append((self._at, None))
             case "content", "{":
                 self._state, self._name = "name", ""
             case "reasoning", "]":
                 self._state = "content"
+                self.thoughts[-1] = (self.thoughts[-1][0], self._at - 1)
             case "name", " ":
                 self._state, self._calls = "arguments", self._calls + 1
                 call = ToolCallDelta(self._calls, f"call_{self._calls}", self._name, '{"a": "')

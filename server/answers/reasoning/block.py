@@ -54,14 +54,16 @@ class ReasoningBlock:
         begin = markers(*self.tags.begin)
         source.hold()
         yield from source.spaces()
-        if not (yield from source.follows(begin)) and not self.opened:
+        begun = yield from source.follows(begin)
+        if not begun and not self.opened:
             if self.forced and begin.partial(source.text, source.at) == source.at:
                 source.take(len(source.text) - source.at)
                 source.release()
             sink.content(source.release())
             return
         source.release()
+        sink.begin_reasoning(source.position if begun else 0)
         found = yield from source.until(markers(*self.tags.end, *self.interrupts), sink.reasoning)
+        sink.end_reasoning(source.position - len(found))
         if found in self.interrupts:
             source.put_back(found)
-        sink.end_reasoning()

@@ -41,15 +41,18 @@ class Harmony:
             if self.calls and recipient and NAME.fullmatch(recipient[1]):
                 yield from self._call(source, sink, recipient[1])
             elif self.reasoning and channel and channel[1] == "analysis":
-                yield from self._prose(source, sink.reasoning)
-                sink.end_reasoning()
+                sink.begin_reasoning(source.position)
+                sink.end_reasoning((yield from self._prose(source, sink.reasoning)))
             else:
                 yield from self._prose(source, sink.content)
 
-    def _prose(self, source: Source, emit: Callable[[str], None]) -> Steps[None]:
+    def _prose(self, source: Source, emit: Callable[[str], None]) -> Steps[int]:
+        """Read to the end of a message; returns where its text ends."""
         found = yield from source.until(_ENDS, emit)
+        end = source.position - len(found)
         if found == _START:
             source.put_back(found)
+        return end
 
     def _call(self, source: Source, sink: Sink, name: str) -> Steps[None]:
         sink.call(name)

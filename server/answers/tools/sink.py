@@ -29,6 +29,7 @@ class Sink:
 
     def __init__(self, new_id: NewId, *, hidden: Markers | None = None, one_call: bool = False) -> None:
         self.num_calls = 0
+        self.thoughts: list[tuple[int, int | None]] = []  # where in the answer reasoning stands
         self._new_id = new_id
         self._one_call = one_call
         self._content = _Prose(hidden, keep_start=True)
@@ -43,8 +44,13 @@ class Sink:
     def reasoning(self, text: str) -> None:
         self._reasoning.write(text)
 
-    def end_reasoning(self) -> None:
-        """A block of reasoning has ended. One that follows begins on a new line."""
+    def begin_reasoning(self, position: int) -> None:
+        """A block of reasoning begins at this character of the answer."""
+        self.thoughts.append((position, None))
+
+    def end_reasoning(self, position: int) -> None:
+        """It has ended before this one. One that follows begins on a new line."""
+        self.thoughts[-1] = (self.thoughts[-1][0], position)
         self._reasoning.end_block("\n")
         self._content.keep_start = False
 
