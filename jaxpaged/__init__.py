@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from jaxpaged.frontend.beam_output import BeamSearchOutput, BeamSearchSequence
     from jaxpaged.frontend.cached_prefix import CachedPrefix
+    from jaxpaged.frontend.gate import PAUSED
     from jaxpaged.frontend.input_processor import PreparedRequest
     from jaxpaged.frontend.observation import RequestObserver, observing
     from jaxpaged.frontend.output_stream import OutputStream
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "LLM",
+    "PAUSED",
     "AsyncEngineArgs",
     "AsyncLLM",
     "AsyncLLMEngine",
@@ -93,6 +95,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "PAUSED": "jaxpaged.frontend.gate",
     "AsyncEngineArgs": "jaxpaged.arguments.engine_args",
     "AsyncLLM": "jaxpaged.async_llm",
     "AsyncLLMEngine": "jaxpaged.async_llm",

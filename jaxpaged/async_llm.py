@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from jaxpaged.arguments.engine_args import EngineArgs
 from jaxpaged.config import EngineConfig
-from jaxpaged.engine.messages import EngineInfo, EngineStats
+from jaxpaged.engine.messages import EngineInfo
 from jaxpaged.engine_process.connection import EngineConnection
 from jaxpaged.engine_process.control import EngineControl
 from jaxpaged.engine_process.process import ENGINE, EngineClient
 from jaxpaged.engine_process.supervisor import EngineStart, EngineSupervisor, RestartPolicy
 from jaxpaged.errors import ConfigError, RequestError
 from jaxpaged.frontend.amount import chat_characters, prompt_characters
+from jaxpaged.frontend.gate import PAUSED, Gate, PauseMode
 from jaxpaged.frontend.in_flight import RequestsInFlight
 from jaxpaged.frontend.input_processor import InputProcessor, PreparedRequest
 from jaxpaged.frontend.metrics import EngineMetrics
@@ -109,6 +110,7 @@ class AsyncLLM(EngineControl):
         capacity = client.info.max_num_seqs + config.scheduler.max_queued_requests
         self._requests = RequestsInFlight(self._output, self.metrics, client.abort, capacity)
         self._connection = EngineConnection(client, self._requests)
+        self._gate = Gate(client.add, self._requests.is_wanted)
 
     @property
     def info(self) -> EngineInfo:
@@ -209,7 +211,7 @@ class AsyncLLM(EngineControl):
         self._requests.check_ids([prepared.request_id for prepared in batch])
         self._connection.begin()
         stream = self._requests.add(batch, current_observer.get())
-        self._client.add([prepared.message for prepared in batch])
+        self._gate.add([prepared.message for prepared in batch])
         return stream
 
     def check_capacity(self, sequences: int = 1) -> None:
@@ -229,15 +231,6 @@ class AsyncLLM(EngineControl):
         """End every request, as abort() does."""
         self._requests.abort()
 
-    def watch(self) -> None:
-        """Notice from now on, requests or not, when the engine dies or gets stuck. Needs a running event loop."""
-        self._connection.watch()
-
-    @property
-    def is_running(self) -> bool:
-        """False while the engine is dead."""
-        return self._connection.dead is None
-
     @property
     def is_accepting(self) -> bool:
         """False after stop_accepting()."""
@@ -246,27 +239,6 @@ class AsyncLLM(EngineControl):
     def num_in_flight(self) -> int:
         """Requests that have not ended."""
         return len(self._requests)
-
-    @property
-    def step_timeout(self) -> float:
-        """Seconds without a step, while requests wait, after which the engine counts as stuck; settable."""
-        return self._connection.step_timeout
-
-    @step_timeout.setter
-    def step_timeout(self, seconds: float) -> None:
-        self._connection.step_timeout = seconds
-
-    def is_healthy(self) -> bool:
-        """The engine is alive and, while requests wait for it, has made a step within `step_timeout` seconds."""
-        return self._connection.is_healthy()
-
-    def check_health(self) -> None:
-        """Raise EngineDeadError when the engine is dead or stuck."""
-        self._connection.check_health()
-
-    def stats(self) -> EngineStats:
-        """The engine's last word about itself; `last_step_age` as seen from here, so that silence counts."""
-        return self._connection.stats()
 
     async def sleep(self, level: int = 1, mode: Literal["abort", "wait"] | None = None) -> None:
         """As EngineControl.sleep(); `mode` is about unfinished requests: "abort" them, or "wait" for their end."""
@@ -277,6 +249,32 @@ class AsyncLLM(EngineControl):
         while mode == "wait" and self.num_in_flight():
             await asyncio.sleep(0.01)
         await super().sleep(level)
+
+    async def pause_generation(self, mode: str = "abort", *, clear_cache: bool = True) -> None:
+        """Stop until resume_generation(), as for new weights; new requests wait meanwhile.
+
+        Those in flight end at once with what they have ("abort", and the stop_reason "paused"), by themselves ("wait"),
+        or go on afterwards ("keep"; cached prefixes stay then). Raises RequestError for another mode.
+        """
+        chosen = PauseMode.of(mode)
+        self._gate.closed = True
+        if chosen is PauseMode.ABORT:
+            self._requests.abort(why=PAUSED)
+        elif chosen is PauseMode.WAIT:
+            await self._connection.pause(paused=False)  # those of an earlier pause could not end
+            await self._requests.ended()
+        await self._connection.pause(paused=True)
+        if clear_cache and chosen is not PauseMode.KEEP:
+            await self.reset_prefix_cache()
+
+    async def resume_generation(self) -> None:
+        """End a pause."""
+        await self._connection.pause(paused=False)
+        self._gate.open()
+
+    def is_paused(self) -> bool:
+        """Whether a pause has begun and not ended."""
+        return self._gate.closed
 
     def shutdown(self) -> None:
         """End the engine process. Requests in flight end with EngineDeadError."""

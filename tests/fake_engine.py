@@ -82,7 +82,7 @@ class FakeEngine:
         self._crash_after = crash_after
         self._step_seconds = step_seconds
         self._rows: dict[int, _Row] = {}
-        self._asleep = False
+        self._asleep, self._level = False, 0
         self._profile: str | None = None
 
     @classmethod
@@ -132,6 +132,7 @@ class FakeEngine:
         waiting = len(self._rows) - running
         stats = EngineStats(num_running=running, num_waiting=waiting, num_steps=self.steps, kv=self.kv_stats())
         stats.step_tokens, stats.total_tokens = tuple(self._step_tokens.counts), self._step_tokens.total
+        stats.sleep_level = self._level if self._asleep else None
         return stats
 
     def kv_stats(self) -> KVStats:
@@ -164,7 +165,7 @@ class FakeEngine:
         if self._rows:
             raise RequestError("the engine has unfinished requests; let them end or abort them before sleep().")
         self.calls.append(("sleep", level))
-        self._asleep = True
+        self._asleep, self._level = True, level
 
     def wake_up(self, tags: Sequence[str] | None = None) -> None:
         self.calls.append(("wake_up", *(tags or ())))

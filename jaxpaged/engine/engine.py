@@ -66,6 +66,7 @@ class Engine:
     _profiler: Profiler = field(default_factory=Profiler)
     _last_progress: float = field(default_factory=time.monotonic)
     _asleep: bool = False
+    _level: int = 0
 
     def __post_init__(self) -> None:
         self._beams = BeamSearches(self.scheduler)
@@ -159,6 +160,7 @@ class Engine:
             tokens_last_step=now.tokens_last_step,
             step_tokens=now.step_tokens,
             total_tokens=now.total_tokens,
+            sleep_level=self._level if self._asleep else None,
             last_step_age=time.monotonic() - self._last_progress if self.has_work() else 0.0,
             compiles_after_ready=self.compiles(),
             kv=self.scheduler.kv_stats(),
@@ -214,7 +216,7 @@ class Engine:
         if level > 0:
             self.scheduler.reset_prefix_cache()
             self.runner.sleep(level)
-        self._asleep = True
+        self._asleep, self._level = True, level
 
     def wake_up(self, tags: Sequence[str] | None = None) -> None:
         """Take the device memory again. After level 2 the weights are zero until update_weights().

@@ -89,6 +89,7 @@ class EngineStats:
     tokens_last_step: int = 0
     step_tokens: tuple[int, ...] = ()
     total_tokens: int = 0
+    sleep_level: int | None = None
     last_step_age: float = 0.0
     compiles_after_ready: int = 0
     kv: KVStats = field(default_factory=KVStats)

@@ -57,7 +57,14 @@ class StopProfile(msgspec.Struct, tag=True, frozen=True):
     """Engine.stop_profile; returns the trace's directory."""
 
 
-EngineCall = Sleep | WakeUp | IsSleeping | UpdateWeights | ResetPrefixCache | ReadKVStats | StartProfile | StopProfile
+class Pause(msgspec.Struct, tag=True, frozen=True):
+    """No steps from now on, or steps again: a matter of the loop around the engine."""
+
+    paused: bool
+
+
+OfEngine = Sleep | WakeUp | IsSleeping | UpdateWeights | ResetPrefixCache | ReadKVStats | StartProfile | StopProfile
+EngineCall = Pause | OfEngine
 CallResult = bool | str | KVStats | None
 
 
@@ -90,7 +97,7 @@ class CallableEngine(Protocol):
     def stop_profile(self) -> str: ...
 
 
-def carry_out(engine: CallableEngine, call: EngineCall) -> tuple[CallResult, CallError | None]:
+def carry_out(engine: CallableEngine, call: OfEngine) -> tuple[CallResult, CallError | None]:
     """Do what a call asks for: its result, or why there is none."""
     try:
         return _carry_out(engine, call), None
@@ -103,7 +110,7 @@ def carry_out(engine: CallableEngine, call: EngineCall) -> tuple[CallResult, Cal
         return None, CallError(f"The engine failed to carry out {type(call).__name__}.", "fault")
 
 
-def _carry_out(engine: CallableEngine, call: EngineCall) -> CallResult:
+def _carry_out(engine: CallableEngine, call: OfEngine) -> CallResult:
     match call:
         case Sleep(level):
             engine.sleep(level)

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Protocol
 
 from jaxpaged.engine.messages import EngineOutput, EngineStats
-from jaxpaged.engine_process.calls import CallResult, EngineCall
+from jaxpaged.engine_process.calls import CallResult, EngineCall, Pause
 from jaxpaged.engine_process.process import EngineClient
 from jaxpaged.engine_process.protocol import HEARTBEAT_SECONDS, Answer, Batch, Refusal
 from jaxpaged.errors import EngineDeadError, EngineRestartingError, JaxPagedError
@@ -58,6 +58,7 @@ class EngineConnection:
     ) -> None:
         self.step_timeout = DEFAULT_STEP_TIMEOUT
         self.dead: EngineDeadError | None = None
+        self.paused = False
         self._client = client
         self._user = user
         self._stats = EngineStats()
@@ -105,6 +106,12 @@ class EngineConnection:
         finally:
             del self._calls[number]
 
+    async def pause(self, *, paused: bool) -> None:
+        """Have the engine make no steps, or steps again. Raises EngineDeadError."""
+        await self.call(Pause(paused))
+        self.paused, self._last_batch = paused, time.monotonic()
+        self._stats = replace(self._stats, last_step_age=0.0)
+
     def check_alive(self) -> None:
         """Raise what has ended the engine."""
         if self.dead is not None:
@@ -123,10 +130,10 @@ class EngineConnection:
     def stats(self) -> EngineStats:
         """The engine's last word about itself; `last_step_age` as seen from here, so that silence counts.
 
-        But not while a call is carried out: no step is made then.
+        But not while a call is carried out or the engine is paused: no step is made then.
         """
         age = self._stats.last_step_age
-        if self._user.is_waiting() and not self._unanswered:
+        if not self.paused and self._user.is_waiting() and not self._unanswered:
             age = max(age, time.monotonic() - self._last_batch)
         return replace(self._stats, last_step_age=age)
 
@@ -196,7 +203,7 @@ class EngineConnection:
         """An engine without work that is silent for as long as a stuck one may be is killed as that is."""
         while True:
             await self._sleep(HEARTBEAT_SECONDS)
-            if not (self._user.is_waiting() or self._unanswered or self.dead):
+            if not (self._unanswered or self.dead) and (self.paused or not self._user.is_waiting()):
                 self._missed += 1
             elif not self._is_silent():  # its work takes it longer
                 self._missed = 0
@@ -222,4 +229,5 @@ class EngineConnection:
 
     def _revive(self) -> None:
         self._stats, self._last_batch, self.dead, self._missed = EngineStats(), time.monotonic(), None, 0
+        self.paused = False
         self._user.revive()

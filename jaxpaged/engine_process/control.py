@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from jaxpaged.engine.messages import EngineStats
 from jaxpaged.engine.sleep import check_level, check_tags
 from jaxpaged.engine_process import calls
 from jaxpaged.engine_process.connection import EngineConnection
@@ -20,12 +21,42 @@ BY_NAME = (
 
 
 class EngineControl:
-    """The part of AsyncLLM that does not answer prompts. Each call waits for the engine.
+    """The part of AsyncLLM that does not answer prompts: the engine's health, and calls that wait for the engine.
 
-    All raise RequestError, ConfigError and EngineDeadError.
+    These raise RequestError, ConfigError and EngineDeadError.
     """
 
     _connection: EngineConnection
+
+    def watch(self) -> None:
+        """Notice from now on, requests or not, when the engine dies or gets stuck. Needs a running event loop."""
+        self._connection.watch()
+
+    @property
+    def is_running(self) -> bool:
+        """False while the engine is dead."""
+        return self._connection.dead is None
+
+    @property
+    def step_timeout(self) -> float:
+        """Seconds without a step, while requests wait, after which the engine counts as stuck; settable."""
+        return self._connection.step_timeout
+
+    @step_timeout.setter
+    def step_timeout(self, seconds: float) -> None:
+        self._connection.step_timeout = seconds
+
+    def is_healthy(self) -> bool:
+        """The engine is alive and, while requests wait for it, has made a step within `step_timeout` seconds."""
+        return self._connection.is_healthy()
+
+    def check_health(self) -> None:
+        """Raise EngineDeadError when the engine is dead or stuck."""
+        self._connection.check_health()
+
+    def stats(self) -> EngineStats:
+        """The engine's last word about itself; `last_step_age` as seen from here, so that silence counts."""
+        return self._connection.stats()
 
     async def sleep(self, level: int = 1) -> None:
         """Give device memory back: level 1 keeps the weights in host memory, 2 drops them, 0 keeps everything.

@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Protocol
@@ -24,7 +25,7 @@ import zmq
 from jaxpaged.config import EngineConfig
 from jaxpaged.engine.garbage import freeze_live_objects
 from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats
-from jaxpaged.engine_process.calls import CallableEngine, carry_out
+from jaxpaged.engine_process.calls import CallableEngine, Pause, carry_out
 from jaxpaged.engine_process.protocol import (
     HEARTBEAT_SECONDS,
     Abort,
@@ -95,9 +96,9 @@ class Link:
 
 def serve(engine: StepEngine, link: Link) -> None:
     """Step the engine until a Stop arrives. Whatever a step raises passes on: the engine's state is then unknown."""
-    last_sent = 0.0
+    last_sent, pause = 0.0, Pausing()
     while True:
-        messages = link.messages(0.0 if engine.has_work() else HEARTBEAT_SECONDS)
+        messages = link.messages(0.0 if pause.lets_work(engine) else HEARTBEAT_SECONDS)
         refusals: list[Refusal] = []
         for message in messages:
             match message:
@@ -105,15 +106,37 @@ def serve(engine: StepEngine, link: Link) -> None:
                     refusals += [refusal for request in requests if (refusal := add(engine, request))]
                 case Abort(request_ids):
                     engine.abort(request_ids)
+                case Call(number, Pause(paused)):
+                    pause.set(time.monotonic(), paused=paused)
+                    link.send(Answer(number))
                 case Call(number, call):
                     link.send(Answer(number, *carry_out(engine, call)))
                 case Stop():
                     return
-        outputs = engine.step() if engine.has_work() else []
+        outputs = engine.step() if pause.lets_work(engine) else []
         now = time.monotonic()
-        if outputs or refusals or not engine.has_work() or now - last_sent > STATS_INTERVAL:
-            link.send(Batch(outputs, refusals, engine.stats()))
+        if outputs or refusals or not pause.lets_work(engine) or now - last_sent > STATS_INTERVAL:
+            link.send(Batch(outputs, refusals, pause.without(engine.stats(), now)))
             last_sent = now
+
+
+@dataclass(slots=True)
+class Pausing:
+    """Whether the loop makes steps. `since`: when that changed last."""
+
+    paused: bool = False
+    since: float = 0.0
+
+    def set(self, now: float, *, paused: bool) -> None:
+        self.paused, self.since = paused, now
+
+    def lets_work(self, engine: StepEngine) -> bool:
+        return not self.paused and engine.has_work()
+
+    def without(self, stats: EngineStats, now: float) -> EngineStats:
+        """The engine's word, in which a pause is no time without progress."""
+        stats.last_step_age = 0.0 if self.paused else min(stats.last_step_age, now - self.since)
+        return stats
 
 
 def add(engine: StepEngine, request: EngineRequest) -> Refusal | None:

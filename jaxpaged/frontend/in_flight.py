@@ -11,7 +11,7 @@ from itertools import batched
 from jaxpaged.engine.messages import EngineOutput, EngineStats
 from jaxpaged.errors import JaxPagedError, QueueFullError, RequestError, ShuttingDownError
 from jaxpaged.frontend.input_processor import PreparedRequest
-from jaxpaged.frontend.metrics import AWAKE, EngineMetrics
+from jaxpaged.frontend.metrics import EngineMetrics
 from jaxpaged.frontend.observation import RequestObserver
 from jaxpaged.frontend.output_processor import OutputProcessor
 from jaxpaged.frontend.output_stream import OutputStream
@@ -19,6 +19,7 @@ from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import RequestOutputKind
 
 OUTPUTS_A_TURN = 64  # of the event loop: where hundreds of streams begin, go on or end together, others are not held up
+WAIT_SECONDS = 0.02
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +53,16 @@ class RequestsInFlight:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    async def ended(self) -> None:
+        """Wait until the requests that are here now have ended."""
+        here = list(self._entries.values())
+        while any(self._entries.get(entry.prepared.request_id) is entry for entry in here):
+            await asyncio.sleep(WAIT_SECONDS)
+
+    def is_wanted(self, engine_id: int) -> bool:
+        """Whether somebody waits for a sequence of the engine."""
+        return self._output.request_of(engine_id) is not None
 
     def is_waiting(self) -> bool:
         """Whether some request has not ended."""
@@ -96,9 +107,9 @@ class RequestsInFlight:
                 self._deliver(entry, output, now)
             await asyncio.sleep(0)  # a receive() that has something does not yield by itself
 
-    def abort(self, request_ids: Iterable[str] | None = None) -> None:
-        """End requests, all of them where none are named; their streams get a last output."""
-        processed = self._output.abort(list(self._entries) if request_ids is None else request_ids)
+    def abort(self, request_ids: Iterable[str] | None = None, why: str | None = None) -> None:
+        """End requests, all of them where none are named; their streams get a last output, `why` its stop_reason."""
+        processed = self._output.abort(list(self._entries) if request_ids is None else request_ids, why)
         self._tell_engine(processed.abort)
         for output in processed.outputs:
             self._deliver(self._entries[output.request_id], output, time.monotonic())
@@ -120,7 +131,7 @@ class RequestsInFlight:
     def revive(self) -> None:
         """Another engine runs."""
         self._lost = None
-        self._metrics.engine_up, self._metrics.sleep_state = 1, AWAKE
+        self._metrics.engine_up = 1
         self._metrics.engine_restarts += 1
 
     def _tell_engine(self, engine_ids: Sequence[int]) -> None:

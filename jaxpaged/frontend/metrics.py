@@ -27,7 +27,7 @@ _LATENCY_LONG = (960.0, 1920.0, 7680.0)
 _FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0)
 _FIRST_TOKEN_LONG = (80.0, 160.0, 640.0, 2560.0)
 _BETWEEN_TOKENS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0)
-AWAKE, LEVEL_1, LEVEL_2 = _SLEEP_STATES = ("awake", "weights_offloaded", "discard_all")
+_SLEEP_STATES = {None: "awake", 1: "weights_offloaded", 2: "discard_all"}  # by the level of sleep
 _N = (1, 2, 5, 10, 20)
 
 
@@ -99,7 +99,6 @@ class EngineMetrics:
         self.rejected = 0
         self.engine_up = 1
         self.engine_restarts = 0
-        self.sleep_state = AWAKE
         self.finished = dict.fromkeys(FINISH_REASONS, 0)
         self._cache_labels = cache_labels(cache or CacheConfig(), info)
         self._stats = stats
@@ -176,7 +175,9 @@ class EngineMetrics:
         yield _gauge("vllm:num_requests_waiting_by_reason", "Requests in the queue.", by_reason, stats.num_waiting)
         yield _gauge("vllm:kv_cache_usage_perc", "Share of the KV pages in use, 0 to 1.", labels, stats.kv_cache_usage)
         yield _gauge("vllm:cache_config_info", "What start-up decided.", labels | self._cache_labels, 1)
-        states = [(labels | {"sleep_state": state}, state == self.sleep_state) for state in _SLEEP_STATES]
+        states = [
+            (labels | {"sleep_state": state}, level == stats.sleep_level) for level, state in _SLEEP_STATES.items()
+        ]
         yield _gauges("vllm:engine_sleep_state", "1 for the state that the engine is in.", states)
         yield _gauge("jaxpaged:last_step_age_seconds", "Time without progress.", labels, stats.last_step_age)
         yield _gauge("jaxpaged:engine_up", "1 while the engine process runs.", labels, self.engine_up)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jaxpaged.engine.messages import EngineOutput, EngineRequest
 from jaxpaged.frontend.input_processor import PreparedRequest
@@ -89,9 +89,9 @@ class OutputProcessor:
         processed.abort += ids
         processed.outputs.append(request.broken())
 
-    def abort(self, request_ids: Iterable[str]) -> Processed:
-        """End requests by the ids that they were prepared with; unknown ids are ignored."""
-        return self._end(request_ids, "abort", None)
+    def abort(self, request_ids: Iterable[str], why: str | None = None) -> Processed:
+        """End requests by the ids that they were prepared with; unknown ids are ignored. `why`: their stop_reason."""
+        return self._end(request_ids, "abort", None, why)
 
     def fail(self, request_id: str, error: str) -> Processed:
         """End one request with an error."""
@@ -106,14 +106,15 @@ class OutputProcessor:
         """The ids of the requests that have not finished."""
         return list(self._requests)
 
-    def _end(self, request_ids: Iterable[str], reason: str, error: str | None) -> Processed:
+    def _end(self, request_ids: Iterable[str], reason: str, error: str | None, why: str | None = None) -> Processed:
         processed = Processed()
         for request_id in request_ids:
             request = self._requests.get(request_id)
             if request is None:
                 continue
             running = [sequence.engine_id for sequence in request.sequences if sequence.finish_reason is None]
-            ends = [EngineOutput(engine_id, finish_reason=reason, error=error) for engine_id in running]
+            end = EngineOutput(0, finish_reason=reason, stop_reason=why, error=error)
+            ends = [replace(end, request_id=engine_id, new_token_ids=[]) for engine_id in running]
             processed.outputs += self.process(ends).outputs
             processed.abort += running
         return processed

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from jaxpaged import OutputStream, RequestOutput
+from jaxpaged import PAUSED, OutputStream, RequestOutput
 from server.answers.dialect import Dialect, WholeDialect
 from server.errors import (
     CLIENT_CLOSED,
@@ -157,7 +157,7 @@ def check(output: RequestOutput) -> None:
     """Raise ApiError for a request that the engine has failed or that a shutdown has ended."""
     if output.error is not None:
         raise ApiError(500, f"The request failed: {output.error}.", headers={"x-should-retry": "false"})
-    if any(completion.finish_reason == "abort" for completion in output.outputs):
+    if any(one.finish_reason == "abort" and one.stop_reason != PAUSED for one in output.outputs):
         raise ApiError(503, "The server is shutting down.", code="shutting_down")
 
 

@@ -72,6 +72,19 @@ async def test_it_sleeps_when_idle_and_wakes_at_once(llm: AsyncLLM) -> None:
     await generate(llm, "hello", 1)
 
 
+@pytest.mark.parametrize("llm", ["SlowEngine"], indirect=True)
+async def test_a_pause_stops_the_steps(llm: AsyncLLM) -> None:
+    running = asyncio.create_task(generate(llm, "hello", 40))
+    await until(lambda: llm.stats().num_steps > 3, 20)
+    await llm.pause_generation("keep")
+    steps = llm.stats().num_steps
+    await asyncio.sleep(0.2)
+    assert not running.done()
+    await llm.resume_generation()
+    assert len(await running) == 40 * len("hello")
+    assert llm.stats().num_steps >= 40 > steps
+
+
 def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -15,7 +15,7 @@ import httpx
 from jaxpaged.async_llm import AsyncLLM
 from jaxpaged.config import EngineConfig, ModelConfig, SchedulerConfig
 from jaxpaged.engine.messages import EngineInfo, EngineRequest
-from jaxpaged.engine_process.calls import EngineCall, carry_out
+from jaxpaged.engine_process.calls import EngineCall, Pause, carry_out
 from jaxpaged.engine_process.loop import add
 from jaxpaged.engine_process.protocol import HEARTBEAT_SECONDS, Answer, Batch
 from jaxpaged.errors import EngineDeadError
@@ -37,6 +37,7 @@ class LocalClient:
         self.engine = engine
         self.delay = delay
         self.closed = False
+        self.paused = False
         self._refusals = []
         self._answers: list[Answer] = []
         self._changed = asyncio.Event()
@@ -54,11 +55,16 @@ class LocalClient:
         self._changed.set()
 
     def call(self, number: int, call: EngineCall) -> None:
-        self._answers.append(Answer(number, *carry_out(self.engine, call)))
+        if isinstance(call, Pause):
+            self.paused = call.paused
+            self._answers.append(Answer(number))
+        else:
+            self._answers.append(Answer(number, *carry_out(self.engine, call)))
         self._changed.set()
 
     async def receive(self) -> Batch | Answer:
-        if not self.engine.has_work() and not self._answers:
+        if (self.paused or not self.engine.has_work()) and not self._answers:
+            self._changed.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), HEARTBEAT_SECONDS)
         if self._answers:
@@ -66,7 +72,7 @@ class LocalClient:
         self._changed.clear()
         await asyncio.sleep(self.delay)
         try:
-            outputs = self.engine.step() if self.engine.has_work() else []
+            outputs = self.engine.step() if self.engine.has_work() and not self.paused else []
         except RuntimeError as error:
             raise EngineDeadError(str(error)) from error
         refusals, self._refusals = self._refusals, []

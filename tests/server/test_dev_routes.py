@@ -14,7 +14,7 @@ from tests.server.harness import async_llm, client
 
 pytestmark = pytest.mark.anyio
 OPTIONS = ServerOptions(dev_routes=True)
-POSTS = ("/sleep", "/wake_up", "/update_weights", "/reset_prefix_cache", "/start_profile", "/stop_profile")
+POSTS = ("/sleep", "/pause", "/resume", "/wake_up", "/update_weights", "/reset_prefix_cache", "/start_profile", "/stop_profile")
 COMPLETION = {"prompt": "hello world", "max_tokens": 2}
 
 
@@ -26,7 +26,7 @@ def paths(options: ServerOptions) -> set[str]:
 
 
 async def test_they_are_there_when_asked_for_only() -> None:
-    assert paths(OPTIONS) - paths(ServerOptions()) == {*POSTS, "/is_sleeping"}
+    assert paths(OPTIONS) - paths(ServerOptions()) == {*POSTS, "/is_sleeping", "/is_paused"}
     assert not server_options(parse_flags([])).dev_routes
     assert server_options(parse_flags(["--enable-dev-routes"])).dev_routes
     async with client() as http:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from jaxpaged.frontend.metrics import EngineMetrics
 from tests.fake_engine import FakeEngine
-from tests.server.harness import async_llm, client
+from tests.server.harness import async_llm, client, until
 
 pytestmark = pytest.mark.anyio
 LABELS = """
@@ -108,9 +106,11 @@ async def test_no_step_is_lost_between_messages() -> None:
 async def test_a_new_engine_counts_anew_and_is_awake() -> None:
     llm = async_llm()
     metrics: EngineMetrics = llm.metrics
-    metrics.sleep_state = "discard_all"
-    llm._requests.revive()
-    await asyncio.sleep(0)
+    await llm.sleep(2)
+    await until(lambda: llm.stats().sleep_level == 2)
+    asleep = families(metrics.text().decode())["vllm:engine_sleep_state"]
+    assert [one.labels["sleep_state"] for one in asleep if one.value] == ["discard_all"]
+    llm._connection._revive()
     got = families(metrics.text().decode())["vllm:engine_sleep_state"]
     assert {one.labels["sleep_state"]: one.value for one in got} == {
         "awake": 1,
