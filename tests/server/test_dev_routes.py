@@ -14,7 +14,16 @@ from tests.server.harness import async_llm, client
 
 pytestmark = pytest.mark.anyio
 OPTIONS = ServerOptions(dev_routes=True)
-POSTS = ("/sleep", "/pause", "/resume", "/wake_up", "/update_weights", "/reset_prefix_cache", "/start_profile", "/stop_profile")
+POSTS = (
+    "/sleep",
+    "/pause",
+    "/resume",
+    "/wake_up",
+    "/update_weights",
+    "/reset_prefix_cache",
+    "/start_profile",
+    "/stop_profile",
+)
 COMPLETION = {"prompt": "hello world", "max_tokens": 2}
 
 
