@@ -106,11 +106,12 @@ def serve(engine: StepEngine, link: Link) -> None:
                     refusals += [refusal for request in requests if (refusal := add(engine, request))]
                 case Abort(request_ids):
                     engine.abort(request_ids)
-                case Call(number, Pause(paused)):
-                    pause.set(time.monotonic(), paused=paused)
-                    link.send(Answer(number))
                 case Call(number, call):
-                    link.send(Answer(number, *carry_out(engine, call)))
+                    if isinstance(call, Pause):
+                        pause.set(time.monotonic(), paused=call.paused)
+                        link.send(Answer(number))
+                    else:
+                        link.send(Answer(number, *carry_out(engine, call)))
                 case Stop():
                     return
         outputs = engine.step() if pause.lets_work(engine) else []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from fastapi.routing import iter_route_contexts
 
+from jaxpaged.engine.sleep import WAKE_TAGS
 from server.app import build_app
 from server.flags import ServerOptions, parse_flags, server_options
 from tests.fake_engine import FakeEngine
@@ -53,7 +54,7 @@ async def test_the_engine_sleeps_and_wakes_up() -> None:
         assert (refused.status_code, "sleeps" in refused.json()["error"]["message"]) == (400, True)
         assert (await http.post("/wake_up")).status_code == 200
         assert (await http.post("/v1/completions", json=COMPLETION)).status_code == 200
-    assert engine.calls == [("sleep", 2), ("wake_up", "weights", "kv_cache")]
+    assert engine.calls == [("sleep", 2), ("wake_up", *WAKE_TAGS)]
 
 
 async def test_weights_wake_before_the_pool() -> None:
