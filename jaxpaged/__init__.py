@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from jaxpaged.text.prompts import EmbedsPrompt, PromptType, TextPrompt, TokensPrompt
     from jaxpaged.text.special_tokens import with_special_tokens
     from jaxpaged.text.tokenizer_info import tokenizer_info
+    from jaxpaged.text.truncation import Truncation
 
 __version__ = "0.1.0"
 __all__ = [
@@ -85,6 +86,7 @@ __all__ = [
     "TextPrompt",
     "Thought",
     "TokensPrompt",
+    "Truncation",
     "__version__",
     "observing",
     "read_chat_template",
@@ -137,6 +139,7 @@ _HOMES = {
     "TextPrompt": "jaxpaged.text.prompts",
     "Thought": "jaxpaged.params.thought",
     "TokensPrompt": "jaxpaged.text.prompts",
+    "Truncation": "jaxpaged.text.truncation",
     "observing": "jaxpaged.frontend.observation",
     "read_chat_template": "jaxpaged.text.chat_template",
     "sampling_limits": "jaxpaged.params.ranges",

@@ -20,6 +20,7 @@ from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from jaxpaged.text.chat_template import ChatOptions, Message, render_chat
 from jaxpaged.text.prompts import Prompt, PromptType, TokensPrompt, parse_prompt
 from jaxpaged.text.tokenizer import check_vocabulary
+from jaxpaged.text.truncation import truncation_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -86,8 +87,8 @@ class InputProcessor:
         With `beam` its completions are the answers of a beam search, and `params` say how to show these.
         """
         parsed = parse_prompt(prompt)
-        token_ids = self._prompt_token_ids(parsed, tokenization_kwargs or {})
         params = params or self.default_params()
+        token_ids = self._prompt_token_ids(parsed, dict(tokenization_kwargs or {}), params.max_tokens)
         if beam is not None:  # first: the log probabilities that a width asks for are the beams' own matter
             self._check_beams(beam, params)
         params = self._checked_params(params, len(token_ids))
@@ -123,13 +124,18 @@ class InputProcessor:
             prompt["cache_salt"] = cache_salt
         return self.process(request_id, prompt, params, priority=priority)
 
-    def _prompt_token_ids(self, prompt: Prompt, tokenization_kwargs: Mapping[str, Any]) -> list[int]:
+    def _prompt_token_ids(
+        self, prompt: Prompt, tokenization_kwargs: dict[str, Any], max_tokens: int | None
+    ) -> list[int]:
+        truncation = truncation_of(tokenization_kwargs)
         if prompt.embeds is not None:
             token_ids = self._embeds_placeholder(prompt)
         elif prompt.token_ids is not None:
             token_ids = prompt.token_ids
         else:
-            token_ids = self._tokenize(prompt.text or "", tokenization_kwargs)
+            token_ids = self._tokenize(prompt.text or "", tokenization_kwargs, cut=truncation is not None)
+        if truncation is not None and prompt.embeds is None:
+            token_ids = truncation.apply(token_ids, self._max_model_len, max_tokens)
         if not token_ids:
             raise RequestError("The prompt is empty; give at least one token.", "prompt")
         self._check_length(len(token_ids))
@@ -141,12 +147,12 @@ class InputProcessor:
             )
         return token_ids
 
-    def _tokenize(self, text: str, tokenization_kwargs: Mapping[str, Any]) -> list[int]:
+    def _tokenize(self, text: str, tokenization_kwargs: Mapping[str, Any], *, cut: bool) -> list[int]:
         tokenizer = self._need_tokenizer("a text prompt")
         unknown = sorted(set(tokenization_kwargs) - _TOKENIZATION_KWARGS)
         if unknown:
             raise RequestError(f"tokenization_kwargs has no {', '.join(unknown)} here.", "tokenization_kwargs")
-        if not tokenization_kwargs.get("truncation"):
+        if not (cut or tokenization_kwargs.get("truncation")):
             self._check_characters(text, tokenizer)
         # Not verbose: we check the length ourselves.
         token_ids: list[int] = tokenizer.encode(text, verbose=False, **tokenization_kwargs)

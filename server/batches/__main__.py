@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from jaxpaged.cli import add_engine_class, add_engine_flags, integer, parse, run_command
+from server.flags import MAX_STOP_STRINGS
 
 DESCRIPTION = "run-batch: answer the requests of a file, one a line, without a server."
 
@@ -27,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "twice --max-num-seqs)")  # fmt: skip
     add("--max-line-bytes", type=integer, default=32 * 2**20, metavar="BYTES", help="longest line; longer ones fail "
         "(default: %(default)s)")  # fmt: skip
+    add("--max-stop-strings", type=integer, default=MAX_STOP_STRINGS, metavar="COUNT", help="most stop strings of a "
+        "request (default: %(default)s)")  # fmt: skip
     add("--chat-template", metavar="FILE", help="Jinja template (a file, or the text) instead of the tokenizer's own")
     add_engine_class(group)
 

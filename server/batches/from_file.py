@@ -17,7 +17,7 @@ from jaxpaged.cli import engine_config
 from server.batches.answering import ENDPOINTS
 from server.batches.lines import LineReader
 from server.batches.runner import answered
-from server.flags import ServerOptions
+from server.flags import DEFAULTS, ServerOptions
 from server.serving import Serving
 
 
@@ -31,18 +31,25 @@ def run(args: argparse.Namespace) -> int:
         llm = AsyncLLM(config, chat_template=template, engine=args.engine_class, debug=args.debug)
         try:
             reader = LineReader(source, ENDPOINTS.keys(), args.max_line_bytes)
-            done, failed = asyncio.run(answer_all(llm, reader, target, args.concurrency))
+            options = ServerOptions(max_stop_strings=max(0, args.max_stop_strings))
+            done, failed = asyncio.run(answer_all(llm, reader, target, args.concurrency, options))
         finally:
             llm.shutdown()
     print(f"{done} requests answered, {failed} failed; see {args.output_file}", file=sys.stderr)
     return 0
 
 
-async def answer_all(llm: AsyncLLM, reader: LineReader, target: BinaryIO, concurrency: int | None) -> tuple[int, int]:
+async def answer_all(
+    llm: AsyncLLM,
+    reader: LineReader,
+    target: BinaryIO,
+    concurrency: int | None,
+    options: ServerOptions = DEFAULTS,
+) -> tuple[int, int]:
     """Write the record of every line; how many were answered with a success, and how many were not."""
     done = failed = 0
     concurrency = concurrency or 2 * llm.info.max_num_seqs
-    records = answered(Serving.of(llm, ServerOptions()), reader, concurrency)
+    records = answered(Serving.of(llm, options), reader, concurrency)
     with tqdm(unit=" requests", file=sys.stderr, disable=None) as progress:
         async with aclosing(records):
             async for record in records:

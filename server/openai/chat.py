@@ -67,7 +67,7 @@ async def prepare_chat(serving: Serving, call: ChatCall) -> PreparedChat:
     if call.add_special_tokens:
         ids = with_special_tokens(llm.get_tokenizer(), ids)
     if call.truncation is not None:
-        ids = call.truncation.apply(ids, llm.info.max_model_len, call.params)
+        ids = call.truncation.apply(ids, llm.info.max_model_len, call.params.max_tokens)
     prompt = TokensPrompt(prompt_token_ids=ids, prompt=chat.prompt)
     if call.cache_salt is not None:
         prompt["cache_salt"] = call.cache_salt

@@ -54,7 +54,7 @@ async def prepare_completion(serving: Serving, call: CompletionCall, prompt: Pro
         if isinstance(ids, str):
             ids = await llm.encode_text(ids, add_special_tokens=call.add_special_tokens)
         if call.truncation is not None:
-            ids = call.truncation.apply(ids, llm.info.max_model_len, call.params)
+            ids = call.truncation.apply(ids, llm.info.max_model_len, call.params.max_tokens)
         given = TokensPrompt(prompt_token_ids=ids)
     if call.cache_salt is not None:
         given["cache_salt"] = call.cache_salt

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jaxpaged import BeamSearchParams, ChatOptions, RequestOutputKind, SamplingParams
+from jaxpaged import BeamSearchParams, ChatOptions, RequestOutputKind, SamplingParams, Truncation
 from server.answers.answer import Reply
 from server.answers.parsers import NO_PARSERS, AnswerParsers
 from server.answers.tools.choice import ToolUse
@@ -18,7 +18,6 @@ from server.openai.echo_only import is_echo_only
 from server.openai.known_fields import UNSERVED, asks_for_something
 from server.openai.schema import ChatMessage, ChatRequest, CompletionRequest, Sampling
 from server.openai.structured import structured_outputs, with_calls
-from server.openai.truncation import Truncation, truncation
 
 MAX_PROMPTS = 1024
 MAX_SEQUENCES = 2048
@@ -86,7 +85,7 @@ def parse_completion(
         reply=replace(_reply(body, force_usage), echo=echo, echo_only=echo_only),
         priority=body.priority or 0,
         cache_salt=body.cache_salt,
-        truncation=truncation(body),
+        truncation=_truncation(body),
         add_special_tokens=body.add_special_tokens is not False,
     )
 
@@ -130,7 +129,7 @@ def parse_chat(
         ),
         priority=body.priority or 0,
         cache_salt=body.cache_salt,
-        truncation=truncation(body),
+        truncation=_truncation(body),
         add_special_tokens=bool(body.add_special_tokens),
     )
 
@@ -211,6 +210,11 @@ def _prompts(prompt: str | list[int] | list[str] | list[list[int]]) -> list[Prom
 def _check_sequences(prompts: int, n: int) -> None:
     if prompts * n > MAX_SEQUENCES:
         raise bad_request(f"{prompts} prompts with n={n} are too many; at most {MAX_SEQUENCES} completions.", "n")
+
+
+def _truncation(body: Sampling) -> Truncation | None:
+    tokens = body.truncate_prompt_tokens
+    return None if tokens is None else Truncation(tokens, body.truncation_side)
 
 
 def _refuse_unserved(body: Sampling) -> None:

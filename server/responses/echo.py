@@ -7,6 +7,20 @@ from typing import Any
 from jaxpaged import SamplingParams
 from server.responses.schema import ResponsesRequest, ResponseTool
 
+# fields that clients look for, and nothing here fills
+_NOT_SAID = dict.fromkeys(
+    (
+        "conversation",
+        "prompt",
+        "prompt_cache_key",
+        "safety_identifier",
+        "service_tier",
+        "input_messages",
+        "output_messages",
+        "kv_transfer_params",
+    )
+)
+
 
 def request_echo(body: ResponsesRequest, params: SamplingParams) -> dict[str, Any]:
     """The fields of a response that repeat its request, defaults filled in."""
@@ -33,6 +47,7 @@ def request_echo(body: ResponsesRequest, params: SamplingParams) -> dict[str, An
         "top_p": params.top_p,
         "truncation": body.truncation or "disabled",
         "user": body.user,
+        **_NOT_SAID,
     }
 
 

@@ -167,3 +167,29 @@ def test_without_a_tokenizer_ids_are_served_and_text_is_refused() -> None:
 def test_extra_args_need_somebody_who_reads_them() -> None:
     with pytest.raises(RequestError, match="extra_args are for logits_processors, and this engine has none"):
         processor().process("a", [1, 2], SamplingParams(extra_args={"mine": 1}))
+
+
+@pytest.mark.parametrize(("side", "kept"), [(None, slice(-3, None)), ("left", slice(-3, None)), ("right", slice(3))])
+def test_prompts_are_cut_on_the_side_that_is_named(side, kept) -> None:
+    ids = hf_tokenizer().encode("hello world, the quick brown fox")
+    for prompt in ("hello world, the quick brown fox", ids, {"prompt_token_ids": ids}):
+        kwargs = {"truncate_prompt_tokens": 3, "truncation_side": side}
+        assert processor().process("0", prompt, tokenization_kwargs=kwargs).prompt_token_ids == ids[kept]
+    kwargs = {"truncate_prompt_tokens": -1, "truncation_side": side}
+    long = processor().process("0", ids * 30, SamplingParams(max_tokens=9), tokenization_kwargs=kwargs)
+    assert long.prompt_token_ids == ((ids * 30)[: CONTEXT - 9] if side == "right" else (ids * 30)[9 - CONTEXT :])
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "param"),
+    [
+        ({"truncate_prompt_tokens": 0}, "truncate_prompt_tokens"),
+        ({"truncate_prompt_tokens": "3"}, "truncate_prompt_tokens"),
+        ({"truncate_prompt_tokens": -2}, "truncate_prompt_tokens"),
+        ({"truncation_side": "middle"}, "truncation_side"),
+    ],
+)
+def test_a_cut_that_cannot_be_made_is_refused(kwargs, param) -> None:
+    with pytest.raises(RequestError, match=param) as caught:
+        processor().process("0", "hello", tokenization_kwargs=kwargs)
+    assert caught.value.param == param

@@ -83,7 +83,7 @@ SAMPLING = [
     ({"truncate_prompt_tokens": 0}, "truncate_prompt_tokens"),
     ({"response_format": "json_object"}, "response_format"),
     ({"response_format": {"type": "xml"}}, "response_format"),
-    ({"structured_outputs": {"json": {}}}, "structured_outputs"),
+    ({"structured_outputs": {"json": []}}, "structured_outputs"),
     ({"use_beam_search": True, "stream": True}, "stream"),
     ({"use_beam_search": True, "n": 0}, "n"),
     ({"use_beam_search": True, "n": 129}, "n"),
