@@ -8,12 +8,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from jaxpaged import __version__
+from jaxpaged.cli.diagnosis import PACKAGES
 from jaxpaged.cli.environment import PREFIX
 
-PACKAGES = (
-    "jax", "jaxlib", "flax", "orbax-checkpoint", "numpy", "ml-dtypes", "transformers", "tokenizers", "safetensors",
-    "fastapi", "uvicorn", "pydantic", "msgspec", "pyzmq", "libtpu", "jax-cuda12-plugin", "jax-cuda13-plugin",
-)  # fmt: skip
 _SECRET = ("KEY", "TOKEN", "SECRET")
 
 

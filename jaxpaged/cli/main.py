@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from jaxpaged.cli import (
     chat,
     complete,
     convert,
+    doctor,
     env,
     models,
 )
@@ -57,6 +59,7 @@ ROOT = Group(
         "bench": BENCH,
         "convert": convert,
         "models": models,
+        "doctor": doctor,
         "env": env,
     },
 )
@@ -75,6 +78,10 @@ def dispatch(group: Group, prog: str, arguments: list[str]) -> int:
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for name, command in group.commands.items():
         commands.add_parser(name, help=_summary(command), add_help=False)
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in group.commands:
+        close = difflib.get_close_matches(arguments[0], group.commands, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(group.commands)}"
+        parser.error(f"there is no command {arguments[0]!r}; {hint}")
     name = parser.parse_known_args(arguments[:1])[0].command
     found = group.commands[name]
     if isinstance(found, Group):

@@ -189,6 +189,8 @@ def plan_memory(
         if count - 1 < group.pages_per_request:
             raise MemoryPlanError(_too_small(groups, budget, config))
     kv = sum(count * group.page_bytes for count, group in zip(pages, groups, strict=True))
+    if kv > (most := capacity - weights - state - temporaries - reserve):
+        raise MemoryPlanError(_too_large(kv, most, config))
     return MemoryPlan(pages, capacity, weights, state, temporaries, reserve, kv)
 
 
@@ -229,6 +231,17 @@ def _too_small(groups: Sequence[GroupDemand], budget: int, config: CacheConfig) 
     return (
         f"one full-length request needs {_readable(needed)} of KV pages but {_readable(max(0, budget))} are left for "
         f"them. {lower} or use more devices."
+    )
+
+
+def _too_large(kv: int, most: int, config: CacheConfig) -> str:
+    """Only a user's own number can ask for more than there is."""
+    by_pages = config.num_gpu_blocks_override is not None
+    name = "num_gpu_blocks_override" if by_pages else "kv_cache_memory_bytes"
+    return (
+        f"{name}={config.num_gpu_blocks_override if by_pages else config.kv_cache_memory_bytes} asks for "
+        f"{_readable(kv)} of KV pages, but one device has {_readable(max(0, most))} beside the weights; lower it, or "
+        "leave it out to take what is there."
     )
 
 

@@ -74,10 +74,9 @@ def read_chat_template(template: Path | str) -> str:
         return template
     try:
         return Path(template).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"The chat template {template} cannot be read ({error.strerror}); give a file or Jinja text."
-        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigError(f"The chat template {template} cannot be read ({why}); give a file or Jinja text.") from error
 
 
 def render_chat(

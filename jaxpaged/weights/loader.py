@@ -6,7 +6,7 @@ hub (directory) -> headers (what is there) -> rules (a plan: every tensor used e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from jax.sharding import Mesh
@@ -25,6 +25,7 @@ from jaxpaged.weights.dummy import dummy_leaves
 from jaxpaged.weights.entries import read_entries
 from jaxpaged.weights.finite import all_finite, refuse_non_finite
 from jaxpaged.weights.gguf_reader import GgufReader
+from jaxpaged.weights.headers import TensorEntry
 from jaxpaged.weights.insertion import Leaves, blank, insert
 from jaxpaged.weights.orbax_store import is_converted, load_converted
 from jaxpaged.weights.plan import Slice, WeightPlan, plan_weights
@@ -60,6 +61,14 @@ def load_weights(
     return dummy_leaves(decoder, mesh, seed)
 
 
+def check_weights(directory: Path, decoder: HasParameters, rules: WeightRules, mesh: Mesh) -> tuple[int, int]:
+    """How many tensors, of how many bytes, a decoder would be loaded from; none is read. Raises WeightError."""
+    files = pointed_files(directory)
+    entries = read_entries(directory) if files is None else GgufReader.open(files, mesh).entries
+    names = {name for piece in _plan(directory, decoder, rules, entries).slices for name in piece.sources}
+    return len(names), sum(entries[name].nbytes for name in names)
+
+
 def load_safetensors(
     directory: Path, decoder: HasParameters, rules: WeightRules, mesh: Mesh, *, progress: bool = True
 ) -> Leaves:
@@ -78,7 +87,7 @@ def load_tensors(
     progress: bool = True,
 ) -> Leaves:
     """Read what `reader` has. Beside the leaves, two batches of tensors are in memory. `directory` is for messages."""
-    plan = _plan(directory, decoder, rules, reader)
+    plan = _plan(directory, decoder, rules, reader.entries)
     batches = list(_batches(plan.slices, reader))
     wanted = [tuple({name: None for piece in batch for name in piece.sources}) for batch in batches]
     leaves: dict[int, Array] = {}
@@ -97,8 +106,10 @@ def load_tensors(
     return tuple(leaves[leaf] for leaf in range(len(decoder.params)))
 
 
-def _plan(directory: Path, decoder: HasParameters, rules: WeightRules, reader: TensorReader) -> WeightPlan:
-    available = {name: (entry.shape, entry.dtype) for name, entry in reader.entries.items()}
+def _plan(
+    directory: Path, decoder: HasParameters, rules: WeightRules, entries: Mapping[str, TensorEntry]
+) -> WeightPlan:
+    available = {name: (entry.shape, entry.dtype) for name, entry in entries.items()}
     try:
         return plan_weights(rules, decoder, available)
     except WeightError as error:

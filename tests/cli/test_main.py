@@ -45,6 +45,7 @@ def assert_one_sentence(run: subprocess.CompletedProcess[str], *words: str) -> N
         "convert",
         "models",
         "env",
+        "doctor",
     ],
 )
 def test_every_command_has_help(command: str, capsys) -> None:
@@ -77,7 +78,10 @@ def test_help_loads_nothing_heavy(module: str) -> None:
     [
         (["complete", "--temprature", "5"], ["--temprature", "--temperature"]),
         (["bench", "latency", "--dtype", "int3"], ["--dtype", "int3"]),
-        (["serv"], ["serv"]),
+        (["srve"], ["no command 'srve'", "did you mean serve?"]),
+        (["bench", "latncy"], ["did you mean latency?"]),
+        (["bench", "serve", "--request-rate", "-1"], ["--request-rate", "below 0"]),
+        (["xyzzy"], ["choose from serve, chat"]),
         ([], ["COMMAND"]),
     ],
 )

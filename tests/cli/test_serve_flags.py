@@ -45,7 +45,7 @@ def parsed(line: str) -> argparse.Namespace:
 def test_every_name_of_vllms_is_a_flag(names: list[str]) -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    assert set(names) - set(parser._option_string_actions) - {"--enable-tokenizer-info-endpoint"} == set()
+    assert set(names) - set(parser._option_string_actions) == set()
 
 
 def test_kserves_command_line() -> None:

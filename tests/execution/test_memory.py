@@ -52,6 +52,21 @@ def test_too_little_memory_names_the_numbers_and_the_mend():
         plan(CacheConfig(num_gpu_blocks_override=8))
 
 
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (CacheConfig(num_gpu_blocks_override=2**20), "num_gpu_blocks_override=1048576"),
+        (CacheConfig(kv_cache_memory_bytes=2**40), "kv_cache_memory_bytes=1099511627776"),
+    ],
+)
+@pytest.mark.parametrize("platform", ["gpu", "cpu"])
+def test_more_than_the_memory_is_one_sentence(config: CacheConfig, name: str, platform: str) -> None:
+    with pytest.raises(MemoryPlanError, match=name) as caught:
+        plan(config, platform=platform)
+    assert "GiB beside the weights; lower it" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("step", [16, 32, 64])
 @pytest.mark.parametrize("limit", [LEAST_CONTEXT, 300, 1000, 4096, 4095, 100_000])
 def test_the_context_is_the_longest_multiple_that_fits(limit: int, step: int) -> None:

@@ -17,6 +17,7 @@ from jaxpaged.execution.device_defaults import DeviceSettings, device_defaults, 
 from jaxpaged.sharding.mesh import check_mesh, make_mesh
 
 log = logging.getLogger("jaxpaged")
+COMPILE_CACHE = "~/.cache/jaxpaged/xla"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def use_compile_cache(config: CompileConfig) -> None:
 
 def cache_directory(config: CompileConfig) -> Path | None:
     """Where compiled programs are kept, private to the user; None, with a warning, where nothing can be written."""
-    directory = Path(config.cache_dir or Path.home() / ".cache" / "jaxpaged" / "xla").expanduser()
+    directory = Path(config.cache_dir or COMPILE_CACHE).expanduser()
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         tempfile.TemporaryFile(dir=directory).close()
