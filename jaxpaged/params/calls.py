@@ -26,17 +26,22 @@ class CallForm:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The functions that may be called, and how. `parallel`: more than one of them."""
+    """The functions that may be called, and how. `parallel`: more than one of them.
+
+    `marks` may stand in a TEXT although the tokenizer has them as special tokens, which are no text.
+    """
 
     names: tuple[str, ...]
     forms: tuple[CallForm, ...]
     parallel: bool = True
+    marks: tuple[str, ...] = ()
 
 
 def call_rules(calls: Calls, special: Mapping[str, int]) -> list[str]:
-    """Rules of a Lark grammar for `calls`, beside TEXT and SPACE. `special`: tokens that are no text."""
-    alternatives = " | ".join(spelled(name, {}) for name in calls.names)
-    rules = [f"function: {alternatives}", f"arguments: {ANY_OBJECT}"]
+    """Rules of a Lark grammar for `calls`, beside SPACE. `special`: tokens that are no text."""
+    names = " | ".join(spelled(name, {}) for name in calls.names)
+    pieces = " | ".join(["PIECE", *(f"<[{special[mark]}]>" for mark in calls.marks if mark in special)])
+    rules = [f"function: {names}", f"arguments: {ANY_OBJECT}", f"free: ({pieces})*", r"PIECE: /(.|\n)+/"]
     for index, form in enumerate(calls.forms):
         rules.append(f"call_{index}: {_sequence(form.call.split(), special)}")
         more = form.call.endswith(_TEXT) or not calls.parallel
@@ -56,6 +61,6 @@ def _word(word: str, special: Mapping[str, int]) -> str:
     if word == _JSON:
         return "arguments"
     if word == _TEXT:
-        return _TEXT
+        return "free"
     before, name, after = word.partition(_NAME)
     return " ".join(part for part in (spelled(before, special), name and "function", spelled(after, special)) if part)

@@ -103,7 +103,7 @@ class AnswerParsers:
         """What an answer that must have a form may be instead of it."""
         if self.tools is None or not use.active or use.forced:
             return None
-        return Calls(tuple(use.toolbox().parameters), FORMS[self.tools.name], use.parallel)
+        return Calls(tuple(use.toolbox().parameters), FORMS[self.tools.name], use.parallel, self.tools.markers)
 
     def _grammar(self, use: ToolUse) -> Grammar:
         if use.function is not None:

@@ -6,9 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from tokenizers import AddedToken
 
-from jaxpaged import Calls, StructuredOutputsParams
-from jaxpaged.params.calls import call_rules
+from jaxpaged import Calls, StructuredOutputsParams, Thought
+from jaxpaged.structured.compiler import GrammarCompiler
+from jaxpaged.structured.vocabulary import GrammarVocabulary
 from server.answers.parsers import choose_parsers
 from server.answers.tools.choice import forced_schema, tool_use
 from server.answers.tools.families import FAMILIES
@@ -16,7 +18,8 @@ from server.answers.tools.forms import FORMS
 from tests.server.call_texts import BAR, CALLS
 from tests.server.harness import client
 from tests.server.talker import Talker
-from tests.structured.grammars import accepts
+from tests.structured.grammars import accepts, may_follow
+from tests.text.samples import byte_level_backend
 
 pytestmark = pytest.mark.anyio
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
@@ -140,10 +143,23 @@ async def test_a_demanded_call_sets_the_form_aside() -> None:
     assert all("add" in answer for answer in answers)
 
 
-def test_special_tokens_of_a_form_are_tokens() -> None:
-    parsers = choose_parsers("", frozenset(), tool_parser="hermes")
-    calls = parsers.calls(tool_use(TOOLS))
-    assert calls is not None
-    rule = next(rule for rule in call_rules(calls, {"<tool_call>": 7}) if rule.startswith("call_0:"))
-    assert "<[7]>" in rule
-    assert '"</tool_call>"' in rule
+@pytest.mark.parametrize("family", ["hermes", "mistral", "glm45", "qwen3_coder", "functiongemma"])
+def test_marks_may_be_special_tokens(family: str) -> None:
+    """Which are no text to a grammar: in the frame of a call, and in what the model writes in it freely."""
+    backend = byte_level_backend()
+    marks = (*FAMILIES[family].markers, "<think>", "</think>")
+    backend.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
+    vocabulary = GrammarVocabulary.from_json(backend.to_str(), backend.get_vocab_size())
+    compiler = GrammarCompiler(vocabulary)
+    calls = choose_parsers("", frozenset(), tool_parser=family).calls(tool_use(TOOLS))
+    thought = Thought(("<think>",), ("</think>",))
+    form = StructuredOutputsParams(json=SCHEMA, thought=thought, calls=calls)
+    grammar = compiler.submit(form).result(30)
+    call = CALLS[family]("add", {"x": "1"})
+    for text in (call, "<think>Hm.</think>\n\n" + call, ANSWER, "<think>Hm.</think>" + ANSWER):
+        constraint, mask = grammar.start.copy(), grammar.mask
+        for token in backend.encode(text, add_special_tokens=False).ids:
+            assert may_follow(mask, token), (text, backend.id_to_token(token))
+            mask = constraint.advance([token])
+        assert mask.accepting
+    compiler.close()

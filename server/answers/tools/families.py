@@ -26,7 +26,7 @@ from server.answers.tools.minicpm import minicpm
 from server.answers.tools.pythonic import Pythonic
 from server.answers.tools.sink import Sink
 from server.answers.tools.source import Source, Steps
-from server.answers.tools.tagged_calls import glm, qwen_coder
+from server.answers.tools.tagged_calls import GLM_MARKS, glm, qwen_coder
 from server.answers.tools.toolbox import Toolbox
 
 Grammar = Callable[[Source, Sink, Toolbox], Steps[None]]
@@ -87,7 +87,7 @@ FAMILIES = {
         ToolFamily("mistral", mistral, (MISTRAL_CALLS, "[ARGS]", "[CALL_ID]"), (MISTRAL_CALLS,), mistral_id),
         ToolFamily("deepseek_v3", deepseek, _DEEPSEEK, _DEEPSEEK),
         ToolFamily("kimi_k2", kimi, _KIMI, _KIMI, kimi_id),
-        ToolFamily("glm45", glm, ("<tool_call>", "</tool_call>", "<arg_key>", "<arg_value>")),
+        ToolFamily("glm45", glm, GLM_MARKS),
         ToolFamily("openai", Harmony(), MARKERS),
         ToolFamily("granite", _GRANITE, (*_GRANITE.openers, *_GRANITE.closers)),
         ToolFamily("granite-20b-fc", JsonCalls(("<function_call>",)), ("<function_call>",)),

@@ -85,7 +85,7 @@ def _copy_value(source: Source, emit: Callable[[str], None]) -> Steps[bool]:
         elif (yield from source.ahead(_ENDS)):
             return False
         else:
-            bare = (yield from source.run(_BARE)) or source.take(1)
+            bare = source.take(1) + (yield from source.run(_BARE))
             is_key = bool(brackets) and (yield from source.peek()) == ":"
             if bare.strip():
                 emit(quote(bare.strip()) if is_key else scalar(bare.strip()))

@@ -35,6 +35,7 @@ _QWEN_JSON_ENDS = Markers(_FUNCTION_END, _CLOSE, _OPEN)
 
 _ARG_KEY, _ARG_KEY_END = "<arg_key>", "</arg_key>"
 _ARG_VALUE, _ARG_VALUE_END = "<arg_value>", "</arg_value>"
+GLM_MARKS = (_OPEN, _CLOSE, _ARG_KEY, _ARG_KEY_END, _ARG_VALUE, _ARG_VALUE_END)
 _GLM_OUTSIDE = Markers(_OPEN)
 _GLM_HEAD = Markers(_ARG_KEY, _CLOSE)
 _GLM_WITHIN = Markers(_ARG_KEY, _CLOSE, _OPEN)
