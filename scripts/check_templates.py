@@ -83,6 +83,18 @@ CASES: dict[str, tuple[Conversation, Conversation, bool]] = {
         False,
     ),
     "parts": ([{"role": "user", "content": PARTS}], [{"role": "user", "content": PARTS}], False),
+    "assistant's parts": ([HELLO, {**HI, "content": PARTS}, MORE], [HELLO, {**HI, "content": PARTS}, MORE], False),
+    "system's parts": ([{**SYSTEM, "content": PARTS}, HELLO], [{**SYSTEM, "content": PARTS}, HELLO], False),
+    "reasoning": (
+        [HELLO, {**HI, "reasoning": "hm"}, MORE],
+        [HELLO, {**HI, "reasoning": "hm", "reasoning_content": "hm"}, MORE],
+        False,
+    ),
+    "parts beside a call": (
+        [{**HELLO, "content": PARTS}, call('{"town": "Ulm"}', content=PARTS), RESULT, MORE],
+        [{**HELLO, "content": PARTS}, call({"town": "Ulm"}, content=PARTS), RESULT, MORE],
+        True,
+    ),
     "tool parts": (
         [HELLO, call('{"town": "Ulm"}'), {**RESULT, "content": PARTS}],
         [HELLO, call({"town": "Ulm"}, content=""), {**RESULT, "content": "first part\nsecond part"}],
@@ -146,9 +158,10 @@ def _in_vllms_form(template: str, conversation: Conversation) -> Conversation:
             content = [{"type": "text", "text": content}]
         message = {**message, "content": content}
         if abilities.text_arguments and "tool_calls" in message:
-            (said,) = message["tool_calls"]
-            text = json.dumps(said["function"]["arguments"])
-            message["tool_calls"] = [{**said, "function": {**said["function"], "arguments": text}}]
+            message["tool_calls"] = [
+                {**said, "function": {**said["function"], "arguments": json.dumps(said["function"]["arguments"])}}
+                for said in message["tool_calls"]
+            ]
         form.append(message)
     return form
 

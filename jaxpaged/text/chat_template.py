@@ -173,9 +173,12 @@ def _template(tokenizer: PreTrainedTokenizerFast, options: ChatOptions) -> str:
 
 def _tokenize(tokenizer: PreTrainedTokenizerFast, rendered: str, spelled: SpelledTokens) -> list[int]:
     token_ids: list[int] = []
+    plain: dict[str, list[int]] = {}
     for piece, was_taken in spelled.pieces(rendered):
         if was_taken:
-            token_ids += _plain_ids(tokenizer, piece)
+            if piece not in plain:
+                plain[piece] = _plain_ids(tokenizer, piece)
+            token_ids += plain[piece]
         elif piece:
             token_ids += tokenizer.encode(piece, add_special_tokens=False)
     return token_ids

@@ -27,10 +27,17 @@ def system_texts(conversation: Conversation) -> list[str]:
 
 
 def forms(conversation: Conversation) -> Iterator[Conversation]:
-    """The conversation, then, where not one system message leads it, with all of them joined to the first."""
+    """The conversation, then what a strict template may take instead of it.
+
+    Where not one system message leads it, all of them are joined to the first; lists of parts become texts.
+    """
     yield conversation
-    if any(message["role"] in _LEADS for message in conversation[1:]):
+    late = any(message["role"] in _LEADS for message in conversation[1:])
+    if late:
         yield _system_first(conversation)
+    if any(isinstance(message["content"], list) for message in conversation):
+        texts = [{**message, "content": "\n".join(content_texts(message["content"]))} for message in conversation]
+        yield _system_first(texts) if late else texts
 
 
 def _fitted_message(

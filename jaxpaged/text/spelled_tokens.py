@@ -18,6 +18,7 @@ _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 # templates that print JSON or Python's repr may escape the marks
 _MARK = re.compile(r"(?:\ufdd0|\\ufdd0)([0-9]{1,9})(?:\ufdd1|\\ufdd1)")
 _TURN = re.compile(r"<[|｜].*[|｜]>", re.DOTALL)  # noqa: RUF001 - DeepSeek's bars
+_SHORT = 64
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
 
 
@@ -68,6 +69,7 @@ class SpelledTokens:
         self._spellings = spellings
         self._edges = edges
         self._taken: list[str] = []
+        self._known: dict[str, tuple[int, int]] = {}
         self.has_edges = False
 
     def take_out(self, value: Any) -> Any:
@@ -81,11 +83,8 @@ class SpelledTokens:
         return value
 
     def take_out_of_message(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """As take_out(); a role that every template knows stays, whatever the tokens look like."""
-        return {
-            self.take_out(name): value if name == "role" and value in _ROLES else self.take_out(value)
-            for name, value in message.items()
-        }
+        """As take_out(); templates may build marks around roles and names, so a part of a token counts there too."""
+        return {self.take_out(field): self._field(field, value) for field, value in message.items()}
 
     def tokens_in(self, rendered: str) -> list[str]:
         """The special tokens that `rendered` spells by itself."""
@@ -104,8 +103,16 @@ class SpelledTokens:
                 at = mark.end()
         yield rendered[at:], False
 
+    def _field(self, field: str, value: Any) -> Any:
+        if field == "role" and value in _ROLES:
+            return value
+        if field in ("role", "name") and isinstance(value, str) and value in self._spellings.insides:
+            self.has_edges = True
+            return self._mark(value) if self._edges else value
+        return self.take_out(value)
+
     def _text(self, text: str) -> str:
-        begin, end = self._begin(text), self._end(text)
+        begin, end = self._edges_of(text)
         self.has_edges = self.has_edges or begin > 0 or end < len(text)
         if not self._edges:
             begin, end = 0, len(text)
@@ -116,15 +123,20 @@ class SpelledTokens:
             (self._mark(text[:begin]) if begin else "") + middle + (self._mark(text[end:]) if end < len(text) else "")
         )
 
+    def _edges_of(self, text: str) -> tuple[int, int]:
+        """Where the characters end that could complete a token, and where those begin that could begin one."""
+        if text in self._known:
+            return self._known[text]
+        edges = self._begin(text), self._end(text)
+        if len(text) <= _SHORT:  # names and types come again and again
+            self._known[text] = edges
+        return edges
+
     def _begin(self, text: str) -> int:
-        """How many characters at the beginning could complete a token."""
-        if text in self._spellings.insides:
-            return len(text)
         lengths = range(min(len(text), self._spellings.longest), 0, -1)
         return next((length for length in lengths if text[:length] in self._spellings.ends), 0)
 
     def _end(self, text: str) -> int:
-        """Where the characters at the end begin that could begin a token."""
         lengths = range(min(len(text), self._spellings.longest), 0, -1)
         return next(
             (len(text) - length for length in lengths if text[-length:] in self._spellings.beginnings), len(text)

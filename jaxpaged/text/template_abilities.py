@@ -42,7 +42,7 @@ Conversation = list[dict[str, Any]]
 class TemplateAbilities:
     """`parts`: the roles whose content may be a list of parts; `only_parts`: those whose content must be one.
 
-    `text_arguments`: a call's arguments must be JSON text; `developer`: the template knows this role.
+    `text_arguments`: a call's arguments must be JSON text; `developer`: this role is another one than "system".
     """
 
     parts: frozenset[str] = frozenset()
@@ -64,7 +64,7 @@ def template_abilities(template: str, special_tokens: tuple[tuple[str, str], ...
         frozenset(role for role in parts if _ONE not in render(_said(role, _ONE))),
         not _shows_json(render(_called({_KEY: _VALUE}), [_TOOL]))
         and _shows_json(render(_called(f'{{"{_KEY}": "{_VALUE}"}}'), [_TOOL])),
-        _NAMES_DEVELOPER.search(template) is not None and _ONE in render(_said("developer", _ONE)),
+        _knows_developer(template, render(_said("developer", _ONE)), render(_said("system", _ONE))),
     )
 
 
@@ -93,6 +93,12 @@ def _said(role: str, content: object) -> Conversation:
     if role == "user":
         return [message]
     return [_HELLO, message, _HELLO] if role == "assistant" else [message, _HELLO]
+
+
+def _knows_developer(template: str, as_developer: str, as_system: str) -> bool:
+    """The template names the role and renders it in a way of its own."""
+    named = _NAMES_DEVELOPER.search(template) is not None
+    return named and _ONE in as_developer and as_developer != as_system
 
 
 def _called(arguments: object) -> Conversation:

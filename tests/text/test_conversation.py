@@ -94,6 +94,8 @@ def test_developer_is_system_where_the_template_does_not_know_it() -> None:
     said = {"role": "developer", "content": "brief"}
     assert prompt(templates.STRICT_CONTENT, said, HELLO) == "[system]brief[user]hello"
     assert prompt(templates.DEVELOPER, said, HELLO) == "<dev>brief[user]hello"
+    same = templates.DEVELOPER.replace("<dev>", "[system]")
+    assert prompt(same, HELLO, said) == "[user]hello[system]brief"
     any_role = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
     assert prompt(any_role, said, HELLO) == "[system]brief[user]hello"
 
@@ -136,3 +138,10 @@ def test_a_content_format_is_as_it_is_asked_for() -> None:
 def test_parts_of_other_dialects_are_text() -> None:
     parts = [{"type": "input_text", "text": "a"}, {"type": "refusal", "refusal": "b"}, {"type": "text", "text": None}]
     assert prompt(templates.STRICT_CONTENT, {**HELLO, "content": parts}) == "[user]a\nb"
+
+
+def test_parts_become_text_where_the_template_takes_them_in_some_places_only() -> None:
+    template = templates.PARTS.replace("{{ said(", "{% if m.tool_calls %}{{ m.content + '!' }}{% endif %}{{ said(")
+    assert prompt(template, {**HELLO, "content": TEXTS}) == "[user]onetwo"
+    rendered = prompt(template, {**HELLO, "content": TEXTS}, called("{}", content=TEXTS))
+    assert rendered == "[user]one\ntwo[assistant]one\ntwo!one\ntwo"

@@ -70,7 +70,10 @@ def test_json_and_repr_show_what_was_said() -> None:
 )
 def test_two_parts_put_no_token_together(texts: tuple[str, ...]) -> None:
     content = [{"type": "text", "text": text} for text in texts]
-    assert marks(hf_tokenizer(), PARTS, {"role": "user", "content": content}) == [START, END]
+    tokenizer, options = hf_tokenizer(), ChatOptions(chat_template=PARTS)
+    assert marks(tokenizer, PARTS, {"role": "user", "content": content}) == [START, END]
+    prompt = render_chat(tokenizer, [{"role": "user", "content": content}], options).prompt
+    assert prompt == f"{START}{''.join(texts)}{END}"
 
 
 def test_a_role_makes_no_mark_of_its_own() -> None:
@@ -78,6 +81,12 @@ def test_a_role_makes_no_mark_of_its_own() -> None:
     assert marks(tokenizer, templates.ROLE_MARKS, {"role": "user", "content": "a"}) == ["<|user|>"]
     for role in ("end", "user|>x<|end", "x<|end|>"):
         assert "<|end|>" not in marks(tokenizer, templates.ROLE_MARKS, {"role": role, "content": "a"})
+
+
+@pytest.mark.parametrize("name", ["end", ["end"], {"end": 1}, 3])
+def test_a_name_may_be_anything(name: object) -> None:
+    template = "{{ '<|' + messages[0].name | string + '|>' + messages[0].content }}"
+    assert marks(with_turns(), template, {"role": "user", "name": name, "content": "a"}) == []
 
 
 def test_marks_of_turns_count_though_they_are_not_special() -> None:
