@@ -1,4 +1,7 @@
-"""Serves the bundled model on a free port, asks one streamed chat question over HTTP, prints the answer and stops."""
+"""Serves on a free port, asks one streamed chat question over HTTP, prints the answer and stops.
+
+python scripts/quickstart_check.py QUESTION [FLAGS OF jaxpaged serve ...]
+"""
 
 import http.client
 import json
@@ -9,7 +12,6 @@ import time
 import urllib.request
 from pathlib import Path
 
-QUESTION = "What can you do?"
 START_UP_SECONDS = 600
 JAXPAGED = Path(sys.executable).with_name("jaxpaged")
 
@@ -53,13 +55,14 @@ def ask(url: str, question: str) -> str:
 
 
 def main() -> None:
+    question, *flags = sys.argv[1:]
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen([JAXPAGED, "serve", "--host", "127.0.0.1", "--port", str(port)])
+    server = subprocess.Popen([JAXPAGED, "serve", "--host", "127.0.0.1", "--port", str(port), *flags])
     try:
         wait_until_ready(url, server)
-        print(f"> {QUESTION}")
-        answer = ask(url, QUESTION)
+        print(f"> {question}")
+        answer = ask(url, question)
     finally:
         server.terminate()
         server.wait(timeout=30)
