@@ -10,7 +10,7 @@ from jaxpaged.gguf.unpack import unpack
 from jaxpaged.hub.pointers import refuse_pointer
 
 CACHE = Path(".cache") / "jaxpaged" / "gguf"  # below the user's home
-OWN_WEIGHTS = ("*.safetensors", "jaxpaged.json")
+OWN_WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "jaxpaged.json")
 
 
 def is_gguf(path: Path) -> bool:

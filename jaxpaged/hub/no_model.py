@@ -29,8 +29,6 @@ def why_no_model(directory: Path) -> str:
     """The end of a sentence about a directory without config.json."""
     if (directory / ADAPTER).is_file():
         return f"it is a LoRA adapter ({ADAPTER}); {_merge_adapter(directory)}"
-    for gguf in sorted(directory.glob("*.gguf"))[:1]:
-        return f"{LACKS}; name the GGUF file itself: {gguf}"
     for pattern, meaning in _OTHERS:
         if any(directory.glob(pattern)):
             return f"{LACKS}; {meaning}"

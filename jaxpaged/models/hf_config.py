@@ -20,7 +20,9 @@ from jaxpaged.models.spec import Activation
 
 Config = Mapping[str, Any]
 
-ROPE_KEYS = frozenset({"rope_parameters", "rope_scaling", "rope_theta", "max_position_embeddings"})
+ROPE_KEYS = frozenset(
+    "max_position_embeddings original_max_position_embeddings rope_parameters rope_scaling rope_theta".split()
+)
 ACTIVATIONS: Mapping[str, Activation] = {
     "silu": "silu",
     "swish": "silu",
@@ -30,7 +32,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
 }
-# Per rope type the keys that it reads, and (after |) keys that other types' configs leave behind.
+# Per rope type the keys that it reads. Those of other types are left behind where a type was changed: not read.
 _COMMON_ROPE_KEYS = {"rope_type", "type", "rope_theta", "partial_rotary_factor", "original_max_position_embeddings"}
 _ROPE_TYPE_KEYS: Mapping[str, set[str]] = {
     "default": set(),
@@ -124,7 +126,8 @@ def rope_values(config: Config, layer_type: str | None = None) -> Config:
     if layer_type is not None and layer_type in values:
         values = given(values, layer_type, {})
     kind = rope_type(values)
-    unknown = [key for key, value in values.items() if key not in _COMMON_ROPE_KEYS | _ROPE_TYPE_KEYS[kind] and value]
+    known = _COMMON_ROPE_KEYS.union(*_ROPE_TYPE_KEYS.values())
+    unknown = [key for key, value in values.items() if key not in known and value]
     if unknown:
         raise UnsupportedModelError(f"rope type {kind!r} with {', '.join(sorted(unknown))} is not implemented.")
     return values
@@ -200,5 +203,5 @@ def max_position_of(config: Config, rope: Rope) -> int:
 
 def dtype_of(config: Config) -> str | None:
     """The precision of the checkpoint as config.json states it, e.g. "bfloat16"."""
-    name = config.get("dtype", config.get("torch_dtype"))
+    name = given(config, "dtype", config.get("torch_dtype"))
     return None if name is None else str(name).removeprefix("torch.")

@@ -12,6 +12,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 SPACE = "\u2581"  # how SentencePiece writes a space
+LONGEST_PIECE = 512  # of those that are made of two
 UNIGRAM, BPE = 1, 2
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
 
@@ -74,7 +75,7 @@ def _merges(proto: Any) -> list[tuple[str, str]]:
     found = [
         (-score, -cut, piece[:cut], piece[cut:])
         for piece, score in scores.items()
-        for cut in range(1, len(piece))
+        for cut in range(1, len(piece) if len(piece) <= LONGEST_PIECE else 1)
         if piece[:cut] in scores and piece[cut:] in scores
     ]
     return [(left, right) for *_, left, right in sorted(found, key=lambda merge: merge[:2])]

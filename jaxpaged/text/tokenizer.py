@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from jaxpaged.errors import ConfigError
@@ -25,6 +26,8 @@ TOKENIZER_FILES = (
     "spiece.model",
 )
 LETTERS_SHOWN = 300
+# transformers fills itself lazily: of two threads that import it at once, one finds it half made.
+_IMPORTING = Lock()
 
 
 def load_tokenizer(directory: Path, *, chat_template: str | None = None) -> PreTrainedTokenizerFast:
@@ -39,7 +42,7 @@ def load_tokenizer(directory: Path, *, chat_template: str | None = None) -> PreT
             f"{directory} holds no tokenizer ({', '.join(TOKENIZER_FILES[:3])}, ...). Copy the model's tokenizer files "
             "there, name another directory with tokenizer=, or pass token ids with skip_tokenizer_init=True."
         )
-    with _without_advice():  # imported here: it takes over a second, which the engine's compilation can hide
+    with _IMPORTING, _without_advice():  # here: it takes over a second, which the engine's compilation can hide
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:

@@ -122,6 +122,26 @@ def test_the_longest_context_follows_the_scaling(scaling: dict[str, Any], longes
     assert spec_from_config(config).max_position == longest
 
 
+def test_what_other_rope_types_left_behind_is_not_read() -> None:
+    left = {"type": "linear", "factor": 2.0, "low_freq_factor": 1.0, "beta_fast": 32, "short_factor": [1.0]}
+    plain = {"type": "linear", "factor": 2.0}
+    config = CASE["llama"].config
+    assert spec_from_config({**config, "rope_scaling": left}) == spec_from_config({**config, "rope_scaling": plain})
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"torch_dtype": "torch.bfloat16"}, "bfloat16"),
+        ({"dtype": None, "torch_dtype": "float16"}, "float16"),
+        ({"dtype": "float32", "torch_dtype": "float16"}, "float32"),
+        ({}, None),
+    ],
+)
+def test_the_precision_in_every_spelling(config: dict[str, Any], name: str | None) -> None:
+    assert dtype_of(config) == name
+
+
 def test_yarn_infers_its_magnitude_from_mscale() -> None:
     scaling = {"type": "yarn", "factor": 4.0, "mscale": 1.0, "mscale_all_dim": 1.0, "beta_fast": 16}
     position = spec_from_config({**CASE["llama"].config, "rope_scaling": scaling}).layers[0].mixer.position

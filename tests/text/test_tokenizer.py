@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -81,3 +83,29 @@ def test_a_broken_generation_config_is_refused(tmp_path, content) -> None:
     (tmp_path / "generation_config.json").write_text(content)
     with pytest.raises(ConfigError, match="fetch the file again"):
         load_generation_config(tmp_path)
+
+
+TWO_AT_ONCE = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+from jaxpaged.text.tokenizer import load_tokenizer
+
+barrier = Barrier(2)
+
+def load(directory):
+    barrier.wait()
+    return load_tokenizer(Path(directory)).encode("hello")
+
+with ThreadPoolExecutor(2) as pool:
+    first, second = pool.map(load, [sys.argv[1]] * 2)
+assert first == second
+"""
+
+
+def test_two_threads_load_their_first_tokenizer_at_once(tmp_path) -> None:
+    """The front end and the grammars' vocabulary do, where a model has no tokenizer.json."""
+    done = subprocess.run([sys.executable, "-c", TWO_AT_ONCE, str(model_directory(tmp_path))], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()

@@ -16,6 +16,7 @@ from jaxpaged.engine.startup.setup import Setup
 from jaxpaged.errors import ConfigError
 from jaxpaged.hub.model_directory import read_config, resolve_model
 from jaxpaged.models.architecture import Architecture
+from jaxpaged.models.hf_config import dtype_of
 from jaxpaged.models.registry import Registry
 from jaxpaged.models.spec import DecoderSpec
 from jaxpaged.quant.schemes import SCHEMES
@@ -97,7 +98,7 @@ def _say_what_is_ignored(directory: Path, settings: Mapping[str, Any], architect
 def _dtype(config: ModelConfig, settings: Mapping[str, Any]) -> jnp.dtype:
     name = config.dtype
     if name == "auto":
-        name = settings.get("dtype") or settings.get("torch_dtype") or "bfloat16"
+        name = dtype_of(settings) or "bfloat16"
     if name not in ("bfloat16", "float16", "float32"):
         raise ConfigError(f"dtype {name!r} is not one of bfloat16, float16, float32; pass dtype= to choose.")
     return jnp.dtype(name)

@@ -28,7 +28,7 @@ ARCHITECTURE = Architecture(
     model_type="phi3",
     spec_from_hf=spec_from_hf,
     weights=WEIGHTS,
-    used_keys=llama.KEYS | {"original_max_position_embeddings", "partial_rotary_factor", "sliding_window"},
+    used_keys=llama.KEYS | {"partial_rotary_factor", "sliding_window"},
     fixed_keys={
         "attention_bias": False,
         "full_attn_mod": 1,
