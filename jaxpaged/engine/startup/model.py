@@ -96,7 +96,7 @@ def _say_what_is_ignored(directory: Path, settings: Mapping[str, Any], architect
 
 
 def _dtype(config: ModelConfig, settings: Mapping[str, Any]) -> jnp.dtype:
-    name = config.dtype
+    name: str = config.dtype
     if name == "auto":
         name = dtype_of(settings) or "bfloat16"
     if name not in ("bfloat16", "float16", "float32"):
