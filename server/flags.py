@@ -42,6 +42,7 @@ class ServerOptions:
     page: bool = True
     dev_routes: bool = False
     tokenizer_info: bool = False
+    trust_request_chat_template: bool = False
     root_path: str = ""
     allowed_origins: tuple[str, ...] = ()
     allowed_methods: tuple[str, ...] = ("*",)
@@ -87,6 +88,7 @@ def server_options(
         page=not args.disable_page,
         dev_routes=args.enable_dev_routes,
         tokenizer_info=args.enable_tokenizer_info_endpoint,
+        trust_request_chat_template=args.trust_request_chat_template,
         root_path=args.root_path,
         allowed_origins=flat(args.allowed_origins),
         allowed_methods=flat(args.allowed_methods),
@@ -121,7 +123,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_engine_flags(parser)
     group = parser.add_argument_group("server")
     add_address(group.add_argument)
-    _add_chat(group.add_argument)
+    add_chat(group.add_argument)
     add_browsers(group.add_argument)
     add_certificates(group.add_argument)
     _add_times(group.add_argument)
@@ -132,7 +134,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_vllm_server_flags(parser)
 
 
-def _add_chat(add: Add) -> None:
+def add_chat(add: Add) -> None:
+    """How chats become prompts and answers are read; run-batch has them too."""
     add("--chat-template", metavar="FILE", help="Jinja template (a file, or the text) instead of the tokenizer's own")
     add(
         "--tool-call-parser",
@@ -232,6 +235,7 @@ def _add_switches(add: Add) -> None:
     add_switch("--enable-force-include-usage", "end every stream with its usage")
     add_switch("--disable-fastapi-docs", "no /docs and no /openapi.json")
     add_switch("--enable-tokenizer-info-endpoint", "serve /tokenizer_info, the chat template included")
+    add_switch("--trust-request-chat-template", "let requests bring a chat_template, which is a program, of their own")
     add_switch("--disable-page", "no chat page at /")
     add_switch(
         "--enable-dev-routes",

@@ -9,7 +9,7 @@ from typing import Any
 from jaxpaged import AsyncLLM, ChatOptions, RenderedChat
 from server.answers.answer import Reply
 from server.answers.parsers import NO_PARSERS, AnswerParsers, choose_parsers
-from server.errors import ApiError
+from server.errors import ApiError, bad_request
 from server.flags import ServerOptions
 
 
@@ -38,6 +38,11 @@ class Serving:
 
     async def render(self, messages: Sequence[Mapping[str, Any]], options: ChatOptions) -> RenderedChat:
         """A conversation as the model sees it, with the server's template variables where the request has none."""
+        if options.chat_template is not None and not self.options.trust_request_chat_template:
+            raise bad_request(
+                "chat_template is a program; start with --trust-request-chat-template to run those of requests.",
+                "chat_template",
+            )
         if self.options.default_template_kwargs:
             kwargs = {**self.options.default_template_kwargs, **(options.template_kwargs or {})}
             options = replace(options, template_kwargs=kwargs)

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from jaxpaged.config import EngineConfig
 from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats, TokenLogprobs
-from jaxpaged.engine.sleep import WAKE_TAGS, check_level, check_tags
+from jaxpaged.engine.sleep import check_level, check_tags
 from jaxpaged.errors import QueueFullError, RequestError, WeightError
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.stats import KVStats, StepTokens
@@ -169,7 +169,7 @@ class FakeEngine:
 
     def wake_up(self, tags: Sequence[str] | None = None) -> None:
         self.calls.append(("wake_up", *(tags or ())))
-        self._asleep = self._asleep and set(check_tags(tags)) != set(WAKE_TAGS)
+        self._asleep = self._asleep and not {"weights", "kv_cache"} <= set(check_tags(tags))
 
     def is_sleeping(self) -> bool:
         return self._asleep

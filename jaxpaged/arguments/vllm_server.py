@@ -21,7 +21,6 @@ VLLM_SERVER: dict[str, VllmArgument] = {
     "tool_parser_plugin": refused("", why="no code is loaded for it; --tool-call-parser names those there are"),
     "tool_server": refused("", why="clients run their tools themselves"),
     "tool_strict_level": hint(why="a tool with strict: true is followed strictly, another one is not"),
-    "trust_request_chat_template": refused(False, why="a request has no template of its own; give --chat-template"),
     "trust_request_mm_kwargs": hint(False, why="this engine serves text models only"),
     "reasoning_effort_map": refused({}, why="say it in --default-chat-template-kwargs"),
     "response_role": refused("assistant", why="answers are the assistant's"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -11,9 +12,9 @@ from jaxpaged.scheduling.plan import Admission, StepPlan
 
 @dataclass(slots=True)
 class PromptEmbeds:
-    """By (data shard, device row): float32 [prompt_len, width], from admission until the row is given away."""
+    """By (data shard, device row): float32 [prompt_len, width], while their request, which owns them, lives."""
 
-    rows: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    rows: WeakValueDictionary[tuple[int, int], np.ndarray] = field(default_factory=WeakValueDictionary)
 
     def admit(self, shard: int, admission: Admission) -> None:
         self.rows.pop((shard, admission.row), None)
@@ -22,9 +23,10 @@ class PromptEmbeds:
 
     def of(self, plan: StepPlan, tokens: int) -> tuple[np.ndarray, np.ndarray] | None:
         """(embeddings [d, tokens, width], which tokens use them [d, tokens]), or None when the plan needs none."""
-        if not self.rows:
+        given = dict(self.rows)
+        if not given:
             return None
-        width = next(iter(self.rows.values())).shape[1]
+        width = next(iter(given.values())).shape[1]
         embeds = np.zeros((len(plan.shards), tokens, width), np.float32)
         used = np.zeros((len(plan.shards), tokens), np.bool_)
         for index, shard in enumerate(plan.shards):
@@ -32,9 +34,9 @@ class PromptEmbeds:
             for row, start, count in zip(
                 shard.rows.tolist(), shard.starts.tolist(), shard.counts.tolist(), strict=True
             ):
-                given = self.rows.get((index, row))
-                if given is not None and start < len(given):
-                    part = given[start : start + count]
+                prompt = given.get((index, row))
+                if prompt is not None and start < len(prompt):
+                    part = prompt[start : start + count]
                     embeds[index, first : first + len(part)] = part
                     used[index, first : first + len(part)] = True
                 first += count

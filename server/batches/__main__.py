@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from jaxpaged.cli import add_engine_class, add_engine_flags, integer, parse, run_command
-from server.flags import MAX_STOP_STRINGS
+from server.flags import MAX_STOP_STRINGS, add_chat
 
 DESCRIPTION = "run-batch: answer the requests of a file, one a line, without a server."
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)")  # fmt: skip
     add("--max-stop-strings", type=integer, default=MAX_STOP_STRINGS, metavar="COUNT", help="most stop strings of a "
         "request (default: %(default)s)")  # fmt: skip
-    add("--chat-template", metavar="FILE", help="Jinja template (a file, or the text) instead of the tokenizer's own")
+    add_chat(add)
     add_engine_class(group)
 
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from jaxpaged import AsyncLLM, ConfigError, read_chat_template
 from jaxpaged.cli import engine_config
+from server.answers.parsers import check_parser_names
 from server.batches.answering import ENDPOINTS
 from server.batches.lines import LineReader
 from server.batches.runner import answered
@@ -27,11 +28,19 @@ def run(args: argparse.Namespace) -> int:
     if args.concurrency is not None and args.concurrency < 1:
         raise ConfigError("concurrency must be at least 1.")
     template = None if args.chat_template is None else read_chat_template(args.chat_template)
+    check_parser_names(args.tool_call_parser, args.reasoning_parser)
+    options = ServerOptions(
+        max_stop_strings=max(0, args.max_stop_strings),
+        tool_call_parser=args.tool_call_parser,
+        reasoning_parser=args.reasoning_parser,
+        default_template_kwargs=args.default_chat_template_kwargs or {},
+        content_format=args.chat_template_content_format,
+        tokens_as_ids=args.return_tokens_as_token_ids,
+    )
     with _reading(args.input_file) as source, _writing(args.output_file) as target:
         llm = AsyncLLM(config, chat_template=template, engine=args.engine_class, debug=args.debug)
         try:
             reader = LineReader(source, ENDPOINTS.keys(), args.max_line_bytes)
-            options = ServerOptions(max_stop_strings=max(0, args.max_stop_strings))
             done, failed = asyncio.run(answer_all(llm, reader, target, args.concurrency, options))
         finally:
             llm.shutdown()
@@ -54,6 +63,7 @@ async def answer_all(
         async with aclosing(records):
             async for record in records:
                 target.write(record.line)
+                target.flush()
                 done, failed = done + record.ok, failed + (not record.ok)
                 progress.update()
     return done, failed
@@ -74,16 +84,13 @@ def _reading(name: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _writing(name: str) -> Iterator[BinaryIO]:
-    """The output appears under its name only when it is whole."""
+    """The file under its own name, from its beginning: who follows it reads each answer as it comes."""
     if name == "-":
         yield sys.stdout.buffer
         return
-    path = Path(name)
-    part = path.with_name(path.name + ".part")
     try:
-        file = part.open("wb")
+        file = Path(name).open("wb")  # noqa: SIM115
     except OSError as error:
         raise ConfigError(f"output_file {name} cannot be written ({error.strerror}).") from error
     with file:
         yield file
-    part.replace(path)

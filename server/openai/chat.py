@@ -15,7 +15,7 @@ from server.answers.assistant import AssistantParser, PlainText
 from server.answers.streaming import EventStream, answer_whole
 from server.openai.chat_dialect import ChatDialect
 from server.openai.message import MessageStyle
-from server.openai.parse import ChatCall, begun_answer, parse_chat
+from server.openai.parse import ChatCall, begun_answer, echoed_message, parse_chat
 from server.openai.schema import ChatRequest
 from server.serving import Serving
 
@@ -39,7 +39,8 @@ async def answer_chat(serving: Serving, body: ChatRequest, receive: Receive) -> 
     call = chat_call(serving, body)
     chat = await prepare_chat(serving, call)
     answer = Answer(f"chatcmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, [chat.request])
-    dialect = ChatDialect(answer, chat.new_parser, MessageStyle(call.reply.reasoning, call.tools.legacy))
+    style = MessageStyle(call.reply.reasoning, call.tools.legacy)
+    dialect = ChatDialect(answer, chat.new_parser, style, echoed_message(call))
     stream = llm.submit([chat.request])
     if call.reply.stream:
         return EventStream(stream, dialect)

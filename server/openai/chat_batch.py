@@ -16,7 +16,7 @@ from server.errors import bad_request
 from server.openai.chat import PreparedChat, chat_call, prepare_chat
 from server.openai.chat_dialect import ChatDialect
 from server.openai.message import MessageStyle
-from server.openai.parse import MAX_PROMPTS, ChatCall
+from server.openai.parse import MAX_PROMPTS, ChatCall, echoed_message
 from server.openai.schema import ChatMessage, ChatRequest
 from server.serving import Serving
 
@@ -66,7 +66,7 @@ class _BatchDialect:
         for call, chat in zip(calls, chats, strict=True):
             answer = Answer(answer_id, model, call.reply, [chat.request])
             style = MessageStyle(call.reply.reasoning, call.tools.legacy)
-            self._dialects[chat.request.request_id] = ChatDialect(answer, chat.new_parser, style)
+            self._dialects[chat.request.request_id] = ChatDialect(answer, chat.new_parser, style, echoed_message(call))
 
     def note(self, output: RequestOutput) -> None:
         self._dialects[output.request_id].note(output)

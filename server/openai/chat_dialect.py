@@ -20,19 +20,21 @@ _NO_PROMPT = b',"prompt_token_ids":null'
 
 
 class ChatDialect:
-    """One conversation with n answers."""
+    """One conversation with n answers, each of which begins with `echo`."""
 
     def __init__(
         self,
         answer: Answer,
         make_parser: Callable[[], AssistantParser] | None = None,
         style: MessageStyle = DEFAULT_STYLE,
+        echo: str = "",
     ) -> None:
         params = answer.batch[0].params
         self._answer = answer
         self._n = len(answer.batch[0].samples)
         self._make_parser = make_parser
         self._style = style
+        self._echo = echo
         self._parsers = [make_parser() for _ in range(self._n)] if make_parser is not None else []
         self._tokens = [ReasoningTokens() for _ in self._parsers]
         if self._parsers:
@@ -51,13 +53,20 @@ class ChatDialect:
         ids = self._answer.batch[0].prompt_token_ids if self._answer.reply.return_token_ids else None
         first = self._frame.event(role % (0, _GOES_ON), b',"prompt_token_ids":' + encode(ids))
         others = (self._frame.event(role % (index, _GOES_ON), _NO_PROMPT) for index in range(1, self._n))
-        return first + b"".join(others)
+        return first + b"".join(others) + self._echo_events()
 
     def events(self, output: RequestOutput) -> bytes:
         """One event for each answer that this step brought something to."""
         self._answer.usage.note(output)
         event = self._event if self._plain else self._long_event
         return b"".join([event(completion) for completion in output.outputs])
+
+    def _echo_events(self) -> bytes:
+        if not self._echo:
+            return b""
+        delta = b'{"index":%d,"delta":{"content":%b},"logprobs":null,%b}'
+        text = encode(self._echo)
+        return b"".join(self._frame.event(delta % (index, text, _GOES_ON)) for index in range(self._n))
 
     def end(self) -> bytes:
         return self._frame.last()
@@ -122,6 +131,8 @@ class ChatDialect:
             self._tokens[completion.index].note(completion)
             parsed = parse_whole(self._parsers[completion.index], completion.text)
             message, called = self._style.message(parsed), bool(parsed.tool_calls)
+        if self._echo:
+            message["content"] = self._echo + (message["content"] or "")
         choice = {
             "index": completion.index,
             "message": message,

@@ -24,8 +24,6 @@ UNSERVED: dict[str, tuple[Any, ...]] = {
     "repetition_detection": (None,),
     "vllm_xargs": (None, {}),
     "suffix": (None, ""),
-    "chat_template": (None,),
-    "documents": (None, []),
     "audio": (None,),
     "modalities": (None, ["text"]),
     "web_search_options": (None,),

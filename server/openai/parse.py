@@ -100,13 +100,13 @@ def parse_chat(
 ) -> ChatCall:
     """`defaults` are the model's own sampling settings. Raises ApiError and RequestError, naming the field."""
     _refuse_unserved(body)
-    if body.echo:
-        raise bad_request("echo is not served for chats; leave it out.", "echo")
     sampling = {"max_tokens": None, **_sampling(body, defaults, max_stop_strings)}
     if body.max_completion_tokens is not None:
         sampling["max_tokens"] = body.max_completion_tokens
     if body.logprobs:
         sampling["logprobs"] = body.top_logprobs or 0
+        if body.echo and body.prompt_logprobs is None and not body.stream:  # where it could not be shown
+            sampling["prompt_logprobs"] = body.top_logprobs or 0
     elif body.logprobs is False and body.logprob_token_ids:
         raise bad_request("logprob_token_ids needs logprobs: true.", "logprob_token_ids")
     elif body.top_logprobs is not None:
@@ -124,6 +124,8 @@ def parse_chat(
         beam=beam,
         reply=replace(
             _reply(body, force_usage),
+            echo=bool(body.echo),
+            prompt_logprobs=params.prompt_logprobs is not None,
             reasoning=body.include_reasoning is not False,
             show_special=body.skip_special_tokens is False,
         ),
@@ -141,7 +143,16 @@ def chat_messages(messages: list[ChatMessage]) -> list[dict[str, Any]]:
 
 def begun_answer(call: ChatCall) -> str:
     """The part of the answer that the conversation itself gives (continue_final_message)."""
-    content = call.messages[-1].get("content") if call.options.continue_final_message else None
+    return _last_text(call.messages) if call.options.continue_final_message else ""
+
+
+def echoed_message(call: ChatCall) -> str:
+    """What echo puts before the answer: the last message, where it is the assistant's as the answer is."""
+    return _last_text(call.messages) if call.reply.echo and call.messages[-1]["role"] == "assistant" else ""
+
+
+def _last_text(messages: list[dict[str, Any]]) -> str:
+    content = messages[-1].get("content")
     texts = [content] if isinstance(content, str) else content or []
     return "".join(text if isinstance(text, str) else str(text.get("text") or "") for text in texts)
 
@@ -151,10 +162,13 @@ def _chat_options(body: ChatRequest, tools: ToolUse) -> ChatOptions:
     if body.reasoning_effort is not None:
         kwargs.setdefault("reasoning_effort", body.reasoning_effort)
         kwargs.setdefault("enable_thinking", body.reasoning_effort != "none")
+    if body.documents is not None:
+        kwargs["documents"] = body.documents
     options = ChatOptions(
         add_generation_prompt=body.add_generation_prompt is not False and not body.continue_final_message,
         continue_final_message=bool(body.continue_final_message),
         tools=tools.tools if tools.active else None,
+        chat_template=body.chat_template,
         template_kwargs=kwargs or None,
     )
     if body.add_generation_prompt and body.continue_final_message:

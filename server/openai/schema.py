@@ -29,6 +29,8 @@ def _check_count(value: Any, info: ValidationInfo) -> Any:
 
 
 ShortTokenIds = Annotated[list[TokenId] | None, BeforeValidator(_check_count)]
+MAX_DOCUMENTS = 1024
+Template = Annotated[str | None, Field(min_length=1, max_length=2**18)]
 Content = str | list[dict[str, Any] | str] | None
 
 
@@ -152,9 +154,9 @@ class ChatRequest(Sampling):
     functions: list[dict[str, Any]] | None = None
     function_call: str | dict[str, Any] | None = None
     include_reasoning: bool | None = None
+    chat_template: Template = None
+    documents: Annotated[list[dict[str, Any]] | None, Field(max_length=MAX_DOCUMENTS)] = None
     # not served yet
-    chat_template: Any = None
-    documents: Any = None
     audio: Any = None
     modalities: Any = None
     web_search_options: Any = None
@@ -172,11 +174,11 @@ class TokenizeRequest(Body):
     add_special_tokens: bool | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
+    chat_template: Template = None
     chat_template_kwargs: dict[str, Any] | None = None
     tools: Annotated[list[dict[str, Any]], Field(max_length=1024)] | None = None
     return_token_strs: bool | None = None
     # not served yet
-    chat_template: Any = None
     mm_processor_kwargs: Any = None
 
 

@@ -67,9 +67,10 @@ def tokens_router(serving: Serving) -> APIRouter:
 async def _token_ids(serving: Serving, body: TokenizeRequest) -> list[int]:
     if (body.prompt is None) == (body.messages is None):
         raise bad_request("Give either prompt or messages.", "prompt")
-    for name in ("chat_template", "mm_processor_kwargs"):
-        if getattr(body, name):
-            raise bad_request(f"{name} is not served by this version; leave it out.", name)
+    if body.mm_processor_kwargs:
+        raise bad_request("mm_processor_kwargs is not served by this version; leave it out.", "mm_processor_kwargs")
+    if body.prompt is not None and body.chat_template is not None:
+        raise bad_request("chat_template is for messages; leave it out.", "chat_template")
     if body.prompt is not None:
         return await serving.llm.encode_text(body.prompt, add_special_tokens=body.add_special_tokens is not False)
     continues = bool(body.continue_final_message)
@@ -81,6 +82,7 @@ async def _token_ids(serving: Serving, body: TokenizeRequest) -> list[int]:
         add_generation_prompt=body.add_generation_prompt is not False and not continues,
         continue_final_message=continues,
         tools=tool_use(body.tools).tools or None,
+        chat_template=body.chat_template,
         template_kwargs=body.chat_template_kwargs,
     )
     options.validate()

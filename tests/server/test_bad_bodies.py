@@ -86,7 +86,7 @@ async def test_routes_and_methods_that_do_not_exist() -> None:
         assert_error(await http.post("/v1/completions/", json=COMPLETION), 404)
         assert_error(await http.get("/v1/completions"), 405)
         assert_error(await http.delete("/v1/models"), 405)
-        assert (await http.delete("/ping")).headers["allow"] == "GET, POST"
+        assert (await http.delete("/ping")).headers["allow"] == "GET, HEAD, POST"
         assert (await http.get("/v1/completions")).headers["allow"] == "POST"
         assert_error(await http.get("/v1/models/../../etc/passwd"), 404)
 
