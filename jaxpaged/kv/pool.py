@@ -20,6 +20,7 @@ from jaxtyping import Array, Int32
 from jaxpaged.errors import InvariantError
 from jaxpaged.kv.kind import IntArray
 from jaxpaged.kv.spec import CacheGroup
+from jaxpaged.kv.untouched import release_zeros
 from jaxpaged.sharding.mesh import DATA
 from jaxpaged.sharding.rules import sharding_of
 from pallas_kernels.paged_attention import PoolLayout, copy_pages, read_pages, write_pages
@@ -70,8 +71,11 @@ class KVPool:
 
     @classmethod
     def allocate(cls, geometry: PoolGeometry, num_pages: Sequence[int]) -> KVPool:
-        """Zeroed pools of `num_pages[group]` pages in each data shard."""
-        return cls(_allocate_program(geometry, tuple(num_pages))(), geometry)
+        """Zeroed pools of `num_pages[group]` pages in each data shard; a CPU's memory is taken as pages are written."""
+        arrays = _allocate_program(geometry, tuple(num_pages))()
+        for array in arrays:
+            release_zeros(array)
+        return cls(arrays, geometry)
 
     def with_arrays(self, arrays: tuple[Array, ...]) -> KVPool:
         """The pool after a program that donated and returned its arrays."""
