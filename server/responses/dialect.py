@@ -86,11 +86,18 @@ class ResponsesDialect:
     def body(self) -> dict[str, Any]:
         return self._finished()
 
+    def keep(self, status: str, error: Exception | None = None) -> dict[str, Any]:
+        """The response in a state that is not an answer's end, as it is kept then, with what there is of its output."""
+        response = self._response(status, error)
+        response["output"] = [self._item(block) for block in self._blocks.all]
+        if self._store is not None:
+            self._store.put(self._owner, response, self._history)
+        return response
+
     def error_event(self, error: Exception) -> bytes:
         """An error in the middle: the response has failed, and why. `error` beside the fields is what SDKs raise."""
         told = as_api_error(error).body()["error"]
-        failed = self._response("failed")
-        failed["error"] = {"code": "server_error", "message": told["message"]}
+        failed = self._response("failed", error)
         shown = {name: told[name] for name in ("code", "message", "param")}
         return self._event("response.failed", response=failed) + self._event("error", **shown, error=told)
 
@@ -165,14 +172,14 @@ class ResponsesDialect:
             self._store.put(self._owner, response, self._history + answer_messages(self._blocks.all))
         return response
 
-    def _response(self, status: str) -> dict[str, Any]:
+    def _response(self, status: str, error: Exception | None = None) -> dict[str, Any]:
         answer = self._answer
         return {
             "id": answer.id,
             "object": "response",
             "created_at": answer.created,
             "status": status,
-            "error": None,
+            "error": None if error is None else {"code": "server_error", "message": as_api_error(error).message},
             "incomplete_details": None,
             "model": answer.model,
             "output": [],

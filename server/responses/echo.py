@@ -27,7 +27,7 @@ def request_echo(body: ResponsesRequest, params: SamplingParams) -> dict[str, An
     text = body.text.model_dump(exclude_none=True) if body.text else {}
     reasoning = body.reasoning
     return {
-        "background": False,
+        "background": bool(body.background),
         "instructions": body.instructions,
         "max_output_tokens": body.max_output_tokens,
         "max_tool_calls": body.max_tool_calls,

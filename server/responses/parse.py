@@ -27,7 +27,6 @@ NAMES = {
 }
 # field -> values that ask for nothing
 _UNSERVED: dict[str, tuple[Any, ...]] = {
-    "background": (None, False),
     "conversation": (None,),
     "prompt": (None,),
     "context_management": (None, []),

@@ -40,6 +40,7 @@ class ResponseStore:
         entry = StoredResponse(owner, msgspec.json.encode(response), msgspec.json.encode(messages))
         if entry.size() > self._max_bytes or self._max_count < 1:
             return
+        self._drop(response["id"])
         self._entries[response["id"]] = entry
         self.bytes += entry.size()
         while len(self._entries) > self._max_count or self.bytes > self._max_bytes:
@@ -57,5 +58,14 @@ class ResponseStore:
         """False for what get() does not find."""
         if self.get(owner, response_id) is None:
             return False
-        self.bytes -= self._entries.pop(response_id).size()
+        self._drop(response_id)
         return True
+
+    @property
+    def keeps_any(self) -> bool:
+        """Whether there is room for anything at all."""
+        return self._max_count > 0 and self._max_bytes > 0
+
+    def _drop(self, response_id: str) -> None:
+        entry = self._entries.pop(response_id, None)
+        self.bytes -= 0 if entry is None else entry.size()

@@ -36,7 +36,7 @@ REFUSED = [
     ({"n": 2}, "n"),
     ({"use_beam_search": True}, "use_beam_search"),
     ({"prompt_logprobs": 1}, "prompt_logprobs"),
-    ({"background": True}, "background"),
+    ({"background": True, "store": False}, "background"),
     ({"conversation": "x"}, "conversation"),
     ({"prompt": {"id": "x"}}, "prompt"),
     ({"context_management": [{"type": "compaction"}]}, "context_management"),
