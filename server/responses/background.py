@@ -26,7 +26,7 @@ class Running:
 
 
 class BackgroundResponses:
-    """Owner of those that run: there are no more than the engine's queue takes. Each may take `seconds`; None: any time.
+    """Owner of those that run, no more than the engine's queue takes. Each may take `seconds`; None: any time.
 
     A response is stored when it begins and again when it has ended, however it did.
     """
