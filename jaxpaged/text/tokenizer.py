@@ -10,11 +10,12 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from jaxpaged.errors import ConfigError
+from jaxpaged.hub.model_directory import CONFIG, read_json
 from jaxpaged.hub.pointers import refuse_pointer
 from jaxpaged.text.converted_tokenizer import convert_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -47,7 +48,11 @@ def load_tokenizer(directory: Path, *, chat_template: str | None = None) -> PreT
 
     try:
         tokenizer = convert_tokenizer(directory) or AutoTokenizer.from_pretrained(
-            directory, local_files_only=True, trust_remote_code=False, mistral_format=False
+            directory,
+            config=_kind_of_model(directory),
+            local_files_only=True,
+            trust_remote_code=False,
+            mistral_format=False,
         )
     except ConfigError:
         raise
@@ -64,6 +69,19 @@ def load_tokenizer(directory: Path, *, chat_template: str | None = None) -> PreT
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     return tokenizer
+
+
+def _kind_of_model(directory: Path) -> PreTrainedConfig | None:
+    """What transformers needs of config.json to choose a class: it refuses whole files for values it does not know."""
+    from transformers import CONFIG_MAPPING, PreTrainedConfig
+
+    if not (directory / CONFIG).is_file():
+        return None
+    found = read_json(directory / CONFIG)
+    kind = found.get("model_type")
+    config = CONFIG_MAPPING[kind]() if isinstance(kind, str) and kind in CONFIG_MAPPING else PreTrainedConfig()
+    config.tokenizer_class = found.get("tokenizer_class")
+    return config
 
 
 def _one_line(error: Exception) -> str:

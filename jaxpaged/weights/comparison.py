@@ -16,6 +16,10 @@ Available = Mapping[str, tuple[Shape, DTypeLike]]
 Expected = Mapping[str, tuple[Shape, np.dtype | None]]  # None: any float type
 NAMES_SHOWN = 8
 HEAD = "head.weight"
+_QUANTIZED = re.compile(
+    r"\.(qweight|qzeros|scales|g_idx|absmax|SCB|weight_packed|weight_scale(_inv|_2)?|weight_zero_point|input_scale)$"
+)
+_ADAPTER = re.compile(r"\.lora_[AB]\.")
 
 
 def compare(expected: Expected, available: Available, ignored: Collection[str]) -> str:
@@ -44,6 +48,18 @@ def compare(expected: Expected, available: Available, ignored: Collection[str]) 
         _listed("of another type", wrong_type),
     ]
     return "; ".join(filter(None, problems))
+
+
+def advice(rules: WeightRules, expected: Collection[str], available: Collection[str]) -> str:
+    """What to do about a checkpoint that does not fit: a sentence."""
+    missing, others = set(expected) - set(available), set(available) - set(expected)
+    if any(_QUANTIZED.search(name) for name in others):
+        return "Its tensors are quantized in a form that is not read yet; serve the model's unquantized checkpoint."
+    if any(_ADAPTER.search(name) for name in others):
+        return "It holds an adapter's tensors; merge the adapter into its base model and serve the result."
+    if missing and missing <= {rule.source for rule in rules.rules if rule.target.startswith("head.")}:
+        return "A model without a head gives embeddings, not text; take one that generates."
+    return "Fetch both again, from the same place."
 
 
 def ignored_names(rules: WeightRules, targets: Collection[str], unused: Collection[str]) -> set[str]:

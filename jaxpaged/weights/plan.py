@@ -17,7 +17,7 @@ from jaxpaged.errors import WeightError
 from jaxpaged.models.weight_rules import Rule, WeightRules
 from jaxpaged.quant.scheme import PackedFormat
 from jaxpaged.weights.assembly import Assembly, Take
-from jaxpaged.weights.comparison import Available, Expected, compare, ignored_names
+from jaxpaged.weights.comparison import Available, Expected, advice, compare, ignored_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,8 @@ def plan_weights(rules: WeightRules, decoder: HasParameters, available: Availabl
     slices = _slices(rules, decoder, available)
     problems, ignored = _compare(rules, decoder, slices, available)
     if problems:
-        raise WeightError(
-            f"the checkpoint does not fit its config.json: {problems}. Fetch both again, from the same place."
-        )
+        mend = advice(rules, [name for piece in slices for name in piece.sources], available.keys())
+        raise WeightError(f"the checkpoint does not fit its config.json: {problems}. {mend}")
     return WeightPlan(tuple(slices), ignored)
 
 

@@ -94,7 +94,24 @@ def test_what_is_wrong_is_listed_by_name() -> None:
 def test_an_untied_head_is_missing_by_name() -> None:
     tensors = tensors_of("llama")
     del tensors["lm_head.weight"]
-    with pytest.raises(WeightError, match=r"1 tensor missing \(lm_head.weight\)"):
+    with pytest.raises(WeightError, match=r"1 tensor missing \(lm_head.weight\).*without a head gives embeddings"):
+        plan("llama", tensors)
+
+
+@pytest.mark.parametrize(
+    ("names", "mend"),
+    [
+        (("self_attn.q_proj.weight_scale",), "quantized in a form that is not read yet"),
+        (("self_attn.q_proj.qweight", "self_attn.q_proj.g_idx"), "quantized in a form that is not read yet"),
+        (("self_attn.q_proj.lora_A.weight",), "merge the adapter into its base model"),
+        (("self_attn.q_proj.other",), "Fetch both again, from the same place"),
+    ],
+)
+def test_what_the_other_tensors_are_is_said(names: tuple[str, ...], mend: str) -> None:
+    tensors = tensors_of("llama")
+    other = tensors.pop("model.layers.0.self_attn.q_proj.weight")
+    tensors |= {f"model.layers.0.{name}": other for name in names}
+    with pytest.raises(WeightError, match=rf"1 tensor missing.*unexpected.*{mend}"):
         plan("llama", tensors)
 
 

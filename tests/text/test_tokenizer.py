@@ -85,6 +85,22 @@ def test_a_broken_generation_config_is_refused(tmp_path, content) -> None:
         load_generation_config(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "phi3", "rope_scaling": {"type": "su", "short_factor": [1.0], "long_factor": [1.0]}},
+        {"model_type": "llama", "hidden_size": "many"},
+        {"model_type": "llama", "rope_scaling": {"type": "spiral"}},
+        {"model_type": "of_a_fine_tune", "auto_map": {"AutoConfig": "evil.Evil"}},
+        {"model_type": 7},
+        {},
+    ],
+)
+def test_a_config_that_transformers_refuses_is_no_reason_to_refuse_the_tokenizer(tmp_path, config) -> None:
+    (model_directory(tmp_path) / "config.json").write_text(json.dumps(config))
+    assert load_tokenizer(tmp_path).encode("hello world") == hf_tokenizer().encode("hello world")
+
+
 TWO_AT_ONCE = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
