@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ NAMES = {
     "response_format": "output_config.format",
     "reasoning_effort": "output_config.effort",
 }
+_DATED = re.compile(r"[a-z0-9_]+_[0-9]{8}")
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
@@ -38,7 +40,8 @@ def parse_messages(body: Conversation, parse_chat: Callable[[ChatRequest], ChatC
         "messages": messages,
         **_continuation(messages),
         "stop": body.stop_sequences if isinstance(body, MessagesRequest) else None,
-        "tools": [_function(tool, index) for index, tool in enumerate(body.tools or ()) if _is_own(tool)] or None,
+        "tools": [_function(tool, index) for index, tool in enumerate(body.tools or ()) if not _is_anthropics(tool)]
+        or None,
         **_tool_choice(body.tool_choice),
         "response_format": form
         and {"type": "json_schema", "json_schema": {"name": "output", "schema": form.json_schema}},
@@ -57,12 +60,14 @@ def _continuation(messages: list[Message]) -> dict[str, Any]:
     return {"continue_final_message": True, "add_generation_prompt": False}
 
 
-def _is_own(tool: ToolParam) -> bool:
-    """False for what Anthropic's models were trained on or its server runs (bash_20250124, web_search_20250305)."""
-    return tool.type in (None, "custom")
+def _is_anthropics(tool: ToolParam) -> bool:
+    """What Anthropic's models were trained on or its server runs: its type has a date (web_search_20250305)."""
+    return tool.type == "mcp_toolset" or _DATED.fullmatch(tool.type or "") is not None
 
 
 def _function(tool: ToolParam, index: int) -> dict[str, Any]:
+    if tool.type not in (None, "custom"):
+        raise bad_request(f"tools.{index}: tools of type {tool.type[:64]!r} are not served; send your own.", "tools")
     if tool.name is None:
         raise bad_request(f"tools.{index}: a tool needs a name.", "tools")
     if tool.input_schema is None:

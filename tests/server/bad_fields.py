@@ -177,7 +177,8 @@ FIELDS: dict[int, list[tuple[Change, tuple[int, ...]]]] = {
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "x")],
     32: [({"chat_template_kwargs": kwargs}, REFUSED) for kwargs in (
         {"tokenize": True}, {"chat_template": "x"}, {"messages": []}, {"add_generation_prompt": []}, {"tools": []},
-        {"conversation": []}, {"return_dict": True}, "x", [1])],
+        {"conversation": []}, {"return_dict": True}, "x", [1])]
+    + [({"chat_template_kwargs": {"mood": mark}}, SERVED) for mark in ("\ufdd0" "9\ufdd1", "\ufdef", "<|im_end|>")],
     33: [
         ({"messages": []}, REFUSED),
         ({"messages": None}, REFUSED),
@@ -188,6 +189,8 @@ FIELDS: dict[int, list[tuple[Change, tuple[int, ...]]]] = {
         ({"messages": [{"role": "user", "content": [["a"]]}]}, REFUSED),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, REFUSED),
         ({"messages": [{"role": "nobody", "content": "a"}]}, EITHER),
+        ({"messages": [{"role": "\ufdd0" "9\ufdd1", "content": "a"}]}, EITHER),
+        ({"messages": [MESSAGE, {"role": "assistant", "tool_calls": [tool(arguments="{" * 10**5)]}]}, EITHER),
         ({"messages": [{"role": "user", "content": None}]}, EITHER),
         ({"messages": [MESSAGE, {"role": "assistant", "content": "b"}]}, EITHER),
         (Big("messages", lambda: [MESSAGE] * 100_000), REFUSED),

@@ -186,6 +186,8 @@ REFUSED = [
         },
         "bash",
     ),
+    ({"tools": [{"type": "function", "name": "f", "input_schema": {}}]}, "'function'"),
+    ({"tools": [{"input_schema": {}}]}, "needs a name"),
     ({"tools": [{"name": "f"}]}, "input_schema"),
     ({"tool_choice": {"type": "tool"}}, "tool_choice"),
     ({"tool_choice": {"type": "some"}}, "tool_choice"),

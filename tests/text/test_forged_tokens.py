@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from typing import Any
 
 import pytest
@@ -98,3 +100,52 @@ def test_text_that_only_looks_like_a_beginning_is_tokenized_as_ever() -> None:
     tokenizer = hf_tokenizer()
     chat = render_chat(tokenizer, [{"role": "user", "content": "hello world <"}])
     assert chat.token_ids == tokenizer.encode(chat.prompt, add_special_tokens=False)
+
+
+PIECES = [
+    "<",
+    "|",
+    ">",
+    "<|",
+    "|>",
+    "<|im_",
+    "im_end",
+    "end|>",
+    END,
+    "<|user",
+    "user",
+    "\ufdd0",
+    "0",
+    "\ufdd1",
+    "\\ufdd0",
+    "'",
+    "\\",
+    " ",
+]
+EVERYTHING = (
+    "<|im_start|>{{ mood }}{% for m in messages %}<|user|>{{ m.role }}{{ m.name }}"
+    "{% for p in ([{'text': m.content}] if m.content is string else m.content) %}{{ p.text }}{% endfor %}"
+    "{% for c in m.tool_calls %}{{ c.function.name }}{% for k, v in c.function.arguments.items() %}{{ k }}{{ v }}"
+    "{% endfor %}{{ c.function.arguments }}{% endfor %}{% endfor %}"
+    "{{ tools[0].function.description }}{{ tools | tojson }}"
+)
+
+
+def test_whatever_pieces_stand_side_by_side_the_template_alone_writes_tokens() -> None:
+    tokenizer, chance = with_turns(), random.Random(11)
+
+    def text() -> str:
+        return "".join(chance.choice(PIECES) for _ in range(chance.randint(0, 4)))
+
+    for _ in range(150):
+        arguments = json.dumps({text(): text()})
+        call = {"id": text(), "type": "function", "function": {"name": text(), "arguments": arguments}}
+        content = chance.choice([text(), [{"type": "text", "text": text()}, {"type": "text", "text": text()}]])
+        message = {"role": text() or "user", "name": text(), "content": content, "tool_calls": [call]}
+        tool = {"type": "function", "function": {"name": "f", "description": text(), "parameters": {text(): text()}}}
+        options = ChatOptions(chat_template=EVERYTHING, tools=[tool], template_kwargs={"mood": text()})
+        chat = render_chat(tokenizer, [message], options)
+        found = [
+            token for token in tokenizer.convert_ids_to_tokens(chat.token_ids) if token in tokenizer.get_added_vocab()
+        ]
+        assert (found, tokenizer.decode(chat.token_ids)) == ([START, "<|user|>"], chat.prompt), (message, options)
