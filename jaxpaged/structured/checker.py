@@ -23,7 +23,7 @@ from jaxpaged.structured.worker import message
 COMPILE_SECONDS = 5.0
 QUICK_SECONDS = 0.25  # what moderate grammars take at most; then one goes to the slow lane, and begins anew there
 QUICK_PROCESSES = 2
-SLOW_NICENESS = 10
+QUICK_NICENESS, SLOW_NICENESS = 5, 15
 MAX_KNOWN = 4096  # results kept, of less than a kilobyte each
 MAX_WAITING = 64 * 1024 * 1024  # characters of the grammars that wait
 
@@ -36,7 +36,7 @@ class GrammarChecker:
 
     def __init__(self, vocabulary: ByteVocabulary | None = None, seconds: float = COMPILE_SECONDS) -> None:
         vocabulary = vocabulary or ByteVocabulary()
-        quick = tuple(TrialProcess(vocabulary) for _ in range(QUICK_PROCESSES))
+        quick = tuple(TrialProcess(vocabulary, QUICK_NICENESS) for _ in range(QUICK_PROCESSES))
         late = Trial(GrammarCost(), str(too_slow(seconds)))
         patient = TrialProcess(vocabulary, SLOW_NICENESS)
         self._slow = TrialLane((patient,), seconds, lambda one: one.result.set_result(late))

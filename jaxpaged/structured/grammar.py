@@ -13,6 +13,7 @@ from jaxpaged.errors import RequestError
 from jaxpaged.params.composed import composed
 from jaxpaged.params.structured import StructuredOutputsParams
 from jaxpaged.params.tags import WHITESPACE
+from jaxpaged.structured.choices import choice_expression
 from jaxpaged.structured.gbnf import lark_of_gbnf
 from jaxpaged.structured.schema import prepared
 from jaxpaged.structured.tag_grammar import tag_grammar
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
 SILENT = 0  # llguidance's level of logging
 _LONGEST_REASON = 200
+_OF_OURS = re.compile(r"NoExtensionBias|^at [0-9()]+: failed to compile JSON schema: ")  # the rules around are ours
 _GBNF_RULE = re.compile(r"^\s*[\w-]+\s*::=", re.MULTILINE)
 # (in llguidance's reason, what to say instead); the first that is found counts
 _SENTENCES = (
@@ -65,9 +67,7 @@ def _answer_grammar(params: StructuredOutputsParams, special: Mapping[str, int])
             expression = regex_to_lark(params.regex or "", use_ascii="d")
             return LLMatcher.grammar_from_lark(f"start: /{expression}/")
         case "choice":
-            texts = " | ".join(json.dumps(text, ensure_ascii=False) for text in params.choice or ())
-            # a terminal: a rule with so many alternatives would be more than the parser takes at one place
-            return LLMatcher.grammar_from_lark(f"start: CHOICE\nCHOICE: {texts}")
+            return LLMatcher.grammar_from_lark(f"start: /{choice_expression(params.choice or ())}/")
         case "grammar":
             return LLMatcher.grammar_from_lark(_lark(params.grammar or ""))
         case _:
@@ -86,7 +86,7 @@ def _sentence(reason: str) -> str:
             return words
     lines = [line.strip() for line in reason.strip().split("\n")]
     details = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    found = (details or lines)[0].removesuffix(".").replace("NoExtensionBias", "")[:_LONGEST_REASON]
+    found = _OF_OURS.sub("", (details or lines)[0].removesuffix("."))[:_LONGEST_REASON]
     return found or "it allows no answer"
 
 

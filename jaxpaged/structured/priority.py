@@ -6,10 +6,8 @@ import os
 import sys
 import threading
 
-_NICENESS = 5
 
-
-def give_way() -> None:
+def give_way(niceness: int) -> None:
     """Let the calling thread compute where others leave it time; only Linux tells threads apart."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)

@@ -80,7 +80,7 @@ async def _read(reader: asyncio.StreamReader, outcome: Outcome, leave: Leave | N
     answer = json.loads(await reader.readexactly(int(outcome.headers["content-length"])))
     outcome.done = True
     if outcome.status == 200:
-        outcome.text = answer["choices"][0]["text"]
+        outcome.text = answer["choices"][0].get("text", "")  # a chat has a message instead
     else:
         outcome.error = answer["error"]["message"]
 
@@ -97,7 +97,7 @@ async def _read_events(reader: asyncio.StreamReader, outcome: Outcome, leave: Le
                 outcome.error = event["error"]["message"]
                 return
             outcome.events += 1
-            outcome.text += event["choices"][0]["text"] if event["choices"] else ""
+            outcome.text += event["choices"][0].get("text", "") if event["choices"] else ""
             if leave is not None and outcome.events >= leave.events:
                 return
     outcome.error = outcome.error or "the stream ended without an end mark"

@@ -14,6 +14,7 @@ from statistics import linear_regression
 
 from live_server import LiveServer, live_server
 from soaking.client import Outcome, ask
+from soaking.hostile import observe
 from soaking.load import MODEL_QUESTIONS, Load, Tally, references, run_load
 
 RESTART_BUDGET = 60.0  # seconds from a kill until requests are served again
@@ -110,10 +111,37 @@ async def crashes(scale: float, seed: int) -> list[Figure]:
     ]
 
 
+async def hostile(scale: float, seed: int) -> list[Figure]:
+    """Eight hostile clients for a minute beside plain and moderate structured requests."""
+    with server() as running:
+        await observe(running.port, 5.0, seed, hostile=False)  # what begins with the first request has begun
+        quiet = await observe(running.port, 60.0 * scale, seed, hostile=False)
+        loud = await observe(running.port, 60.0 * scale, seed + 1, hostile=True)
+    for refusal in sorted({*quiet.refused, *loud.refused}):
+        print(f"hostile: refused: {refusal}")
+    print("".join(line for line in running.errors if "Error" in line or "rror:" in line)[-2000:], end="")
+    usual, worst = percentile(quiet.plain, 0.99), percentile(loud.plain, 0.99)
+    print(f"hostile: {loud.attacks} attacks; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
+    for name, before, after in (("plain", quiet.plain, loud.plain), ("structured", quiet.structured, loud.structured)):
+        print(
+            f"hostile: p99 of {name} requests: {percentile(before, 0.99):.3f} s, then {percentile(after, 0.99):.3f} s"
+        )
+    return [
+        below("hostile: p99 of plain requests, as a multiple of the quiet one", round(worst / usual, 2), 1.5),
+        exactly("hostile: plain and moderate structured requests refused", len(quiet.refused) + len(loud.refused), 0),
+        exactly("hostile: tracebacks in the log", sum("Traceback" in line for line in running.errors), 0),
+    ]
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
+
+
 PARTS: dict[str, Callable[[float, int], Awaitable[list[Figure]]]] = {
     "disconnects": disconnects,
     "memory": memory,
     "crashes": crashes,
+    "hostile": hostile,
 }
 
 

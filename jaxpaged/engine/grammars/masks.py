@@ -17,8 +17,10 @@ from jaxpaged.scheduling.plan import ShardPlan
 from jaxpaged.scheduling.request import Request
 from jaxpaged.structured.compiler import CompiledGrammar
 from jaxpaged.structured.constraint import Constraint, Mask, set_bits
+from jaxpaged.structured.priority import give_way
 
 MASK_THREADS = 4
+MASK_NICENESS = 5  # so that requests without a grammar do not wait for the masks of others
 
 log = logging.getLogger("jaxpaged")
 
@@ -59,7 +61,7 @@ class SequenceMasks:
     num_waiting: int = 0
     _sequences: dict[int, _Sequence] = field(default_factory=dict)
     _pool: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(MASK_THREADS, thread_name_prefix="mask")
+        default_factory=lambda: ThreadPoolExecutor(MASK_THREADS, "mask", give_way, (MASK_NICENESS,))
     )
 
     def __len__(self) -> int:
