@@ -11,6 +11,7 @@ from jaxpaged import AsyncLLM, EngineConfig, RestartPolicy, __version__, read_ch
 from jaxpaged.cli import changed_settings, engine_config, take_vllm_server_flags
 from server.answers.parsers import check_parser_names
 from server.app import build_app
+from server.files.store import FileStore
 from server.flags import ServerOptions, server_options
 from server.http.certificates import Certificates
 from server.http.listen import listening_socket, unix_socket, url_of
@@ -32,6 +33,7 @@ def serve(args: argparse.Namespace) -> int:
     certificates.check()
     check_parser_names(args.tool_call_parser, args.reasoning_parser)
     middleware = tuple(map(load_middleware, args.middleware))
+    FileStore(args.files_dir, args.max_files_bytes)  # a directory that cannot be used is known before the model loads
     with ExitStack() as ending:
         bound = ending.enter_context(unix_socket(args.uds) if args.uds else listening_socket(args.host, args.port))
         options = server_options(args, record_sinks(args, ending), middleware)

@@ -44,7 +44,7 @@ def parse(
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     add_arguments(parser)
     arguments = plain_spelling(arguments, parser._option_string_actions)
-    if "--config" in parser._option_string_actions and (path := _config_file(arguments)) is not None:
+    if "--config" in parser._option_string_actions and (path := _config_file(prog, arguments)) is not None:
         try:
             parser.set_defaults(**read_defaults(parser, path))
         except ConfigError as error:
@@ -52,9 +52,9 @@ def parse(
     return parser.parse_all([*from_environment(parser), *arguments])
 
 
-def _config_file(arguments: Sequence[str]) -> str | None:
+def _config_file(prog: str, arguments: Sequence[str]) -> str | None:
     """What --config names, looked for before everything else: it changes the defaults of the rest."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog, usage="%(prog)s [options]", add_help=False, allow_abbrev=False)
     parser.add_argument("--config")
     path = parser.parse_known_args([*from_environment(parser), *arguments])[0].config
     return None if path is None else str(path)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from jinja2 import Environment, TemplateSyntaxError
+
 from jaxpaged.errors import ConfigError, RequestError
 from jaxpaged.text.conversation import normal_conversation
 from jaxpaged.text.message_forms import ContentFormat, Conversation, fitted, forms, system_texts
@@ -71,12 +73,25 @@ class RenderedChat:
 def read_chat_template(template: Path | str) -> str:
     """A template as text: `template` is the text itself (it has a brace in it) or the path of a file that holds it."""
     if isinstance(template, str) and "{" in template:
-        return template
+        return _checked(template, "that was given")
     try:
-        return Path(template).read_text(encoding="utf-8")
+        return _checked(Path(template).read_text(encoding="utf-8"), str(template))
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise ConfigError(f"The chat template {template} cannot be read ({why}); give a file or Jinja text.") from error
+
+
+def _checked(template: str, name: str) -> str:
+    """The same. Raises ConfigError for what is not Jinja; {% generation %} is a tag of transformers' own."""
+    try:
+        Environment(extensions=["jinja2.ext.loopcontrols"]).parse(template)
+    except TemplateSyntaxError as error:
+        if "generation" not in str(error.message):
+            where = f"line {error.lineno}: {error.message}"
+            raise ConfigError(f"The chat template {name} is not Jinja ({where.rstrip('.')}); mend it.") from error
+    except RecursionError as error:
+        raise ConfigError(f"The chat template {name} is nested too deeply; give another one.") from error
+    return template
 
 
 def render_chat(

@@ -99,6 +99,7 @@ def test_what_is_not_there_is_refused_with_its_reason(line: str, says: str) -> N
         "--gpu-memory-utilization nan",
         "--hf-overrides 3",
         "--served-model-name",
+        "--config",
     ],
 )
 def test_values_that_make_no_sense_end_in_one_sentence(line: str, capsys: pytest.CaptureFixture[str]) -> None:
