@@ -52,9 +52,11 @@ def test_generated_tokens_are_scored(engine: Engine, oracle: Oracle, params: dic
         assert_entries(answer.logprobs, rows, answer.tokens, i % 6)
 
 
-def test_named_tokens_are_scored_in_the_order_given(engine: Engine, oracle: Oracle) -> None:
+@pytest.mark.parametrize("logprobs", [None, 0, 2, 5])
+def test_named_tokens_are_scored_in_the_order_given(engine: Engine, oracle: Oracle, logprobs: int | None) -> None:
     wanted = [130, 5, 77]
-    answer = run(rescheduled(engine), [ask("0", PROMPTS[4], logprob_token_ids=wanted)])["0"]
+    asked = ask("0", PROMPTS[4], logprob_token_ids=wanted, logprobs=logprobs)
+    answer = run(rescheduled(engine), [asked])["0"]
     rows = oracle.log_softmax([*PROMPTS[4], *answer.tokens])[len(PROMPTS[4]) - 1 : -1]
     for entry, row in zip(answer.logprobs, rows, strict=True):
         assert entry.top_ids == wanted
