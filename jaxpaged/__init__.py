@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from jaxpaged.params.thought import Thought
     from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
     from jaxpaged.text.chat_template import ChatOptions, RenderedChat, read_chat_template
+    from jaxpaged.text.embeds import read_embeds
     from jaxpaged.text.prompts import EmbedsPrompt, PromptType, TextPrompt, TokensPrompt
     from jaxpaged.text.special_tokens import with_special_tokens
     from jaxpaged.text.tokenizer_info import tokenizer_info
@@ -90,6 +91,7 @@ __all__ = [
     "__version__",
     "observing",
     "read_chat_template",
+    "read_embeds",
     "sampling_limits",
     "token_id_list_limits",
     "tokenizer_info",
@@ -142,6 +144,7 @@ _HOMES = {
     "Truncation": "jaxpaged.text.truncation",
     "observing": "jaxpaged.frontend.observation",
     "read_chat_template": "jaxpaged.text.chat_template",
+    "read_embeds": "jaxpaged.text.embeds",
     "sampling_limits": "jaxpaged.params.ranges",
     "token_id_list_limits": "jaxpaged.params.ranges",
     "tokenizer_info": "jaxpaged.text.tokenizer_info",

@@ -11,6 +11,7 @@ from jaxpaged.engine.messages import EngineOutput, EngineRequest
 from jaxpaged.frontend.input_processor import PreparedRequest
 from jaxpaged.frontend.logprobs import position_logprobs, prompt_logprobs
 from jaxpaged.outputs import CompletionOutput, PromptLogprobs, RequestMetrics, RequestOutput, SampleLogprobs
+from jaxpaged.params.repetition import RepetitionWatch
 from jaxpaged.sampling_params import RequestOutputKind
 from jaxpaged.text.detokenizer import Detokenizer
 from jaxpaged.text.vocabulary import Vocabulary
@@ -199,6 +200,8 @@ class _Sequence:
         if self._vocabulary is not None:
             known_prompt = child.prompt_token_ids if child.prompt_embeds is None else ()
             self._detokenizer = Detokenizer(self._vocabulary, params, known_prompt)
+        watched = params.repetition_detection
+        self._repetition = None if watched is None else RepetitionWatch(watched)
         self._stop_reason: int | str | None = None
         self._text: list[str] = []
         self._token_ids: list[int] = []
@@ -216,8 +219,13 @@ class _Sequence:
             output.finish_reason,
             output.stop_reason,
         )
+        if self._repetition is not None and self.finish_reason is None:
+            repeated = self._repetition.take(token_ids)
+            if repeated is not None:
+                token_ids = token_ids[:repeated]
+                self.finish_reason, self._stop_reason = "repetition", "repetition_detected"
         if self._detokenizer is not None:
-            ended = output.finish_reason is not None
+            ended = self.finish_reason is not None
             piece = self._detokenizer.update(token_ids, finished=ended, stop_token=output.finish_reason == "stop")
             self._text.append(piece.text)
             if piece.stop is not None:

@@ -62,7 +62,6 @@ NOT_YET: dict[str, tuple[Any, ...]] = {
     "prompt_logprob_start": (None,),
     "flat_logprobs": (False,),
     "thinking_token_budget": (None, -1),
-    "repetition_detection": (None,),
     "routed_experts_prompt_start": (0,),
     "trace_decode_token_ids": (None,),
 }

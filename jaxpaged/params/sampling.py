@@ -29,6 +29,7 @@ from jaxpaged.params.ranges import (
     OPTIONAL,
     TOKEN_ID_LISTS,
 )
+from jaxpaged.params.repetition import repetition_detection
 from jaxpaged.params.structured import StructuredOutputsParams, structured_outputs
 from jaxpaged.params.values import (
     boolean,
@@ -108,6 +109,7 @@ class SamplingParams:
         self._check_numbers()
         self._check_lists()
         self.structured_outputs = structured_outputs(self.structured_outputs)
+        self.repetition_detection = repetition_detection(self.repetition_detection)
         self._normalise()
         self._check_together()
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import uuid
 from dataclasses import replace
 
+import numpy as np
 from starlette.responses import Response
 from starlette.types import Receive
 
-from jaxpaged import PreparedRequest, TextPrompt, TokensPrompt
+from jaxpaged import EmbedsPrompt, PreparedRequest, TextPrompt, TokensPrompt
 from server.answers.answer import Answer
 from server.answers.streaming import EventStream, answer_whole
+from server.errors import bad_request
 from server.openai.completion_dialect import CompletionDialect
 from server.openai.parse import CompletionCall, Prompt, parse_completion
 from server.openai.schema import CompletionRequest
@@ -33,6 +35,8 @@ async def answer_completion(serving: Serving, body: CompletionRequest, receive: 
 
 def completion_call(serving: Serving, body: CompletionRequest) -> CompletionCall:
     """A completion, for this model and this server. Raises ApiError and RequestError, naming the field."""
+    if body.prompt_embeds is not None and not serving.llm.config.model.enable_prompt_embeds:
+        raise bad_request("prompt_embeds is off; start with --enable-prompt-embeds.", "prompt_embeds")
     options = serving.options
     call = parse_completion(
         body,
@@ -46,8 +50,10 @@ def completion_call(serving: Serving, body: CompletionRequest) -> CompletionCall
 async def prepare_completion(serving: Serving, call: CompletionCall, prompt: Prompt) -> PreparedRequest:
     """Tokenize one prompt of a call. Raises RequestError."""
     llm = serving.llm
-    given: TextPrompt | TokensPrompt
-    if isinstance(prompt, str) and call.truncation is None:
+    given: TextPrompt | TokensPrompt | EmbedsPrompt
+    if isinstance(prompt, np.ndarray):
+        given = EmbedsPrompt(prompt_embeds=prompt)
+    elif isinstance(prompt, str) and call.truncation is None:
         given = TextPrompt(prompt=prompt)
     else:
         ids = prompt

@@ -21,7 +21,6 @@ UNSERVED: dict[str, tuple[Any, ...]] = {
     "thinking_token_budget": (None, -1),
     "prompt_embeds": (None,),
     "kv_transfer_params": (None,),
-    "repetition_detection": (None,),
     "vllm_xargs": (None, {}),
     "suffix": (None, ""),
     "audio": (None,),

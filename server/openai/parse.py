@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from jaxpaged import BeamSearchParams, ChatOptions, RequestOutputKind, SamplingParams, Truncation
 from server.answers.answer import Reply
@@ -15,6 +17,7 @@ from server.flags import MAX_STOP_STRINGS
 from server.openai.beams import sampling_or_beams
 from server.openai.chat_tools import chat_tool_use
 from server.openai.echo_only import is_echo_only
+from server.openai.embeds import embeds_prompts
 from server.openai.known_fields import UNSERVED, asks_for_something
 from server.openai.schema import ChatMessage, ChatRequest, CompletionRequest, Sampling
 from server.openai.structured import structured_outputs, with_calls
@@ -26,10 +29,11 @@ MAX_SEQUENCES = 2048
 _SAMPLING_FIELDS = (
     "n max_tokens temperature top_p presence_penalty frequency_penalty seed stop logit_bias top_k min_p "
     "repetition_penalty stop_token_ids min_tokens ignore_eos bad_words allowed_token_ids prompt_logprobs "
-    "logprob_token_ids stream_interval include_stop_str_in_output skip_special_tokens spaces_between_special_tokens"
+    "logprob_token_ids stream_interval include_stop_str_in_output skip_special_tokens spaces_between_special_tokens "
+    "repetition_detection"
 ).split()
 
-Prompt = str | list[int]
+Prompt = str | list[int] | np.ndarray  # text, token ids, or embeddings [prompt_len, hidden]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,10 @@ def parse_completion(
     body: CompletionRequest, defaults: Mapping[str, Any], *, force_usage: bool, max_stop_strings: int = MAX_STOP_STRINGS
 ) -> CompletionCall:
     """`defaults` are the model's own sampling settings. Raises ApiError and RequestError, naming the field."""
-    _refuse_unserved(body)
-    prompts = _prompts(body.prompt)
+    _refuse_unserved(body, served=("prompt_embeds",))
+    prompts = [*embeds_prompts(body), *([] if body.prompt is None else _prompts(body.prompt))]
+    if not prompts:
+        raise bad_request("prompt must be a text, a list of token ids, or a list of either.", "prompt")
     echo, echo_only = bool(body.echo), is_echo_only(body)
     sampling = _sampling(body, defaults, max_stop_strings)
     if echo_only:
@@ -231,7 +237,7 @@ def _truncation(body: Sampling) -> Truncation | None:
     return None if tokens is None else Truncation(tokens, body.truncation_side)
 
 
-def _refuse_unserved(body: Sampling) -> None:
-    for name in sorted(body.model_fields_set & UNSERVED.keys()):
+def _refuse_unserved(body: Sampling, served: Collection[str] = ()) -> None:
+    for name in sorted(body.model_fields_set & UNSERVED.keys() - set(served)):
         if asks_for_something(name, getattr(body, name)):
             raise bad_request(f"{name} is not served by this version; leave it out.", name)

@@ -97,7 +97,7 @@ class Sampling(Body):
     thinking_token_budget: Any = None
     prompt_embeds: Any = None
     kv_transfer_params: Any = None
-    repetition_detection: Any = None
+    repetition_detection: dict[str, Any] | None = None
     vllm_xargs: Any = None
     watermarking: Any = None
     ec_transfer_params: Any = None
@@ -121,7 +121,8 @@ class Sampling(Body):
 class CompletionRequest(Sampling):
     """POST /v1/completions."""
 
-    prompt: str | list[TokenId] | list[str] | list[list[TokenId]]
+    prompt: str | list[TokenId] | list[str] | list[list[TokenId]] | None = None
+    prompt_embeds: str | list[str] | None = None
     logprobs: Int64 | None = None
     echo: bool | None = None
     suffix: Any = None

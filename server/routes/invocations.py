@@ -28,7 +28,7 @@ def invocations_router(serving: Serving) -> APIRouter:
         body = await read_object(request, serving.options.max_body_bytes)
         if "messages" in body:
             return await answer_chat(serving, ChatRequest.model_validate(body), request.receive)
-        if "prompt" in body:
+        if "prompt" in body or "prompt_embeds" in body:
             return await answer_completion(serving, CompletionRequest.model_validate(body), request.receive)
         for field, path in _POOLING.items():
             if field in body:

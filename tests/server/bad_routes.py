@@ -30,7 +30,7 @@ EXEMPT = {
     **MEDIA,
     **rows(51, why="exempt for now: there is no control port"),
     **rows(55, why="exempt for now: there are no adapters"),
-    **rows(58, why="exempt for now: prompt_embeds are refused by name"),
+    **rows(58, why="prompt_embeds: tests/server/test_prompt_embeds.py"),
 }
 ELSEWHERE = {
     **rows(29, 30, why="what a model says: tests of the tool and reasoning parsers"),

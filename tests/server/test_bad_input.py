@@ -137,7 +137,7 @@ CHATS = [
     ({"chat_template_kwargs": {"tokenize": True}}, "chat_template_kwargs"),
     ({"chat_template_kwargs": {"chat_template": "x"}}, "chat_template_kwargs"),
     ({"add_generation_prompt": True, "continue_final_message": True}, "continue_final_message"),
-    ({"echo": True}, "echo"),
+    ({"echo": 1}, "echo"),
     ({"reasoning_effort": "huge"}, "reasoning_effort"),
 ]
 

@@ -1,0 +1,59 @@
+"""Prompt embeddings from bytes that somebody has sent: numpy's format or safetensors, never a program."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from jaxpaged.errors import RequestError
+
+PARAM = "prompt_embeds"
+_NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
+_TYPES = ("float16", "float32", "float64")
+
+
+def read_embeds(data: bytes) -> np.ndarray:
+    """Embeddings float32 [prompt_len, hidden] from the bytes of a .npy or .safetensors file. Raises RequestError."""
+    if data.startswith(_ZIP):
+        raise RequestError(
+            "prompt_embeds in torch.save's format are not read, because that is a program; send the bytes of "
+            "numpy.save(tensor.float().numpy()) or of safetensors, in base64.",
+            PARAM,
+        )
+    array = _npy(data) if data.startswith(_NPY) else _safetensors(data)
+    if array.dtype.name not in _TYPES:
+        raise RequestError(f"prompt_embeds hold {array.dtype.name[:20]}; send one of {', '.join(_TYPES)}.", PARAM)
+    return array.astype(np.float32)
+
+
+def _npy(data: bytes) -> np.ndarray:
+    """What a header claims is believed only when the bytes are there."""
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, kind = read(file)
+    except (ValueError, OSError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
+        raise RequestError("prompt_embeds are no whole .npy file.", PARAM) from error
+    rest = data[file.tell() :]
+    if kind.hasobject or math.prod(shape) * kind.itemsize != len(rest):
+        raise RequestError("prompt_embeds are no whole .npy file of numbers.", PARAM)
+    return np.frombuffer(rest, kind).reshape(shape, order="F" if by_columns else "C")
+
+
+def _safetensors(data: bytes) -> np.ndarray:
+    try:
+        tensors: dict[str, Any] = load(data)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise RequestError(
+            "prompt_embeds are neither a .npy nor a .safetensors file of float16, float32 or float64.", PARAM
+        ) from error
+    if len(tensors) != 1:
+        raise RequestError(f"prompt_embeds hold {len(tensors)} tensors; send one.", PARAM)
+    (array,) = tensors.values()
+    return np.asarray(array)
