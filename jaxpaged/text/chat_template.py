@@ -138,9 +138,11 @@ class _Rendering:
         conversation = [spelled.take_out_of_message(message) for message in self.conversation]
         tools = [spelled.take_out(tool) for tool in self.options.tools or ()]
         kwargs = {name: spelled.take_out(value) for name, value in (self.options.template_kwargs or {}).items()}
-        return spelled, self._shown(conversation, tools, kwargs)
+        return spelled, self._shown(spelled, conversation, tools, kwargs)
 
-    def _shown(self, conversation: Conversation, tools: list[Any], kwargs: dict[str, Any]) -> str:
+    def _shown(
+        self, spelled: SpelledTokens, conversation: Conversation, tools: list[Any], kwargs: dict[str, Any]
+    ) -> str:
         """The first form that the template renders with all system messages; else the first that it renders at all."""
         said = system_texts(conversation)
         rendered: str | None = None
@@ -155,7 +157,7 @@ class _Rendering:
                 return text
             rendered = text if rendered is None else rendered
         if rendered is None:
-            why = str(reason)[:_LONGEST_REASON]
+            why = spelled.put_back(str(reason))[:_LONGEST_REASON]
             raise RequestError(f"The chat template does not accept these messages: {why}", "messages") from reason
         return rendered
 

@@ -153,6 +153,21 @@ def test_chat_takes_one_conversation_or_many() -> None:
         llm().chat(conversation, chat_template_content_format="list")
 
 
+def test_chat_takes_messages_as_clients_replay_them() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x": '}}
+    messages = [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "tool_calls": [], "content": "hi"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+    ]
+    template = (
+        "{% for m in messages %}{{ m['content'] + '.' }}{% if m.tool_calls is defined %}"
+        "{{ m.tool_calls[0].function.arguments.items() | list }}{% endif %}{% endfor %}"
+    )
+    (output,) = llm().chat(messages, SamplingParams(max_tokens=1), use_tqdm=False, chat_template=template)
+    assert output.prompt == "hello.hi..[]"
+
+
 def test_chat_passes_tools_to_the_template() -> None:
     tools = [{"type": "function", "function": {"name": "add"}}]
     (output,) = llm().chat(

@@ -10,6 +10,7 @@ import pytest
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
+from jaxpaged.errors import RequestError
 from jaxpaged.text.chat_template import ChatOptions, render_chat
 from tests.text import templates
 from tests.text.samples import END, START, hf_tokenizer
@@ -83,6 +84,12 @@ def test_a_role_makes_no_mark_of_its_own() -> None:
     assert marks(tokenizer, templates.ROLE_MARKS, {"role": "user", "content": "a"}) == ["<|user|>"]
     for role in ("end", "user|>x<|end", "x<|end|>"):
         assert "<|end|>" not in marks(tokenizer, templates.ROLE_MARKS, {"role": role, "content": "a"})
+
+
+def test_a_refusal_shows_what_was_said() -> None:
+    options = ChatOptions(chat_template="{{ raise_exception('no ' + messages[0].role) }}")
+    with pytest.raises(RequestError, match="no <.im_end.>$"):
+        render_chat(hf_tokenizer(), [{"role": END, "content": "a"}], options)
 
 
 @pytest.mark.parametrize("name", ["end", ["end"], {"end": 1}, 3])
