@@ -88,7 +88,7 @@ def test_a_role_makes_no_mark_of_its_own() -> None:
 
 def test_a_refusal_shows_what_was_said() -> None:
     options = ChatOptions(chat_template="{{ raise_exception('no ' + messages[0].role) }}")
-    with pytest.raises(RequestError, match="no <.im_end.>$"):
+    with pytest.raises(RequestError, match=r"no <.im_end.>$"):
         render_chat(hf_tokenizer(), [{"role": END, "content": "a"}], options)
 
 
