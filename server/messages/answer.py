@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from server.answers.answer import Answer
+from server.answers.connected import while_connected
 from server.answers.streaming import EventStream, answer_whole
 from server.messages.dialect import MessagesDialect, error_event
 from server.messages.parse import NAMES, parse_messages
@@ -24,7 +25,7 @@ async def answer_message(serving: Serving, body: MessagesRequest, receive: Recei
     serving.check_model(body.model)
     call = parse_messages(body, partial(chat_call, serving))
     with errors_name(NAMES):
-        chat = await prepare_chat(serving, call)
+        chat = await while_connected(receive, prepare_chat(serving, call))
     answer = Answer(f"msg_{uuid.uuid4().hex}", llm.model_name, call.reply, [chat.request])
     show_thinking = body.thinking is None or body.thinking.display != "omitted"
     dialect = MessagesDialect(answer, chat.parser(), show_thinking=show_thinking, page_size=serving.cached_page_size)

@@ -12,6 +12,7 @@ from starlette.types import Receive
 from jaxpaged import PreparedRequest, SamplingParams, TokensPrompt, with_special_tokens
 from server.answers.answer import Answer
 from server.answers.assistant import AssistantParser, PlainText
+from server.answers.connected import while_connected
 from server.answers.streaming import EventStream, answer_whole
 from server.openai.chat_dialect import ChatDialect
 from server.openai.message import MessageStyle
@@ -37,7 +38,7 @@ async def answer_chat(serving: Serving, body: ChatRequest, receive: Receive) -> 
     llm = serving.llm
     serving.check_model(body.model)
     call = chat_call(serving, body)
-    chat = await prepare_chat(serving, call)
+    chat = await while_connected(receive, prepare_chat(serving, call))
     answer = Answer(f"chatcmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, [chat.request])
     style = MessageStyle(call.reply.reasoning, call.tools.legacy)
     dialect = ChatDialect(answer, chat.new_parser, style, echoed_message(call))

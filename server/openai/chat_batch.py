@@ -11,6 +11,7 @@ from starlette.types import Receive
 
 from jaxpaged import RequestOutput
 from server.answers.answer import Answer
+from server.answers.connected import while_connected
 from server.answers.streaming import answer_whole
 from server.errors import bad_request
 from server.openai.chat import PreparedChat, chat_call, prepare_chat
@@ -52,7 +53,7 @@ async def answer_chat_batch(serving: Serving, body: BatchChatRequest, receive: R
     for conversation in body.messages:
         chat = ChatRequest.model_construct(**shared, messages=conversation)
         calls.append(chat_call(serving, chat))
-        chats.append(await prepare_chat(serving, calls[-1]))
+        chats.append(await while_connected(receive, prepare_chat(serving, calls[-1])))
     dialect = _BatchDialect(serving.llm.model_name, calls, chats)
     return await answer_whole(serving.llm.submit([chat.request for chat in chats]), dialect, receive)
 

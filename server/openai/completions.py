@@ -11,6 +11,7 @@ from starlette.types import Receive
 
 from jaxpaged import EmbedsPrompt, PreparedRequest, TextPrompt, TokensPrompt
 from server.answers.answer import Answer
+from server.answers.connected import while_connected
 from server.answers.streaming import EventStream, answer_whole
 from server.errors import bad_request
 from server.openai.completion_dialect import CompletionDialect
@@ -24,7 +25,7 @@ async def answer_completion(serving: Serving, body: CompletionRequest, receive: 
     llm = serving.llm
     serving.check_model(body.model)
     call = completion_call(serving, body)
-    batch = [await prepare_completion(serving, call, prompt) for prompt in call.prompts]
+    batch = await while_connected(receive, prepare_completions(serving, call))
     answer = Answer(f"cmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, batch)
     dialect = CompletionDialect(answer, _echoes(serving, call, batch))
     stream = llm.submit(batch)
@@ -45,6 +46,11 @@ def completion_call(serving: Serving, body: CompletionRequest) -> CompletionCall
         max_stop_strings=options.max_stop_strings,
     )
     return replace(call, reply=serving.reply(call.reply))
+
+
+async def prepare_completions(serving: Serving, call: CompletionCall) -> list[PreparedRequest]:
+    """Tokenize the prompts of a call in turn. Raises RequestError."""
+    return [await prepare_completion(serving, call, prompt) for prompt in call.prompts]
 
 
 async def prepare_completion(serving: Serving, call: CompletionCall, prompt: Prompt) -> PreparedRequest:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from server.answers.answer import Answer
+from server.answers.connected import while_connected
 from server.answers.streaming import EventStream, answer_whole
 from server.errors import ApiError, bad_request, json_response
 from server.openai.chat import chat_call, prepare_chat
@@ -40,7 +41,8 @@ async def answer_response(
         raise bad_request("The previous response has not ended yet.", "previous_response_id")
     call = parse_responses(body, _before(store, owner, body.previous_response_id), partial(chat_call, serving))
     with errors_name(NAMES):
-        chat = await prepare_chat(serving, call.chat)
+        work = prepare_chat(serving, call.chat)
+        chat = await (work if body.background else while_connected(receive, work))
     answer = Answer(f"resp_{uuid.uuid4().hex}", llm.model_name, call.chat.reply, [chat.request])
     dialect = ResponsesDialect(
         answer,
