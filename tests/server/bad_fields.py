@@ -167,9 +167,11 @@ FIELDS: dict[int, list[tuple[Change, tuple[int, ...]]]] = {
     28: [
         *[({"tools": tools}, REFUSED) for tools in (
             [tool(name="../x")], [tool(name="")], [tool(name="x" * 1000)], [tool(parameters="string")], [{}], [3], "f",
+            [tool(parameters=nested(200))],
             [tool(parameters={"type": "object", "properties": {"a": {"type": "strin"}}})] * 10_000)],
         *[({"tool_choice": choice, "tools": [tool()]}, REFUSED) for choice in (
-            "unknown", {"type": "function", "function": {"name": "missing"}}, 3, {"type": "nothing"})],
+            "unknown", {"type": "function", "function": {"name": "missing"}}, 3, {"type": "nothing"},
+            {"type": "allowed_tools"})],
         ({"tool_choice": "required"}, REFUSED),
     ],
     31: [({"chat_template": text}, REFUSED) for text in (
