@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FAST, SETTINGS, TEKKEN = "tokenizer.json", "tokenizer_config.json", "tekken.json"
 MODELS = ("tokenizer.model", "tiktoken.model")
-BESIDE = ("special_tokens_map.json", "added_tokens.json", "chat_template.json", "*.jinja")
+BESIDE, TEMPLATES = ("special_tokens_map.json", "added_tokens.json", "chat_template.json"), "*.jinja"
 # Classes whose ids are those of the model; others (T5Tokenizer, XGLMTokenizer, ...) move them.
 _GENERIC = ("PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend")
 _FAMILIES = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer")
@@ -76,12 +76,23 @@ def _load(directory: Path, converted: Converted, settings: Mapping[str, Any]) ->
     with TemporaryDirectory() as made:
         backend.save(f"{made}/{FAST}")
         merged["tokenizer_class"] = "PreTrainedTokenizerFast"
-        Path(made, SETTINGS).write_text(json.dumps(merged), encoding="utf-8")
-        for found in (path for pattern in BESIDE for path in directory.glob(pattern)):
-            shutil.copy(found, made)
+        written = {name: read_json(directory / name) for name in BESIDE if (directory / name).is_file()}
+        for name, content in {**written, SETTINGS: merged}.items():
+            Path(made, name).write_text(json.dumps(_literal(content)), encoding="utf-8")
+        for template in directory.glob(TEMPLATES):
+            shutil.copy(template, made)
         tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(made)
     tokenizer.name_or_path = str(directory)
     return tokenizer
+
+
+def _literal(content: Any) -> Any:
+    """The same with every token that is described in it found as it is spelled, not after spaces were written anew."""
+    if isinstance(content, list):
+        return [_literal(each) for each in content]
+    if not isinstance(content, dict):
+        return content
+    return {key: False if key == "normalized" else _literal(value) for key, value in content.items()}
 
 
 def _surround(backend: Tokenizer, settings: Mapping[str, Any]) -> processors.PostProcessor | None:

@@ -101,6 +101,18 @@ def test_the_settings_beside_it_count(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_tokens_that_old_settings_call_normalized_stay_tokens(tmp_path: Path, name: str) -> None:
+    model = train(tmp_path / "tokenizer.model", **KINDS["llama"])
+    token = {"content": "</s>", "lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
+    kind = {"__type": "AddedToken"} if name == "tokenizer_config.json" else {}
+    (tmp_path / name).write_text(json.dumps({"eos_token": {**token, **kind}}))
+    tokenizer = load_tokenizer(tmp_path)
+    ids = [*model.encode("a cat"), model.eos_id()]
+    assert tokenizer.encode("a cat</s>", add_special_tokens=False) == ids
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "a cat"
+
+
 @pytest.mark.parametrize(("settings", "before"), [({"legacy": False}, False), ({}, True)])
 def test_a_space_stands_after_special_tokens_unless_legacy_is_false(
     tmp_path: Path, settings: dict[str, bool], before: bool
