@@ -58,6 +58,15 @@ class ProgramTable:
                 bar.update()
         self.seconds += time.monotonic() - started
 
+    def temporaries(self) -> int:
+        """Bytes that the compiled programs need on one device beside arguments and results: they run one by one."""
+        return max(int(program.memory_analysis().temp_size_in_bytes) for program in self.compiled.values())
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Drop programs that were compiled for other shapes."""
+        for key in keys:
+            del self.compiled[key]
+
     def __getitem__(self, key: Key) -> Any:
         try:
             return self.compiled[key]

@@ -78,7 +78,17 @@ class ProgramSet:
 
     def all(self) -> Iterator[Program]:
         """Largest first, so that the slowest compile does not come last."""
-        yield from (self.backbone(size) for size in reversed(self.buckets.tokens))
+        yield from self.of_pages(self.buckets.tokens)
+        yield from self.without_pages()
+
+    def of_pages(self, sizes: Sequence[int]) -> Iterator[Program]:
+        """Those that read and write the pool: compiled for its number of pages."""
+        yield from (self.backbone(size) for size in reversed(sizes))
+        if self.prompt_embeds:
+            yield from (self._backbone_with_embeds(size) for size in reversed(sizes))
+
+    def without_pages(self) -> Iterator[Program]:
+        """Those that know nothing of the pool: the same for any number of pages."""
         yield from self._samples(RARE_VARIANTS, self.buckets.rare_samples)
         yield from self._samples(COMMON_VARIANTS, self.buckets.samples)
         yield from (self.logits(size) for size in reversed(self.buckets.logit_rows))
@@ -86,8 +96,6 @@ class ProgramSet:
         yield self._write_history()
         if self.structured:
             yield from (self.mask(size) for size in self.buckets.masks)
-        if self.prompt_embeds:
-            yield from (self._backbone_with_embeds(size) for size in self.buckets.tokens)
 
     def backbone(self, size: int) -> Program:
         layout = BatchLayout(size, self.limits)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
 
 from jaxpaged.engine.messages import EngineRequest
 from jaxpaged.errors import MemoryPlanError
+from jaxpaged.sampling.variant import Variant
 from jaxpaged.sampling_params import SamplingParams
 from tests.engine import tiny
 
@@ -53,3 +55,17 @@ def test_a_context_that_fits_is_the_models_own(tmp_path: Path) -> None:
     assert "the model's own" in engine.info.report
     for word in ("weights", "context", "page", "pool", "step", "kernels"):
         assert f"\n  {word} " in "\n" + engine.info.report
+
+
+def test_every_program_has_room_for_what_it_needs(tmp_path: Path) -> None:
+    """A wide vocabulary: the sampler needs more beside its arguments than the layers do."""
+    model = tiny.write_llama(tmp_path, vocab_size=4096)
+    engine = tiny.build(model, (Variant.FULL,), max_num_seqs=8, max_num_batched_tokens=16)
+    programs = engine.runner.programs
+    needed = {key: program.memory_analysis().temp_size_in_bytes for key, program in programs.compiled.items()}
+    assert max(needed.values()) > max(size for key, size in needed.items() if key[0] == "backbone")
+    assert programs.temporaries() == max(needed.values())
+    shown = re.search(r"temporaries +([\d.]+) (MiB|KiB)", engine.info.report)
+    assert shown is not None
+    unit = {"MiB": 1 << 20, "KiB": 1 << 10}[shown[2]]
+    assert float(shown[1]) * unit == pytest.approx(max(needed.values()), abs=unit * 0.01)

@@ -1,4 +1,4 @@
-"""Compile every program. What the largest one needs says how many pages there are; the rest is compiled for those."""
+"""Compile every program. What they need says how many pages there are; the rest is compiled for those."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Compiled:
 def compile_programs(
     setup: Setup, served: ServedModel, *, progress: bool, fail_early: Callable[[], object]
 ) -> Compiled:
-    """Compile the largest step to learn what it needs, share out the memory, compile the rest.
+    """Compile the largest step and what knows no pages, to learn what they need; share out memory, compile the rest.
 
     `fail_early` is called in between and may raise. Raises MemoryPlanError.
     """
@@ -90,11 +90,14 @@ def _measured(
         table = ProgramTable(setup.config.compile.threads or max(1, os.cpu_count() or 1))
         guess = served.memory.plan(served.context, MemoryUse())
         programs = program_set(setup, served, guess)
-        largest = programs.backbone(programs.buckets.tokens[-1])
-        table.compile([largest], progress=progress)
-        fail_early()  # a damaged checkpoint is known by now
-        use = MemoryUse(programs.state_bytes(), table[largest.key].memory_analysis().temp_size_in_bytes)
-        fitting = shorten_to_fit(setup, served, use)
+        largest = list(programs.of_pages(programs.buckets.tokens[-1:]))
+        for part in (largest, programs.without_pages()):
+            table.compile(part, progress=progress)
+            fail_early()  # a damaged checkpoint is known by now
+            use = MemoryUse(programs.state_bytes(), table.temporaries())
+            fitting = shorten_to_fit(setup, served, use)
+            if fitting is not served:
+                break
         if fitting.decoder.params != served.decoder.params:  # the weights on their way would not suit it
             served.memory.plan(served.context, use)  # raises
         if fitting is served:
@@ -103,5 +106,5 @@ def _measured(
     plan = served.memory.plan(served.context, use)
     if plan.num_pages == guess.num_pages:
         return served, plan, programs, table
-    table.compiled.clear()
+    table.forget(program.key for program in largest)
     return served, plan, program_set(setup, served, plan), table
