@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from jaxpaged.arguments.settings import DTYPES, PARTS, argument_name, config_of, flagged
+from jaxpaged.arguments.settings import DTYPES, LOAD_FORMATS, PARTS, argument_name, config_of, flagged
 from jaxpaged.arguments.values import context_length, integer, json_object, number
 from jaxpaged.arguments.vllm_flags import add_vllm_flags, take_vllm_flags
 from jaxpaged.config import EngineConfig
@@ -117,8 +117,16 @@ def _dtype(text: str) -> str:
     return DTYPES.get(text, text)
 
 
+def _load_format(text: str) -> str:
+    return LOAD_FORMATS.get(text, text)
+
+
 _CONVERTERS: dict[Any, Callable[[str], Any]] = {int: integer, float: number, str: str, Mapping: json_object}
-_FIELDS: dict[str, Callable[[str], Any]] = {"max_model_len": context_length, "dtype": _dtype}
+_FIELDS: dict[str, Callable[[str], Any]] = {
+    "max_model_len": context_length,
+    "dtype": _dtype,
+    "load_format": _load_format,
+}
 
 
 def _without_none(kind: Any) -> Any:

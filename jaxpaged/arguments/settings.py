@@ -37,6 +37,8 @@ NAMES = {
     "guard": "compile_guard",
 }
 DTYPES = {"half": "float16", "float": "float32"}  # other names in vLLM
+# vLLM's loaders of the same files; auto finds out what a directory holds
+LOAD_FORMATS = dict.fromkeys(("hf", "pt", "gguf", "fastsafetensors", "instanttensor", "runai_streamer"), "auto")
 FLAGLESS = frozenset(("variants",))  # of use to programs and tests only
 
 
@@ -89,6 +91,10 @@ def _dtype(value: Any) -> Any:
     return DTYPES.get(name, name)
 
 
+def _load_format(value: Any) -> Any:
+    return LOAD_FORMATS.get(value, value) if isinstance(value, str) else value
+
+
 def _context(value: Any) -> Any:
     """auto and -1 leave the choice to start-up."""
     return None if value in ("auto", -1) else value
@@ -105,6 +111,7 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
     "download_dir": _path,
     "generation_config": _path,
     "dtype": _dtype,
+    "load_format": _load_format,
     "max_model_len": _context,
     "served_model_name": _names,
 }

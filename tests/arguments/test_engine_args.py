@@ -69,6 +69,8 @@ class _Bfloat16:
         ("dtype", "float", "model", "float32"),
         ("dtype", _Bfloat16(), "model", "bfloat16"),
         ("max_model_len", -1, "model", None),
+        ("load_format", "fastsafetensors", "model", "auto"),
+        ("load_format", "hf", "model", "auto"),
         ("max_model_len", "auto", "model", None),
         ("seed", None, "model", 0),
         ("model", Path("a/b"), "model", "a/b"),

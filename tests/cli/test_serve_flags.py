@@ -31,7 +31,7 @@ RECIPES = [
     "--max-cudagraph-capture-size 2048 -cc.use_inductor_graph_partition=true --linear-backend auto -ac.a+ 1,2 "
     "--no-enable-prefix-caching --gpu-memory-utilization 0.9",
     '--kv-transfer-config null --kv-events-config \'{"enable_kv_cache_events": false, "publisher": "null"}\' '
-    "--task generate",
+    "--task generate --load-format runai_streamer --dtype half -q int8",
 ]
 
 
