@@ -7,6 +7,7 @@ from jaxpaged.arguments.values import (
     json_list,
     json_object,
     not_negative,
+    positive,
     positive_seconds,
     seconds_or_none,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "json_object",
     "not_negative",
     "parse",
+    "positive",
     "positive_seconds",
     "run_command",
     "seconds_or_none",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from jaxpaged.arguments.values import number, positive
 from jaxpaged.cli.http_stream import Endpoint
 
 
@@ -22,8 +23,8 @@ def add_endpoint_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8000/v1", help="the server (default: %(default)s)")
     parser.add_argument("--model-name", metavar="NAME", help="the model to ask, if not the server's first")
     parser.add_argument("--api-key", metavar="KEY", help="the server's key")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="longest answer")
-    parser.add_argument("--temperature", type=float, help="0 for the likeliest answer")
+    parser.add_argument("--max-tokens", type=positive, metavar="N", help="longest answer")
+    parser.add_argument("--temperature", type=number, help="0 for the likeliest answer")
 
 
 def sampling(args: argparse.Namespace) -> dict[str, Any]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from jaxpaged.cli import add_engine_class, add_engine_flags, integer, parse, run_command
+from jaxpaged.cli import (
+    add_engine_class,
+    add_engine_flags,
+    add_vllm_server_flags,
+    not_negative,
+    parse,
+    positive,
+    run_command,
+)
 from server.flags import MAX_STOP_STRINGS, add_chat
 
 DESCRIPTION = "run-batch: answer the requests of a file, one a line, without a server."
@@ -24,14 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "OpenAI's Batch API takes them; - is standard input")  # fmt: skip
     add("-o", "--output-file", required=True, metavar="FILE", help="where the answers go, in the order of the "
         "requests; - is standard output")  # fmt: skip
-    add("--concurrency", type=integer, metavar="LINES", help="requests that are on their way at once (default: "
+    add("--concurrency", type=positive, metavar="LINES", help="requests that are on their way at once (default: "
         "twice --max-num-seqs)")  # fmt: skip
-    add("--max-line-bytes", type=integer, default=32 * 2**20, metavar="BYTES", help="longest line; longer ones fail "
+    add("--max-line-bytes", type=positive, default=32 * 2**20, metavar="BYTES", help="longest line; longer ones fail "
         "(default: %(default)s)")  # fmt: skip
-    add("--max-stop-strings", type=integer, default=MAX_STOP_STRINGS, metavar="COUNT", help="most stop strings of a "
+    add("--max-stop-strings", type=not_negative, default=MAX_STOP_STRINGS, metavar="COUNT", help="most stop strings of a "
         "request (default: %(default)s)")  # fmt: skip
     add_chat(add)
     add_engine_class(group)
+    add_vllm_server_flags(parser)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from jaxpaged import AsyncLLM, ConfigError, read_chat_template
-from jaxpaged.cli import engine_config
+from jaxpaged.cli import engine_config, take_vllm_server_flags
 from server.answers.parsers import check_parser_names
 from server.batches.answering import ENDPOINTS
 from server.batches.lines import LineReader
@@ -25,8 +25,7 @@ from server.serving import Serving
 def run(args: argparse.Namespace) -> int:
     """Open the files, start the engine, answer every line. A line that fails is a line of the output."""
     config = engine_config(args)
-    if args.concurrency is not None and args.concurrency < 1:
-        raise ConfigError("concurrency must be at least 1.")
+    take_vllm_server_flags(args)
     template = None if args.chat_template is None else read_chat_template(args.chat_template)
     check_parser_names(args.tool_call_parser, args.reasoning_parser)
     options = ServerOptions(

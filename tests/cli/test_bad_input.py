@@ -40,6 +40,25 @@ def test_numbers_that_make_no_workload(flags: list[str], words: list[str], capsy
         assert word in message
 
 
+@pytest.mark.parametrize(
+    ("command", "flag", "value"),
+    [
+        ("chat", "--max-tokens", "0"),
+        ("chat", "--temperature", "nan"),
+        ("complete", "--max-tokens", "x"),
+        ("bench serve", "--request-rate", "-1"),
+        ("bench serve", "--request-rate", "nan"),
+        ("bench serve", "--num-prompts", "1e9"),
+        ("bench serve", "--vocab-size", "0"),
+    ],
+)
+def test_numbers_that_make_no_sense(command: str, flag: str, value: str, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), flag, value])
+    assert ended.value.code == 2
+    assert flag in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_workload_longer_than_the_context(capsys) -> None:
     flags = ["--input-len", "500", "--output-len", "100", "--max-model-len", "512"]
     refuse(capsys, ["bench", "latency", *flags], "--input-len 500", "--max-model-len 512")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from jaxpaged.cli import engine_config, take_vllm_server_flags
+from jaxpaged.cli import engine_config, parse, take_vllm_server_flags
 from jaxpaged.errors import ConfigError
+from server.batches.__main__ import add_arguments as add_batch_arguments
 from server.flags import add_arguments, parse_flags, server_options
 from server.start import certificates_of
 from tests.cli.vllm_names import OLD_FLAGS, SERVE_FLAGS
@@ -127,3 +128,17 @@ def test_a_file_says_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert (server_options(args).allowed_origins, args.middleware, args.enable_ssl_refresh) == (("*",), ["x.Y"], True)
     monkeypatch.setenv("JAXPAGED_SERVED_MODEL_NAME", '["c", "d"]')
     assert engine_config(parsed("")).model.served_names("") == ("c", "d")
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--concurrency", "0"), ("--max-line-bytes", "-1")])
+def test_batches_of_a_file_refuse_nonsense(flag: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("jaxpaged run-batch", "", add_batch_arguments, ["-i", "x", "-o", "y", flag, value])
+    assert flag in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_batches_of_a_file_take_vllms_flags() -> None:
+    line = "-i x -o y --model m --enable-prompt-tokens-details --enable-log-outputs --disable-log-stats"
+    args = parse("jaxpaged run-batch", "", add_batch_arguments, line.split())
+    take_vllm_server_flags(args)
+    assert engine_config(args).model.model == "m"
