@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "twice --max-num-seqs)")  # fmt: skip
     add("--max-line-bytes", type=positive, default=32 * 2**20, metavar="BYTES", help="longest line; longer ones fail "
         "(default: %(default)s)")  # fmt: skip
-    add("--max-stop-strings", type=not_negative, default=MAX_STOP_STRINGS, metavar="COUNT", help="most stop strings of a "
-        "request (default: %(default)s)")  # fmt: skip
+    add("--max-stop-strings", type=not_negative, default=MAX_STOP_STRINGS, metavar="COUNT", help="most stop strings of "
+        "a request (default: %(default)s)")  # fmt: skip
     add_chat(add)
     add_engine_class(group)
     add_vllm_server_flags(parser)
