@@ -12,6 +12,7 @@ from jaxpaged.errors import RequestError
 from jaxpaged.frontend.generation_config import GenerationConfig, load_generation_config
 from jaxpaged.hub.model_directory import resolve_model, resolve_tokenizer
 from jaxpaged.structured.byte_vocabulary import ByteVocabulary
+from jaxpaged.text.chat_template import study_templates
 from jaxpaged.text.tokenizer import load_tokenizer
 from jaxpaged.text.vocabulary import Vocabulary
 
@@ -62,6 +63,7 @@ def read_front_end(
     loaded = None
     if not config.skip_tokenizer_init:
         loaded = load_tokenizer(tokenizer or model, chat_template=chat_template)
+        study_templates(loaded)
     eos = loaded.eos_token_id if loaded is not None else None
     generation = load_generation_config(
         model,

@@ -19,14 +19,14 @@ from jaxpaged.errors import ConfigError, RequestError
 from jaxpaged.text.conversation import normal_conversation
 from jaxpaged.text.message_forms import ContentFormat, Conversation, fitted, forms, system_texts
 from jaxpaged.text.spelled_tokens import SpelledTokens, Spellings, spellings_of
-from jaxpaged.text.template_abilities import TEMPLATE_FAULTS, template_abilities
+from jaxpaged.text.template_abilities import TEMPLATE_FAULTS, TemplateAbilities, template_abilities
 
 Message = Mapping[str, Any]
 
 _LONGEST_REASON = 300  # characters of what a template says: some show the whole conversation
 _RESERVED = frozenset(
-    "conversation messages tools chat_template add_generation_prompt continue_final_message tokenize padding "
-    "truncation max_length return_tensors return_dict return_assistant_tokens_mask tokenizer_kwargs "
+    "self conversation conversations messages tools chat_template add_generation_prompt continue_final_message "
+    "tokenize padding truncation max_length return_tensors return_dict return_assistant_tokens_mask tokenizer_kwargs "
     "sanitize_control_tokens".split()
 )
 
@@ -104,10 +104,8 @@ def render_chat(
     conversation = normal_conversation(messages)
     if not conversation:
         raise RequestError("messages is empty; give at least one message.", "messages")
-    names = tokenizer.special_tokens_map.items()
-    abilities = template_abilities(template, tuple((name, token) for name, token in names if isinstance(token, str)))
     try:
-        fit = fitted(conversation, abilities, options.content_format)
+        fit = fitted(conversation, _abilities(tokenizer, template), options.content_format)
         spelled, rendered = _Rendering(tokenizer, template, fit, options, spellings_of(tokenizer)).run()
     except RecursionError as error:
         raise RequestError("The messages or tools are nested too deeply.", "messages") from error
@@ -172,6 +170,19 @@ class _Rendering:
             **kwargs,
         )
         return rendered
+
+
+def study_templates(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Find out what the model's own templates take before the first request has to wait for it."""
+    templates = tokenizer.chat_template or {}
+    for template in [templates] if isinstance(templates, str) else templates.values():
+        _abilities(tokenizer, template)
+    spellings_of(tokenizer)
+
+
+def _abilities(tokenizer: PreTrainedTokenizerFast, template: str) -> TemplateAbilities:
+    names = tokenizer.special_tokens_map.items()
+    return template_abilities(template, tuple((name, token) for name, token in names if isinstance(token, str)))
 
 
 def _template(tokenizer: PreTrainedTokenizerFast, options: ChatOptions) -> str:

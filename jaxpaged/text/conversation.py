@@ -38,7 +38,8 @@ def _normal_message(message: Mapping[str, Any], index: int) -> dict[str, Any]:
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
         raise RequestError(f"messages[{index}] must be an object with a role (a string) and content.", "messages")
     normal = {name: value for name, value in message.items() if value is not None}
-    normal["content"] = _content(normal.get("content", ""), index)
+    refusal = normal.get("refusal")  # what OpenAI's models say in place of content
+    normal["content"] = _content(normal.get("content", refusal if isinstance(refusal, str) else ""), index)
     _rename_functions(normal)
     if normal["role"] == "tool":  # templates take a tool's result as one text
         normal["content"] = "\n".join(content_texts(normal["content"]))

@@ -111,6 +111,7 @@ def test_deep_nesting_is_refused() -> None:
         ([{"role": "assistant", "tool_calls": [3]}], ChatOptions(), "must hold objects with a function"),
         (USER, ChatOptions(continue_final_message=True), "exclude each other"),
         (USER, ChatOptions(template_kwargs={"tokenize": True}), "may not set tokenize"),
+        (USER, ChatOptions(template_kwargs={"self": 1, "conversations": []}), "may not set conversations, self"),
         (USER, ChatOptions(chat_template="{{ raise_exception('roles must alternate') }}"), "roles must alternate"),
         (USER, ChatOptions(chat_template="{% for"), "does not accept these messages"),
         (USER, ChatOptions(chat_template="{{ ''.__class__.__mro__ }}"), "does not accept these messages"),

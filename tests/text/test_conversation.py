@@ -78,6 +78,12 @@ def test_a_call_of_a_custom_tool_is_one_of_a_function() -> None:
     assert prompt(templates.STRICT_CONTENT, message).endswith('<call>patch [["input", "*** Begin"]]</call>')
 
 
+def test_a_refusal_is_what_was_said() -> None:
+    assert (
+        prompt(templates.STRICT_CONTENT, HELLO, {**HI, "content": None, "refusal": "no"}) == "[user]hello[assistant]no"
+    )
+
+
 def test_functions_are_tools() -> None:
     call = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
     result = {"role": "function", "name": "f", "content": "done"}
