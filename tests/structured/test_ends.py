@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
 from jaxpaged.engine.engine import Engine
+from jaxpaged.engine.grammars import masks
 from jaxpaged.structured.compiler import GrammarCompiler
 from jaxpaged.structured.constraint import Constraint
-from tests.engine.drive import Answer, run
+from tests.engine.drive import Answer, collect, run
 from tests.structured.engines import ask, text_of
 
 A, B, _, D = range(67, 71)  # token ids of these letters
@@ -63,3 +65,30 @@ def test_a_grammar_that_fails_in_any_way_costs_its_own_request(
     assert "could not be compiled" in error_of(answers["lost"])
     assert "could not be followed" in error_of(answers["on the way"])
     assert text_of(answers["mate"].tokens) == "e" * 9
+
+
+def test_slow_masks_do_not_keep_quick_ones_waiting(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six sequences have masks that are held back for ever; others end meanwhile."""
+    follow, go = Constraint.advance, threading.Event()
+    monkeypatch.setattr(masks, "SLOW_SECONDS", 0.0)  # every mask but the first of a sequence is a slow one
+
+    def advance(self: Constraint, tokens: list[int]) -> Any:
+        if threading.current_thread().name.startswith("slow-mask"):
+            go.wait(30)
+        return follow(self, tokens)
+
+    monkeypatch.setattr(Constraint, "advance", advance)
+    answers = {f"s{index}": Answer() for index in range(6)} | {"quick": Answer()}
+    order: list[str] = []
+
+    def note(step: int) -> None:
+        order.extend(name for name, answer in answers.items() if answer.last is not None and name not in order)
+        if order:
+            go.set()
+
+    for index in range(6):
+        engine.add(ask(f"s{index}", structured_outputs={"regex": "c{7}"}))
+    engine.add(ask("quick", structured_outputs={"regex": "d"}))
+    collect(engine, answers, note, limit=100_000)
+    assert order[0] == "quick"
+    assert all(text_of(answers[f"s{index}"].tokens) == "c" * 7 for index in range(6))

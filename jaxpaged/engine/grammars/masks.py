@@ -7,6 +7,7 @@ engine plans without it, so that only the sequence itself pays for a slow gramma
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,8 +20,9 @@ from jaxpaged.structured.compiler import CompiledGrammar
 from jaxpaged.structured.constraint import Constraint, Mask, set_bits
 from jaxpaged.structured.priority import give_way
 
-MASK_THREADS = 4
-MASK_NICENESS = 5  # so that requests without a grammar do not wait for the masks of others
+QUICK_THREADS, SLOW_THREADS = 4, 2
+SLOW_SECONDS = 0.02  # of computing for a mask; the next one of its sequence then waits for others of its kind only
+SLOW_NICENESS = 10
 
 log = logging.getLogger("jaxpaged")
 
@@ -30,7 +32,8 @@ class _Sequence:
     """`mask` is what may follow the tokens known to the host; `waiting` until its row is resumed.
 
     `end_tokens` and `stop_tokens` end it where the grammar accepts, and only there. With ignore_eos there are none of
-    the first; `stop_tokens` are those that the request names, which may be text for its grammar.
+    the first; `stop_tokens` are those that the request names, which may be text for its grammar. `seconds` of computing
+    went into the last mask.
     """
 
     constraint: Constraint
@@ -38,6 +41,14 @@ class _Sequence:
     stop_tokens: Sequence[int]
     mask: Future[Mask]
     waiting: bool = False
+    seconds: float = 0.0
+
+    def advance(self, tokens: Sequence[int]) -> Mask:
+        """In a thread: what may follow these tokens."""
+        began = time.thread_time()
+        mask = self.constraint.advance(tokens)
+        self.seconds = time.thread_time() - began
+        return mask
 
 
 def mask_of(known: Future[Mask]) -> Mask:
@@ -60,8 +71,9 @@ class SequenceMasks:
     done: Callable[[int, Future[Mask]], None]
     num_waiting: int = 0
     _sequences: dict[int, _Sequence] = field(default_factory=dict)
-    _pool: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(MASK_THREADS, "mask", give_way, (MASK_NICENESS,))
+    _quick: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(QUICK_THREADS, "mask"))
+    _slow: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(SLOW_THREADS, "slow-mask", give_way, (SLOW_NICENESS,))
     )
 
     def __len__(self) -> int:
@@ -84,7 +96,8 @@ class SequenceMasks:
         if not sequence.waiting:
             sequence.waiting = True
             self.num_waiting += 1
-        mask = sequence.mask = self._pool.submit(sequence.constraint.advance, tokens)
+        pool = self._slow if sequence.seconds > SLOW_SECONDS else self._quick
+        mask = sequence.mask = pool.submit(sequence.advance, tokens)
         mask.add_done_callback(lambda _: self.done(request_id, mask))
 
     def take(self, request_id: int, mask: Future[Mask]) -> bool:
@@ -123,7 +136,8 @@ class SequenceMasks:
         return shard.with_masks(np.array([place for place, _ in found], np.int32), masks)
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._quick, self._slow):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _go_on(self, sequence: _Sequence) -> None:
         self.num_waiting -= sequence.waiting
