@@ -10,7 +10,7 @@ import pytest
 from jaxpaged.arguments.engine_args import AsyncEngineArgs
 from jaxpaged.async_llm import AsyncLLM
 from jaxpaged.errors import ConfigError, RequestError
-from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
 from tests.server.harness import async_llm
 
 pytestmark = pytest.mark.anyio
@@ -57,3 +57,14 @@ def test_from_vllms_object_of_arguments(tmp_path: Path) -> None:
         AsyncLLM.from_engine_args(AsyncEngineArgs(tmp_path, enable_log_requests=True))
     with pytest.raises(ConfigError, match="stat_loggers"):
         AsyncLLM.from_engine_args(AsyncEngineArgs(tmp_path), stat_loggers=[print])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("of_engine", "of_request", "events"), [(1, None, 8), (4, None, 3), (4, 8, 2), (1, 4, 3)])
+async def test_a_stream_has_as_many_events_as_the_interval_says(
+    of_engine: int, of_request: int | None, events: int
+) -> None:
+    """The first token comes at once, then every `interval` tokens, and the last."""
+    llm = async_llm(stream_interval=of_engine)
+    params = SamplingParams(max_tokens=8, stream_interval=of_request, output_kind=RequestOutputKind.DELTA)
+    assert len([output async for output in llm.generate([1, 2], params)]) == events
+    llm.shutdown()

@@ -63,6 +63,16 @@ def test_public_command_lines(line: str) -> None:
     assert engine_config(parsed(f"m {line}")).model.model == "m"
 
 
+@pytest.mark.parametrize("line", ["-O3", "-O 3", "-O=3", "--optimization_level=3", "-O.mode 3"])
+@pytest.mark.parametrize(
+    "short", ["-tp 2 -dp 2 -q int8", "-tp=2 -dp=2 -q=int8", "-tp 2 -dp 2 -q int8 -dcp 1 -pp 1 -ep -asc 2"]
+)
+def test_short_forms(line: str, short: str) -> None:
+    config = engine_config(parsed(f"m {line} {short}"))
+    assert (config.parallel.tensor_parallel_size, config.parallel.data_parallel_size) == (2, 2)
+    assert (config.model.model, config.model.quantization) == ("m", "int8")
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
