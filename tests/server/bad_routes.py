@@ -14,6 +14,7 @@ from server.openai.generate import GenerateRequest
 from server.openai.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
 from server.pooling.schema import ClassifyRequest, EmbeddingRequest, PoolingRequest, RerankRequest, ScoreRequest
 from server.responses.schema import ResponsesRequest
+from server.routes.dev import UpdateWeightsRequest
 from tests.server.bad_rows import Target
 from tests.server.harness import MODEL
 
@@ -66,6 +67,7 @@ POOLS = {
 del POOLS[56]
 PAIRS_ONLY = {**POOLS, **rows(12, 17, why="takes texts in fields of their own"), **rows(9, why="numbers in row 10")}
 NO_DOCUMENTS = rows(56, why="has no dimensions and no documents")
+STOPS_ALL = rows(5, 49, 52, why="a good request stops everybody, canaries too: tests/server/test_pause.py")
 MESSAGES = [{"role": "user", "content": "hello world"}]
 COMPLETION: dict[str, Any] = {"prompt": "hello world", "max_tokens": 2}
 RESPONSE: dict[str, Any] = {"input": "hello world", "max_output_tokens": 2}
@@ -174,6 +176,14 @@ CLASSES: dict[str, tuple[Target, Reasons]] = {
             {**READS_ONLY, **rows(1, 2, 4, why="open to everybody: the page asks for the key")},
         ),
         (Target("GET", "/tokenizer_info"), NO_BODY),
+        *((Target("POST", path), NO_BODY) for path in ("/wake_up", "/resume", "/reset_prefix_cache")),
+        *((Target("POST", path, good=(200, 400)), NO_BODY) for path in ("/start_profile", "/stop_profile")),
+        *((Target("GET", path), NO_BODY) for path in ("/is_sleeping", "/is_paused")),
+        *((Target("POST", path), {**NO_BODY, **STOPS_ALL}) for path in ("/sleep", "/pause")),
+        (
+            Target("POST", "/update_weights", {"path": "/not/there"}, UpdateWeightsRequest, good=(400,)),
+            {**COMMON, **rows(*range(9, 35), 54, why="takes a path and nothing else: tests/server/test_dev_routes.py")},
+        ),
         (Target("GET", "/ping"), NO_BODY),
         (Target("POST", "/ping"), NO_BODY),
         (Target("GET", "/version"), READS_ONLY),

@@ -46,7 +46,11 @@ ATTEMPTS = 3  # what holds the loop holds it every time; what the machine takes 
 RSS_BYTES = 20 * 2**20
 CANARY = {"prompt": "hello world", "max_tokens": 40, "stream": True}
 LIBC = ctypes.CDLL("libc.so.6") if sys.platform == "linux" else None
-OPTIONS = ServerOptions(api_keys=("key",), tokenizer_info=True)
+OPTIONS = ServerOptions(api_keys=("key",), tokenizer_info=True, dev_routes=True)
+ASKED = """
+    prepare render encode_text decode submit num_in_flight check_health get_tokenizer sleep wake_up is_sleeping
+    update_weights reset_prefix_cache start_profile stop_profile pause_generation resume_generation is_paused
+"""  # of the engine's front end, by routes
 
 PAIRS = [
     (target, number)
@@ -147,16 +151,7 @@ async def test_a_fault_of_ours_says_nothing(pair: tuple[Target, int], monkeypatc
     def fail(*arguments, **keywords):
         raise ZeroDivisionError("secret at 0x7f0000000000 in /home/us/file.py")
 
-    for method in (
-        "prepare",
-        "render",
-        "encode_text",
-        "decode",
-        "submit",
-        "num_in_flight",
-        "check_health",
-        "get_tokenizer",
-    ):
+    for method in ASKED.split():
         monkeypatch.setattr(llm, method, fail)
     monkeypatch.setattr(llm.metrics, "text", fail)
     answer = await call(app, target.method, target.url, JSON, [target.encoded()])
