@@ -174,7 +174,8 @@ def _invalid(error: RequestValidationError | ValidationError) -> ApiError:
 
 
 def _path(loc: tuple[int | str, ...]) -> list[str]:
-    return [str(part) for part in loc if part != "body" and not _is_union_branch(part)]
+    """Its names; those that a client has made up may be long."""
+    return [str(part)[:64] for part in loc if part != "body" and not _is_union_branch(part)]
 
 
 def _is_inside_an_item(path: list[str]) -> bool:
