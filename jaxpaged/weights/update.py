@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from jaxpaged.decoder.parameters import HasParameters
+from jaxpaged.errors import WeightError
 from jaxpaged.models.weight_rules import WeightRules
 from jaxpaged.weights.checkpoint import source_struct
 from jaxpaged.weights.finite import all_finite, refuse_non_finite
@@ -25,6 +26,7 @@ def update_weights(leaves: Leaves, tensors: Tensors, decoder: HasParameters, rul
     Everything is checked before the first leaf changes: WeightError leaves the model as it was. Nothing is compiled
     for tensors with the shapes and dtypes of the checkpoint that the leaves were loaded from.
     """
+    _refuse_what_is_no_array(tensors)
     plan = plan_update(rules, decoder, {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()})
     checks = [
         (piece.sources, all_finite(_placed(piece, tensors, mesh), piece.assemble.plain_dtype)) for piece in plan.slices
@@ -37,6 +39,12 @@ def update_weights(leaves: Leaves, tensors: Tensors, decoder: HasParameters, rul
         for leaf, array in zip(piece.leaves, after, strict=True):
             updated[leaf] = array
     return tuple(updated)
+
+
+def _refuse_what_is_no_array(tensors: Tensors) -> None:
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, np.ndarray | jax.Array):
+            raise WeightError(f"{name} is a {type(tensor).__name__}; give a NumPy or JAX array under each name.")
 
 
 def prepare_update(decoder: HasParameters, rules: WeightRules, mesh: Mesh) -> None:

@@ -82,3 +82,13 @@ def test_too_little_is_no_context() -> None:
     assert longest_that_fits(lambda tokens: tokens < LEAST_CONTEXT, 4096, 32) is None
     assert longest_that_fits(lambda tokens: False, 4096, 32) is None
     assert longest_that_fits(lambda tokens: True, 32, 32) is None
+
+
+@pytest.mark.parametrize("given", [None, 6 * GIB])
+def test_devices_of_one_cpu_share_its_memory_and_the_pools_budget(given: int | None) -> None:
+    config, group = CacheConfig(kv_cache_memory_bytes=given), GroupDemand(1 << 20, 8, 1 << 20)
+    sizes = {"platform": "cpu", "capacity": 64 * GIB, "weights": 0, "state": 0, "temporaries": 0}
+    alone, shared = (plan_memory(config, [group], **sizes, devices_per_host=count) for count in (1, 4))
+    assert alone.kv == (given or 2 * GIB)
+    assert shared.kv == alone.kv // 4
+    assert shared.capacity == alone.capacity // 4

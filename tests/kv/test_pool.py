@@ -88,6 +88,17 @@ def test_copies_stay_in_their_shard_and_happen_in_order(data: int, model: int) -
     np.testing.assert_array_equal(bits(copied.arrays[1]), bits(content[1]))
 
 
+def test_more_copies_than_one_call_takes() -> None:
+    own = geometry()
+    pool, content = filled(own)
+    pairs = np.array([[1 + i % 7, 8 + i % 70] for i in range(2 * BATCH + 5)], np.int32)
+    expected = np.moveaxis(content[0].copy(), PAGE_AXIS, 0)
+    for source, target in pairs:
+        expected[target] = expected[source]
+    copied = pool.copy(0, [pairs])
+    np.testing.assert_array_equal(bits(copied.arrays[0]), bits(np.moveaxis(expected, 0, PAGE_AXIS)))
+
+
 def test_copy_is_in_place() -> None:
     pool, _ = filled(geometry())
     pool = pool.copy(0, [np.array([[1, 2]], np.int32)])  # the first call may take over a buffer of the test's

@@ -30,6 +30,17 @@ def test_cold_warm_and_evicted_give_the_same_tokens(groups: tuple) -> None:  # t
     assert cold.tokens == warm.tokens == again.tokens
 
 
+def test_the_end_of_a_prefix_is_evicted_before_its_beginning() -> None:
+    harness = Harness(Setup(num_pages=13))
+    harness.add(prompt(17), 1)
+    harness.drain()  # four full pages are kept, eight are free
+    harness.add(prompt(37, 5), 1)
+    harness.drain()  # ten pages: two of the four had to go
+    again = harness.add(prompt(17), 1)
+    harness.drain()
+    assert again.request.num_cached_tokens == 8
+
+
 @pytest.mark.parametrize("answer", [8, 9, 10, 11])
 def test_a_conversation_continues_on_the_pages_of_its_answer(answer: int) -> None:
     harness = Harness(Setup())

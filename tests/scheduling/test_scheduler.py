@@ -133,6 +133,19 @@ def test_the_last_in_rank_is_preempted_and_ends_with_the_same_tokens(policy: str
     assert harness.scheduler.stats().num_preemptions == victim.request.num_preemptions
 
 
+def test_nobody_is_admitted_in_the_step_of_a_preemption() -> None:
+    """Its pages were freed for those that run; a newcomer would take them first, whatever its priority."""
+    harness = Harness(Setup(num_pages=12, policy="priority", caching=False))
+    harness.add(prompt(15, 1), 20, priority=3)
+    harness.add(prompt(15, 2), 20, priority=1)
+    while not harness.scheduler.stats().num_preemptions:
+        harness.add(prompt(3), 1, priority=0)
+        plan = harness.turn()
+        assert plan is not None
+    assert not plan.shards[0].admissions
+    harness.drain()
+
+
 def test_nobody_starves_and_preemptions_are_bounded() -> None:
     harness = Harness(Setup(num_pages=14, max_num_seqs=4, budget=8, depth=2))
     tracked = [harness.add(prompt(3 + i % 20, i), 5 + i % 17) for i in range(40)]
@@ -160,7 +173,7 @@ def test_what_can_never_run_is_refused_with_numbers() -> None:
     with pytest.raises(RequestError, match=r"need 9 KV pages of 4 tokens, and the pool has 8"):
         harness.add(prompt(20), 14)
     harness.add(prompt(20), 13)  # the last token needs no page
-    with pytest.raises(RequestError, match=r"64 tokens, which leaves no room .* context of 64"):
+    with pytest.raises(RequestError, match=r"64 tokens, which leaves no room .* maximum context length of 64"):
         harness.add(prompt(64), 1)
     with pytest.raises(RequestError, match="empty"):
         harness.add([])

@@ -174,8 +174,8 @@ def test_weights_wake_before_the_pool(engine: Engine, other: tuple[Tensors, Orac
     engine.wake_up(["kv_cache"])
     assert not engine.is_sleeping()
     other[1].assert_greedy(PROMPT, answer(engine).tokens)
-    with pytest.raises(RequestError, match="tags has 'scheduling'"):
-        engine.wake_up(["scheduling"])
+    with pytest.raises(RequestError, match="tags has 'nobody'"):
+        engine.wake_up(["nobody"])
 
 
 def test_a_deeper_sleep_drops_what_a_lighter_one_kept(engine: Engine, tensors: Tensors) -> None:

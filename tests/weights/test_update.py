@@ -170,6 +170,8 @@ def test_refused_updates_change_nothing(tmp_path: Path) -> None:
         (new | {gate: new[gate].T}, "of another shape"),
         ({q: new[q]}, r"2 tensors missing \(model\.layers\.0\.self_attn\.k_proj\.weight"),
         (new | {gate: new[gate].astype(np.int32)}, "not of a float type"),
+        ({gate: 1}, f"{gate} is a int; give a NumPy or JAX array"),
+        ({"nope": [1.0]}, "nope is a list; give a NumPy or JAX array"),
     ]
     for given, message in cases:
         with pytest.raises(WeightError, match=message):
