@@ -153,4 +153,8 @@ def _mapping(name: str, value: object) -> dict[str, Any]:
 
 
 def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()  # much faster than a look at every character
+    except UnicodeEncodeError:
+        return False
+    return True
