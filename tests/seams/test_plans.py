@@ -75,6 +75,8 @@ def test_a_runner_fed_with_bytes_gives_the_same_tokens(
     requests.append(ask("embeds", [0] * len(rows), embeds=rows.tobytes(), max_tokens=25))
     run(view, requests)
     run(view, [replace(request, request_id=number(f"again {name_of(request.request_id)}")) for request in requests])
+    for name in ("once", "twice"):  # alone, so that the pool keeps its pages
+        run(view, [ask(name, prompts[2], max_tokens=2)])
     assert preemptions(view) > 0
     assert view.stats().prefix_cache_hits > 0
 
