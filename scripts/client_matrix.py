@@ -1,8 +1,8 @@
-"""Runs tests/clients: one environment for each set of clients that go together, one server for all of them.
+"""Runs tests/clients and tests/agents: one environment for each set of clients that go together.
 
     python scripts/client_matrix.py [SET ...]      (an interpreter that has jaxpaged; scripts/test_clients brings it)
 
-The next environment is installed while a set is tested. Exit code 1 if a set fails.
+One server serves all sets but the agents. The next environment is installed while a set is tested. Exit code 1 if a set fails.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import venv
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,7 +29,11 @@ SETS = {
     "openai2": "openai_python litellm instructor",
     "eval": "lm_eval",
     "node": "openai.test.js",
+    "agents": "claude codex opencode",
 }
+NODE, AGENTS = "node", "agents"
+AGENT_TESTS = ROOT / "tests" / "agents"
+NPM_PACKAGES = {NODE: CLIENTS / "node" / "package.json", AGENTS: AGENT_TESTS / "package.json"}
 
 # Schemathesis sends chats without max_tokens. The bundled model's own template knows no tools.
 SETTINGS = ("--max-num-seqs", "64", "--max-model-len", "512", "--chat-template", str(CLIENTS / "hermes.jinja"))
@@ -41,36 +45,49 @@ def main() -> int:
     chosen = parser.parse_args().sets or list(SETS)
     if unknown := set(chosen) - set(SETS):
         parser.error(f"there is no set {', '.join(sorted(unknown))}; choose from {', '.join(SETS)}.")
-    if "node" in chosen and not shutil.which("npm"):
-        chosen.remove("node")
-        print("== node: left out, because there is no npm here (Debian: apt-get install npm)", flush=True)
-    failed = []
+    if not shutil.which("npm"):
+        for name in [name for name in chosen if name in NPM_PACKAGES]:
+            chosen.remove(name)
+            print(f"== {name}: left out, because there is no npm here (Debian: apt-get install npm)", flush=True)
     with ThreadPoolExecutor(1) as installing:
         ready = {name: installing.submit(install, name) for name in chosen}
-        with live_server(*SETTINGS) as server:
-            for name in chosen:
-                began = time.monotonic()
-                environment = ready[name].result()
-                passed = (run_node if name == "node" else run_python)(name, environment, server.url)
-                print(f"== {name}: {'passed' if passed else 'FAILED'} in {time.monotonic() - began:.0f} s", flush=True)
-                failed += [] if passed else [name]
-    if "Traceback" in "".join(server.errors):
+        passed = run_together({name: ready[name] for name in chosen if name != AGENTS})
+        if AGENTS in chosen:
+            passed &= run_agents(ready[AGENTS])
+    return 0 if passed else 1
+
+
+def run_together(ready: dict[str, Future[Path]]) -> bool:
+    """All sets but the agents, against one server with the bundled model."""
+    if not ready:
+        return True
+    results = []
+    with live_server(*SETTINGS) as server:
+        for name, installed in ready.items():
+            began = time.monotonic()
+            environment = installed.result()
+            results.append((run_node if name == NODE else run_python)(name, environment, server.url))
+            report(name, results[-1], began)
+    if traced := "Traceback" in "".join(server.errors):
         print("the server's log has tracebacks:\n" + "".join(server.errors[-60:]))
-        return 1
-    return 1 if failed else 0
+    return all(results) and not traced
+
+
+def report(name: str, passed: bool, began: float) -> None:
+    print(f"== {name}: {'passed' if passed else 'FAILED'} in {time.monotonic() - began:.0f} s", flush=True)
 
 
 def install(name: str) -> Path:
     """The environment of a set, made anew when its list of versions has changed."""
     environment = ROOT / f".venv-clients-{name}"
-    wanted = CLIENTS / "node" / "package.json" if name == "node" else CLIENTS / f"{name}.txt"
+    wanted = NPM_PACKAGES.get(name, CLIENTS / f"{name}.txt")
     stamp = environment / "installed"
     if stamp.exists() and stamp.read_text() == wanted.read_text():
         return environment
-    if name == "node":
+    if name in NPM_PACKAGES:
         environment.mkdir(exist_ok=True)
         shutil.copy(wanted, environment)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]
+        command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel", "error"]
     else:
         venv.create(environment, clear=True, with_pip=True)
         command = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
@@ -95,6 +112,22 @@ def run_node(name: str, environment: Path, url: str) -> bool:
     variables = {**os.environ, "SERVER_URL": url, "PENDING": ",".join(sorted(PENDING))}
     command = ["node", "--test", "--test-concurrency=1", "--test-reporter=spec"]
     return subprocess.run(command, cwd=environment, env=variables).returncode == 0
+
+
+def run_agents(installed: Future[Path]) -> bool:
+    """Their tests start a server of their own, with a model made for them and room for what agents say at first."""
+    began = time.monotonic()
+    try:
+        environment = installed.result()
+    except subprocess.CalledProcessError:
+        print(f"== {AGENTS}: left out, because npm cannot install them here (see its message above)", flush=True)
+        return True
+    command = [sys.executable, "-m", "pytest", "--quiet", "-rs", "--durations", "5"]
+    command += [str(AGENT_TESTS), "--agents", str(environment)]
+    variables = {"JAX_COMPILATION_CACHE_DIR": str(environment / "compiled"), **os.environ}
+    passed = subprocess.run(command, cwd=ROOT, env=variables).returncode == 0
+    report(AGENTS, passed, began)
+    return passed
 
 
 if __name__ == "__main__":
