@@ -2,7 +2,8 @@
 
     python scripts/client_matrix.py [SET ...]      (an interpreter that has jaxpaged; scripts/test_clients brings it)
 
-One server serves all sets but the agents. The next environment is installed while a set is tested. Exit code 1 if a set fails.
+One server serves all sets but the agents. The next environment is installed while a set is tested.
+Exit code 1 if a set fails.
 """
 
 from __future__ import annotations
