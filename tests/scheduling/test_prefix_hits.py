@@ -109,3 +109,12 @@ def test_pages_held_by_name_outlive_their_request_and_are_found_again() -> None:
     assert again.request.num_cached_tokens == 16
     harness.scheduler.release_hold("system prompt")
     assert page_use(harness) == [0]
+
+
+def test_a_preempted_request_counts_once_among_queries_and_hits() -> None:
+    harness = Harness(Setup(num_pages=12))
+    requests = [harness.add(prompt(15, i), 20) for i in (1, 2)]
+    harness.drain()
+    assert sum(tracked.request.num_preemptions for tracked in requests) > 0
+    assert harness.scheduler.stats().prefix_cache_queries == 30
+    assert harness.scheduler.stats().prefix_cache_hits == 0
