@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from jaxpaged import Logprob, SamplingParams
 
 Position = dict[int, Logprob] | None
@@ -54,13 +56,24 @@ def chat_logprobs(positions: Sequence[Position], *, as_ids: bool, top: int | Non
     return {"content": content}
 
 
-def prompt_logprobs(positions: Sequence[Position]) -> list[dict[str, Any] | None]:
+class PromptLogprob(msgspec.Struct, gc=False):
+    """What a token of the prompt, or one that could have stood there, has in an answer.
+
+    A long prompt has a hundred thousand: as dictionaries they would hold the event loop for garbage collections.
+    """
+
+    logprob: float
+    rank: int | None
+    decoded_token: str | None
+
+
+def prompt_logprobs(positions: Sequence[Position]) -> list[dict[str, PromptLogprob] | None]:
     """vLLM's prompt_logprobs: for each prompt token, token id -> {logprob, rank, decoded_token}."""
     return [
         None
         if position is None
         else {
-            str(token_id): {"logprob": finite(entry.logprob), "rank": entry.rank, "decoded_token": entry.decoded_token}
+            str(token_id): PromptLogprob(finite(entry.logprob), entry.rank, entry.decoded_token)
             for token_id, entry in position.items()
         }
         for position in positions
