@@ -62,10 +62,14 @@ class Serving:
     def check_model(self, name: str | None) -> None:
         """Requests may leave the model out; a name that is none of ours is 404."""
         if name and name not in self.llm.model_names:
-            shown = name if len(name) <= 100 else name[:100] + "..."
-            raise ApiError(
-                404,
-                f"The model {shown!r} does not exist; this server has {self.llm.model_name!r}.",
-                param="model",
-                code="model_not_found",
-            )
+            raise self.unknown_model(name)
+
+    def unknown_model(self, name: str) -> ApiError:
+        """What to say of a model that is none of ours."""
+        shown = name if len(name) <= 100 else name[:100] + "..."
+        return ApiError(
+            404,
+            f"The model {shown!r} does not exist; this server has {self.llm.model_name!r}.",
+            param="model",
+            code="model_not_found",
+        )

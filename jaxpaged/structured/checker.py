@@ -17,8 +17,7 @@ from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.structured.byte_vocabulary import ByteVocabulary
 from jaxpaged.structured.lane import TrialLane, WantedTrial
 from jaxpaged.structured.trial import Trial
-from jaxpaged.structured.trial_process import TrialProcess
-from jaxpaged.structured.worker import message
+from jaxpaged.structured.trial_process import TrialProcess, message
 
 COMPILE_SECONDS = 5.0
 QUICK_SECONDS = 0.25  # what moderate grammars take at most; then one goes to the slow lane, and begins anew there

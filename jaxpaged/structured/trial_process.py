@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from jaxpaged.params.structured import GrammarCost
+from jaxpaged.params.structured import CONSTRAINTS, REFINEMENTS, GrammarCost, StructuredOutputsParams
 from jaxpaged.structured.byte_vocabulary import ByteVocabulary
 from jaxpaged.structured.trial import Trial
 
@@ -19,6 +19,13 @@ _TOO_LATE = (-signal.SIGPROF, -signal.SIGALRM)
 _LOST = Trial(GrammarCost(), "the grammar could not be compiled; make it simpler.")
 
 log = logging.getLogger("jaxpaged")
+
+
+def message(params: StructuredOutputsParams) -> str:
+    """A grammar as the process reads it; equal grammars have equal messages."""
+    fields = {name: getattr(params, name) for name in (*CONSTRAINTS, *REFINEMENTS)}
+    around = {"thought": params.thought and asdict(params.thought), "calls": params.calls and asdict(params.calls)}
+    return json.dumps({"fields": fields, **around})
 
 
 @dataclass(slots=True)

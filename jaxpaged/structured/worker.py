@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from jaxpaged.params.calls import Calls
-from jaxpaged.params.structured import CONSTRAINTS, REFINEMENTS, StructuredOutputsParams
+from jaxpaged.params.structured import StructuredOutputsParams
 from jaxpaged.params.thought import Thought
 from jaxpaged.structured.byte_vocabulary import ByteVocabulary
 from jaxpaged.structured.trial import try_grammar
@@ -27,13 +27,6 @@ from jaxpaged.structured.trial import try_grammar
 WALL_SECONDS = 60.0  # for a grammar that would wait for something instead of computing
 MAX_ADDRESS_SPACE = 4 * 1024**3
 _LEAST_SECONDS = 0.001  # a timer of 0 seconds is none
-
-
-def message(params: StructuredOutputsParams) -> str:
-    """A grammar as the process reads it; equal grammars have equal messages."""
-    fields = {name: getattr(params, name) for name in (*CONSTRAINTS, *REFINEMENTS)}
-    around = {"thought": params.thought and asdict(params.thought), "calls": params.calls and asdict(params.calls)}
-    return json.dumps({"fields": fields, **around})
 
 
 def main() -> None:
@@ -62,7 +55,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 
 def read_params(wanted: dict[str, Any]) -> StructuredOutputsParams:
-    """What message() has written."""
+    """What trial_process.message() has written."""
     thought = msgspec.convert(wanted["thought"], Thought | None)
     calls = msgspec.convert(wanted["calls"], Calls | None)
     return StructuredOutputsParams(**wanted["fields"], thought=thought, calls=calls)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from jaxpaged.errors import RequestError
 
 _REASONING = ("reasoning", "reasoning_content")  # OpenRouter and vLLM say the first, templates read the second
@@ -108,6 +106,8 @@ def _tool_call(call: object, index: int) -> dict[str, Any]:
 
 def _arguments(arguments: object) -> dict[str, Any]:
     """{} for what is no JSON object: a call that was cut off must not end its conversation."""
+    import msgspec  # strict, and not there where only the engine runs
+
     if isinstance(arguments, str):
         try:
             arguments = msgspec.json.decode(arguments)

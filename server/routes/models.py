@@ -36,7 +36,8 @@ def models_router(serving: Serving) -> APIRouter:
     @router.get("/v1/models/{model:path}")
     async def retrieve_model(model: str) -> Response:
         """The model by one of its names."""
-        serving.check_model(model)
+        if model not in cards:
+            raise serving.unknown_model(model)
         return json_response(200, cards[model])
 
     return router

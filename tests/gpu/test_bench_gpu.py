@@ -15,10 +15,12 @@ PARTS = ("target", "start", "single", "batch", "offline", "conversations", "gene
 # The machines that a session may use have jax, flax, orbax and transformers, and none of these.
 WITHOUT = (
     "fastapi",
+    "gguf",
     "httptools",
     "msgspec",
     "pydantic",
     "prometheus_client",
+    "sentencepiece",
     "starlette",
     "uvicorn",
     "zmq",

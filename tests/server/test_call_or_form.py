@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Tokenizer
 
 from jaxpaged import Calls, StructuredOutputsParams, Thought
 from jaxpaged.structured.compiler import GrammarCompiler
@@ -146,7 +146,7 @@ async def test_a_demanded_call_sets_the_form_aside() -> None:
 @pytest.mark.parametrize("family", ["hermes", "mistral", "glm45", "qwen3_coder", "functiongemma"])
 def test_marks_may_be_special_tokens(family: str) -> None:
     """Which are no text to a grammar: in the frame of a call, and in what the model writes in it freely."""
-    backend = byte_level_backend()
+    backend = Tokenizer.from_str(byte_level_backend().to_str())  # a copy: others use it too
     marks = (*FAMILIES[family].markers, "<think>", "</think>")
     backend.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
     vocabulary = GrammarVocabulary.from_json(backend.to_str(), backend.get_vocab_size())

@@ -1,4 +1,4 @@
-"""Usage in every chunk where the server is told so, keys in the description only where there are any, results in place."""
+"""Usage in every chunk where the server is told so, keys described only where there are any, results in place."""
 
 from __future__ import annotations
 
