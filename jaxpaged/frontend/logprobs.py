@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jaxpaged.engine.garbage import collector_paused
 from jaxpaged.engine.messages import TokenLogprobs
 from jaxpaged.outputs import Logprob, PositionLogprobs, PromptLogprobs
 from jaxpaged.text.vocabulary import Vocabulary
@@ -33,6 +34,7 @@ def prompt_logprobs(
 ) -> PromptLogprobs:
     """Positions 1..len(prompt)-1 of the prompt, after a None for the first token."""
     positions: PromptLogprobs = [None]
-    for position, entry in enumerate(entries, start=1):
-        positions.append(position_logprobs(entry, vocabulary, prompt_token_ids[max(0, position - 4) : position]))
+    with collector_paused():  # a hundred thousand objects, none of them garbage: looking for it took 3/4 of the time
+        for position, entry in enumerate(entries, start=1):
+            positions.append(position_logprobs(entry, vocabulary, prompt_token_ids[max(0, position - 4) : position]))
     return positions

@@ -102,7 +102,6 @@ def test_the_limits_themselves_are_allowed(name: str, values: tuple[Any, ...]) -
         ("prompt_logprob_start", 0),
         ("flat_logprobs", True),
         ("thinking_token_budget", 0),
-        ("repetition_detection", {"min_count": 2}),
         ("routed_experts_prompt_start", 1),
         ("trace_decode_token_ids", [1]),
     ],

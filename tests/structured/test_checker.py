@@ -17,7 +17,7 @@ from jaxpaged.params.calls import CallForm, Calls
 from jaxpaged.params.thought import Thought
 from jaxpaged.structured import checker as checker_module
 from jaxpaged.structured import trial as trial_module
-from jaxpaged.structured import worker
+from jaxpaged.structured import trial_process, worker
 from jaxpaged.structured.byte_vocabulary import ByteVocabulary
 from jaxpaged.structured.checker import GrammarChecker
 
@@ -155,5 +155,5 @@ def test_what_is_tried_is_the_whole_grammar_of_the_request(checker: GrammarCheck
     calls = Calls(("f",), (CallForm('{"name": "NAME", "arguments": JSON }'),), parallel=False)
     thought = Thought(("<think>",), ("</think>", "[/T]"), opened=True)
     params = StructuredOutputsParams(regex="a", disable_any_whitespace=True, thought=thought, calls=calls)
-    assert worker.read_params(json.loads(worker.message(params))) == params
+    assert worker.read_params(json.loads(trial_process.message(params))) == params
     checker.check(SamplingParams(structured_outputs=params))
