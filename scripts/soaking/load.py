@@ -71,8 +71,8 @@ async def _one(port: int, kind: str, prompt: str, load: Load, rng: random.Random
     leave = None
     if kind == "bad":
         asked["temperature"] = 3
-    if kind == "leave":  # for long answers, so that there is something to stop
-        asked |= {"max_tokens": 1000, "ignore_eos": True}
+    if kind == "leave":  # for long answers with a text for each token, so that there is something to stop
+        asked |= {"max_tokens": 1000, "ignore_eos": True, "skip_special_tokens": False}
         leave = Leave(rng.choice((0, 0, 1, 5, 20)) if asked["stream"] else 0, rng.random() < 0.5, rng.random() / 10)
     return kind, prompt, await ask(port, asked, leave)
 
