@@ -64,7 +64,6 @@ class LocalClient:
 
     async def receive(self) -> Batch | Answer:
         if (self.paused or not self.engine.has_work()) and not self._answers:
-            self._changed.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), HEARTBEAT_SECONDS)
         if self._answers:
