@@ -9,8 +9,8 @@ from jaxpaged import LLM, RequestOutput, SamplingParams
 from tests.models.cases import CASES, NEW_TOKENS, Case, write_checkpoint
 from tests.models.test_parity import TOLERANCE
 
-# One for each part that the engine must handle: a scaled rope, a window, norms of q and k, caps, windows of some layers,
-# learned positions, parallel residuals, slopes. The others are parity of the model alone in CI: tests/models/test_parity.py.
+# One for each part that the engine must handle: a scaled rope, a window, norms of q and k, caps, windows of some
+# layers, learned positions, parallel residuals, slopes. tests/models/test_parity.py has all, without an engine.
 IN_CI = {"llama_llama3", "mistral", "qwen3", "gemma2", "gemma3", "gpt2", "gptj", "bloom"}
 PARAMETERS = [
     pytest.param(case, id=case.name, marks=() if case.name in IN_CI else pytest.mark.matrix) for case in CASES
