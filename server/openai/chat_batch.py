@@ -17,7 +17,7 @@ from server.errors import bad_request
 from server.openai.chat import PreparedChat, chat_call, prepare_chat
 from server.openai.chat_dialect import ChatDialect
 from server.openai.message import MessageStyle
-from server.openai.parse import MAX_PROMPTS, ChatCall, echoed_message
+from server.openai.parse import ChatCall, echoed_message
 from server.openai.schema import ChatMessage, ChatRequest
 from server.serving import Serving
 
@@ -30,6 +30,7 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "tool_choice": (None, "none"),
     "use_beam_search": (None, False),
 }
+MAX_CONVERSATIONS = 256
 _MAX_MESSAGES = 16384
 Conversation = Annotated[list[ChatMessage], Field(min_length=1)]
 
@@ -37,7 +38,7 @@ Conversation = Annotated[list[ChatMessage], Field(min_length=1)]
 class BatchChatRequest(ChatRequest):
     """POST /v1/chat/completions/batch: a chat whose `messages` are a list of conversations."""
 
-    messages: Annotated[list[Conversation], Field(min_length=1, max_length=MAX_PROMPTS)]  # type: ignore[assignment]
+    messages: Annotated[list[Conversation], Field(min_length=1, max_length=MAX_CONVERSATIONS)]  # type: ignore[assignment]
 
 
 async def answer_chat_batch(serving: Serving, body: BatchChatRequest, receive: Receive) -> Response:
