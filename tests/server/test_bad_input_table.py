@@ -42,6 +42,7 @@ OWN_TESTS = {6, 7, 50, 62}
 INSIDE = re.compile(r"0x[0-9a-f]{6,}|/home|/work|/tmp|site-packages|Traceback|\.py\b|secret")
 ANSWER_SECONDS = 2.0
 LOOP_SECONDS = 0.25
+ATTEMPTS = 3  # what holds the loop holds it every time; what the machine takes from this thread counts as its time too
 RSS_BYTES = 20 * 2**20
 CANARY = {"prompt": "hello world", "max_tokens": 40, "stream": True}
 LIBC = ctypes.CDLL("libc.so.6") if sys.platform == "linux" else None
@@ -57,6 +58,10 @@ PAIRS = [
     for number in range(1, NUM_ROWS + 1)
     if number not in reasons
 ]
+
+
+class LoopHeldError(AssertionError):
+    """The event loop's thread worked for too long between two turns."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -98,6 +103,16 @@ def test_a_row_has_cases_or_a_reason(target: Target) -> None:
 async def test_row(pair: tuple[Target, int]) -> None:
     target, number = pair
     cases = list(ROWS[number](target))  # whole before anything is timed
+    for attempt in range(ATTEMPTS):
+        try:
+            await ask_all(cases)
+            break
+        except LoopHeldError:
+            if attempt == ATTEMPTS - 1:
+                raise
+
+
+async def ask_all(cases: list[Case]) -> None:
     async with watched() as (app, _):
         for case in cases:
             check(case, await timed(app, case))
@@ -181,6 +196,9 @@ async def watched(*, canaries: bool = True) -> AsyncIterator[tuple[object, FakeE
         for watcher in watchers:
             watcher.cancel()
         results = await asyncio.gather(*watchers, return_exceptions=True)
+    for result in results:
+        if isinstance(result, LoopHeldError):
+            raise result
     assert all(isinstance(result, asyncio.CancelledError) for result in results), results
     await until(lambda: not engine.has_work() and llm.num_in_flight() == 0, ANSWER_SECONDS)
     await until(lambda: llm.stats().num_running == llm.stats().num_waiting == 0, ANSWER_SECONDS)
@@ -211,7 +229,8 @@ async def watch_loop() -> None:
         began = time.thread_time()
         await asyncio.sleep(0.005)
         held = time.thread_time() - began
-        assert held < LOOP_SECONDS, f"the event loop was held for {held:.2f} s"
+        if held >= LOOP_SECONDS:
+            raise LoopHeldError(f"the event loop was held for {held:.2f} s")
 
 
 async def sing(app: object) -> None:
