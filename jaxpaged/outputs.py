@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -22,7 +22,7 @@ class Logprob:
 
 PositionLogprobs = dict[int, Logprob]  # token id -> Logprob: the token itself first, then the best ones
 SampleLogprobs = list[PositionLogprobs]
-PromptLogprobs = list[PositionLogprobs | None]  # None at position 0: nothing predicts the first token
+PromptLogprobs = Sequence[PositionLogprobs | None]  # None at position 0: nothing predicts the first token
 
 
 @dataclass(slots=True)
@@ -126,6 +126,11 @@ class RequestOutput:
             else:
                 self.outputs[position] = completion
         self.outputs.sort(key=lambda completion: completion.index)
+
+    def num_logprobs(self) -> int:
+        """How many log probabilities it holds, which its size depends on."""
+        lists = [self.prompt_logprobs, *(completion.logprobs for completion in self.outputs)]
+        return sum(len(positions) * len(positions[-1] or ()) for positions in lists if positions)
 
 
 def _joined(first: CompletionOutput, then: CompletionOutput) -> CompletionOutput:

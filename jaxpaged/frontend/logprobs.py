@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
 
-from jaxpaged.engine.garbage import collector_paused
 from jaxpaged.engine.messages import TokenLogprobs
-from jaxpaged.outputs import Logprob, PositionLogprobs, PromptLogprobs
+from jaxpaged.outputs import Logprob, PositionLogprobs
 from jaxpaged.text.vocabulary import Vocabulary
 
 
@@ -29,12 +29,47 @@ def position_logprobs(
     return entries
 
 
-def prompt_logprobs(
-    entries: Sequence[TokenLogprobs], prompt_token_ids: Sequence[int], vocabulary: Vocabulary | None
-) -> PromptLogprobs:
-    """Positions 1..len(prompt)-1 of the prompt, after a None for the first token."""
-    positions: PromptLogprobs = [None]
-    with collector_paused():  # a hundred thousand objects, none of them garbage: looking for it took 3/4 of the time
-        for position, entry in enumerate(entries, start=1):
-            positions.append(position_logprobs(entry, vocabulary, prompt_token_ids[max(0, position - 4) : position]))
-    return positions
+class SpelledPrompt(Sequence[PositionLogprobs | None]):
+    """Log probabilities of a prompt's positions, after a None for its first token; equal to the list of them.
+
+    A position is put together when it is read: all of a long prompt's would hold the event loop for long.
+    """
+
+    __hash__ = None  # type: ignore[assignment]  # as that of a list
+
+    def __init__(
+        self, entries: Sequence[TokenLogprobs], prompt_token_ids: Sequence[int], vocabulary: Vocabulary | None
+    ) -> None:
+        self._entries = entries
+        self._ids = prompt_token_ids
+        self._vocabulary = vocabulary
+
+    def __len__(self) -> int:
+        return len(self._entries) + 1
+
+    @overload
+    def __getitem__(self, index: int) -> PositionLogprobs | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[PositionLogprobs | None]: ...
+    def __getitem__(self, index: int | slice) -> PositionLogprobs | list[PositionLogprobs | None] | None:
+        if isinstance(index, slice):
+            return [self._position(place) for place in range(len(self))[index]]
+        return self._position(range(len(self))[index])
+
+    def __iter__(self) -> Iterator[PositionLogprobs | None]:
+        return map(self._position, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, list | SpelledPrompt) and list(self) == list(other)
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+    def __reduce__(self) -> tuple[type[list[Any]], tuple[list[PositionLogprobs | None]]]:
+        return list, (list(self),)  # a tokenizer does not travel
+
+    def _position(self, place: int) -> PositionLogprobs | None:
+        if place == 0:
+            return None
+        context = self._ids[max(0, place - 4) : place]
+        return position_logprobs(self._entries[place - 1], self._vocabulary, context)

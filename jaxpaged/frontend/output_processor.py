@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from jaxpaged.engine.messages import EngineOutput, EngineRequest
 from jaxpaged.frontend.input_processor import PreparedRequest
-from jaxpaged.frontend.logprobs import position_logprobs, prompt_logprobs
+from jaxpaged.frontend.logprobs import SpelledPrompt, position_logprobs
 from jaxpaged.outputs import CompletionOutput, PromptLogprobs, RequestMetrics, RequestOutput, SampleLogprobs
 from jaxpaged.params.repetition import RepetitionWatch
 from jaxpaged.sampling_params import RequestOutputKind
@@ -149,7 +149,7 @@ class _Request:
         self._error = self._error or output.error
         if output.prompt_logprobs is not None:
             ids = self.prepared.prompt_token_ids
-            self._prompt_logprobs = prompt_logprobs(output.prompt_logprobs, ids, self._vocabulary)
+            self._prompt_logprobs = SpelledPrompt(output.prompt_logprobs, ids, self._vocabulary)
 
     def output(self) -> RequestOutput | None:
         """What the caller sees after a step, by its output kind; None when it wants nothing yet."""

@@ -7,11 +7,13 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from jaxpaged import PAUSED, OutputStream, RequestOutput
+from server.answers.beside import beside, num_logprobs
 from server.answers.dialect import Dialect, WholeDialect
 from server.errors import (
     CLIENT_CLOSED,
@@ -34,14 +36,16 @@ log = logging.getLogger("jaxpaged.server")
 
 async def answer_whole(stream: OutputStream, dialect: WholeDialect, receive: Receive) -> Response:
     """One body, when all requests have ended. A client that goes away ends them."""
+    logprobs = 0
     async with closing_on_disconnect(stream, receive) as client:
         while bundle := await stream.take():
             for output in bundle:
                 check(output)
-                dialect.note(output)
+                logprobs += (held := output.num_logprobs())
+                await beside(held, partial(dialect.note, output))
     if client.gone:
         return Response(status_code=CLIENT_CLOSED)  # nobody reads it; the access log shows its status
-    return json_response(200, dialect.body())
+    return await beside(logprobs, lambda: json_response(200, dialect.body()))
 
 
 class EventStream(Response):
@@ -87,18 +91,20 @@ class EventStream(Response):
             return  # the client has left
         await self._start(send)
         await send(_chunk(self._dialect.begin()))
-        events, take = self._dialect.events, self._stream.take
         keeper = asyncio.create_task(self._keep_alive(send))
         try:
             while outputs:
                 for output in outputs:
                     if output.finished:
                         check(output)
-                await send(_chunk(b"".join(map(events, outputs))))
+                await send(_chunk(await beside(num_logprobs(outputs), partial(self._events, outputs))))
                 self._quiet = False
-                outputs = await take()
+                outputs = await self._stream.take()
         finally:
             keeper.cancel()
+
+    def _events(self, outputs: list[RequestOutput]) -> bytes:
+        return b"".join(map(self._dialect.events, outputs))
 
     async def _keep_alive(self, send: Send) -> None:
         """Comments between events, after a pause of one to two intervals."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from jaxpaged import CompletionOutput, RequestOutput
@@ -27,7 +28,7 @@ class CompletionDialect:
         self._positions = answer.positions()
         self._frame = Frame(answer, "text_completion")
         self._offsets: dict[int, int] = {}  # choice -> characters of its tokens so far
-        self._echoed: dict[str, list[Position]] = {}  # request id -> its prompt's log probabilities
+        self._echoed: dict[str, Sequence[Position]] = {}  # request id -> its prompt's log probabilities
         self._choices: list[dict[str, Any]] = []
 
     def begin(self) -> bytes:

@@ -6,9 +6,11 @@ import asyncio
 import logging
 from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from jaxpaged import OutputStream
+from server.answers.beside import beside
 from server.answers.streaming import check
 from server.errors import ApiError, as_api_error
 from server.responses.dialect import ResponsesDialect
@@ -59,7 +61,7 @@ class BackgroundResponses:
                 while bundle := await stream.take():
                     for output in bundle:
                         check(output)
-                        dialect.note(output)
+                        await beside(output.num_logprobs(), partial(dialect.note, output))
             dialect.body()
         except TimeoutError:
             dialect.keep("failed", ApiError(504, f"The response took longer than {self._seconds:g} seconds."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +25,16 @@ class StoredResponse:
 
 
 class ResponseStore:
-    """At most `max_count` responses of together at most `max_bytes`; the least recently used one goes first."""
+    """At most `max_count` responses of together at most `max_bytes`; the least recently used one goes first.
+
+    Large answers are made, and so kept, in threads.
+    """
 
     def __init__(self, max_count: int, max_bytes: int) -> None:
         self._max_count = max_count
         self._max_bytes = max_bytes
         self._entries: OrderedDict[str, StoredResponse] = OrderedDict()
+        self._lock = threading.RLock()
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -40,26 +45,29 @@ class ResponseStore:
         entry = StoredResponse(owner, msgspec.json.encode(response), msgspec.json.encode(messages))
         if entry.size() > self._max_bytes or self._max_count < 1:
             return
-        self._drop(response["id"])
-        self._entries[response["id"]] = entry
-        self.bytes += entry.size()
-        while len(self._entries) > self._max_count or self.bytes > self._max_bytes:
-            self.bytes -= self._entries.popitem(last=False)[1].size()
+        with self._lock:
+            self._drop(response["id"])
+            self._entries[response["id"]] = entry
+            self.bytes += entry.size()
+            while len(self._entries) > self._max_count or self.bytes > self._max_bytes:
+                self.bytes -= self._entries.popitem(last=False)[1].size()
 
     def get(self, owner: str, response_id: str) -> StoredResponse | None:
         """None for what is unknown, forgotten, or somebody else's."""
-        entry = self._entries.get(response_id)
-        if entry is None or entry.owner != owner:
-            return None
-        self._entries.move_to_end(response_id)
-        return entry
+        with self._lock:
+            entry = self._entries.get(response_id)
+            if entry is None or entry.owner != owner:
+                return None
+            self._entries.move_to_end(response_id)
+            return entry
 
     def remove(self, owner: str, response_id: str) -> bool:
         """False for what get() does not find."""
-        if self.get(owner, response_id) is None:
-            return False
-        self._drop(response_id)
-        return True
+        with self._lock:
+            if self.get(owner, response_id) is None:
+                return False
+            self._drop(response_id)
+            return True
 
     @property
     def keeps_any(self) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from jaxpaged.engine.messages import TokenLogprobs
-from jaxpaged.frontend.logprobs import position_logprobs, prompt_logprobs
+from jaxpaged.frontend.logprobs import SpelledPrompt, position_logprobs
 from jaxpaged.outputs import Logprob
 from jaxpaged.text.vocabulary import Vocabulary
 from tests.text.samples import EOS, byte_fallback_backend, byte_level_backend
@@ -47,5 +49,32 @@ def test_the_token_comes_first_then_the_best() -> None:
 
 
 def test_nothing_predicts_the_first_token_of_a_prompt() -> None:
-    entry = TokenLogprobs(token_id=2, logprob=-0.5, rank=1, top_ids=[], top_logprobs=[])
-    assert prompt_logprobs([entry], [1, 2], None) == [None, {2: Logprob(-0.5, 1)}]
+    assert SpelledPrompt([scored(2)], [1, 2], None) == [None, {2: Logprob(-0.5, 1)}]
+
+
+def test_a_prompt_is_read_as_a_list() -> None:
+    backend = byte_level_backend()
+    ids = backend.encode("hello 你好 world", add_special_tokens=False).ids
+    entries = [scored(token_id) for token_id in ids[1:]]
+    spelled = SpelledPrompt(entries, ids, Vocabulary(backend))
+    texts = "".join(next(iter(position.values())).decoded_token or "" for position in spelled if position)
+    assert backend.decode(ids[:1]) + texts == "hello 你好 world"
+    assert len(spelled) == len(ids)
+    assert spelled[-1] == list(spelled)[-1] != spelled[1]
+    assert spelled[1:3] == list(spelled)[1:3]
+    assert spelled == list(spelled) == SpelledPrompt(entries, ids, Vocabulary(backend))
+    assert spelled != list(spelled)[:-1]
+    assert repr(spelled) == repr(list(spelled))
+    with pytest.raises(IndexError):
+        spelled[len(ids)]
+
+
+def test_a_prompt_travels_without_its_tokenizer() -> None:
+    spelled = SpelledPrompt([scored(2)], [1, 2], Vocabulary(byte_level_backend()))
+    copied = pickle.loads(pickle.dumps(spelled))
+    assert copied == spelled
+    assert isinstance(copied, list)
+
+
+def scored(token_id: int) -> TokenLogprobs:
+    return TokenLogprobs(token_id=token_id, logprob=-0.5, rank=1, top_ids=[], top_logprobs=[])
