@@ -219,17 +219,17 @@ class AsyncLLM(EngineControl):
         self._connection.check_alive()
         self._requests.check_capacity(sequences)
 
-    async def abort(self, request_id: str | Sequence[str]) -> None:
-        """End requests; their streams get a last output with the finish_reason "abort"."""
-        self._requests.abort([request_id] if isinstance(request_id, str) else list(request_id))
+    async def abort(self, request_id: str | Sequence[str], *, why: str | None = None) -> None:
+        """End requests; their streams get a last output with the finish_reason "abort" and the stop_reason `why`."""
+        self._requests.abort([request_id] if isinstance(request_id, str) else list(request_id), why)
 
     def stop_accepting(self) -> None:
         """Refuse new requests from now on (QueueFullError); those in flight go on."""
         self._requests.accepting = False
 
-    def abort_all(self) -> None:
+    def abort_all(self, *, why: str | None = None) -> None:
         """End every request, as abort() does."""
-        self._requests.abort()
+        self._requests.abort(why=why)
 
     @property
     def is_accepting(self) -> bool:

@@ -33,7 +33,7 @@ from server.responses.schema import ResponsesRequest
 from server.routes.batches import batches_router
 from server.routes.chat import chat_router
 from server.routes.completions import completions_router
-from server.routes.dev import UpdateWeightsRequest, dev_router
+from server.routes.dev import AbortRequest, UpdateWeightsRequest, dev_router
 from server.routes.files import files_router
 from server.routes.generate import generate_router
 from server.routes.invocations import invocations_router
@@ -99,7 +99,7 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
         app.include_router(page_router())
     if options.dev_routes:
         app.include_router(dev_router(serving))
-    install_openapi(app, [*_BODIES, UpdateWeightsRequest] if options.dev_routes else _BODIES, serving)
+    install_openapi(app, [*_BODIES, UpdateWeightsRequest, AbortRequest] if options.dev_routes else _BODIES, serving)
     install_error_handlers(app)
     # the last one added is the outermost
     app.add_middleware(HeadAsGet)

@@ -239,6 +239,6 @@ def _add_switches(add: Add) -> None:
     add_switch("--disable-page", "no chat page at /")
     add_switch(
         "--enable-dev-routes",
-        "serve /sleep, /wake_up, /is_sleeping, /pause, /resume, /is_paused, /update_weights, /reset_prefix_cache, "
-        "/start_profile and /stop_profile, by which any client can stop the model",
+        "serve /sleep, /wake_up, /is_sleeping, /pause, /resume, /is_paused, /abort_requests, /update_weights, "
+        "/reset_prefix_cache, /start_profile and /stop_profile, by which any client can stop the model",
     )

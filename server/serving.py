@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jaxpaged import AsyncLLM, ChatOptions, RenderedChat
-from server.answers.answer import Reply
+from jaxpaged import AsyncLLM, ChatOptions, OutputStream, RenderedChat
+from server.answers.answer import Answer, Reply
 from server.answers.parsers import NO_PARSERS, AnswerParsers, choose_parsers
+from server.answers.running import RunningAnswers
 from server.errors import ApiError, bad_request
 from server.flags import ServerOptions
+from server.http.request_id import current_request_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class Serving:
     llm: AsyncLLM
     options: ServerOptions
     parsers: AnswerParsers = NO_PARSERS
+    running: RunningAnswers = field(default_factory=RunningAnswers)
 
     @classmethod
     def of(cls, llm: AsyncLLM, options: ServerOptions) -> Serving:
@@ -49,6 +52,12 @@ class Serving:
         if options.content_format == "auto":
             options = replace(options, content_format=self.options.content_format)
         return await self.llm.render(messages, options)
+
+    def submit(self, answer: Answer) -> OutputStream:
+        """Give the prompts of an answer to the engine. Raises QueueFullError and EngineDeadError."""
+        stream = self.llm.submit(answer.batch)
+        self.running.note(answer, current_request_id.get())
+        return stream
 
     def reply(self, reply: Reply) -> Reply:
         """What a request asks of its answer, and what this server does for every one."""

@@ -59,7 +59,7 @@ class Usage:
         }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Answer:
     """One HTTP request on its way: its prompts in order, and what has been counted."""
 

@@ -12,7 +12,7 @@ from functools import partial
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from jaxpaged import PAUSED, OutputStream, RequestOutput
+from jaxpaged import OutputStream, RequestOutput
 from server.answers.beside import beside, num_logprobs
 from server.answers.dialect import Dialect, WholeDialect
 from server.errors import (
@@ -160,10 +160,11 @@ async def closing_on_disconnect(stream: OutputStream, receive: Receive) -> Async
 
 
 def check(output: RequestOutput) -> None:
-    """Raise ApiError for a request that the engine has failed or that a shutdown has ended."""
+    """Raise ApiError for a request that the engine has failed or that a shutdown has ended: what a client has ended by a
+    route for developers has a reason."""
     if output.error is not None:
         raise ApiError(500, f"The request failed: {output.error}.", headers={"x-should-retry": "false"})
-    if any(one.finish_reason == "abort" and one.stop_reason != PAUSED for one in output.outputs):
+    if any(one.finish_reason == "abort" and one.stop_reason is None for one in output.outputs):
         raise ApiError(503, "The server is shutting down.", code="shutting_down")
 
 

@@ -29,7 +29,7 @@ async def answer_message(serving: Serving, body: MessagesRequest, receive: Recei
     answer = Answer(f"msg_{uuid.uuid4().hex}", llm.model_name, call.reply, [chat.request])
     show_thinking = body.thinking is None or body.thinking.display != "omitted"
     dialect = MessagesDialect(answer, chat.parser(), show_thinking=show_thinking, page_size=serving.cached_page_size)
-    stream = llm.submit([chat.request])
+    stream = serving.submit(answer)
     if body.stream:
         return EventStream(stream, dialect, error_event)
     return await answer_whole(stream, dialect, receive)

@@ -42,7 +42,7 @@ async def answer_chat(serving: Serving, body: ChatRequest, receive: Receive) -> 
     answer = Answer(f"chatcmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, [chat.request])
     style = MessageStyle(call.reply.reasoning, call.tools.legacy)
     dialect = ChatDialect(answer, chat.new_parser, style, echoed_message(call))
-    stream = llm.submit([chat.request])
+    stream = serving.submit(answer)
     if call.reply.stream:
         return EventStream(stream, dialect)
     return await answer_whole(stream, dialect, receive)

@@ -56,7 +56,7 @@ async def answer_chat_batch(serving: Serving, body: BatchChatRequest, receive: R
         calls.append(chat_call(serving, chat))
         chats.append(await while_connected(receive, prepare_chat(serving, calls[-1])))
     dialect = _BatchDialect(serving.llm.model_name, calls, chats)
-    return await answer_whole(serving.llm.submit([chat.request for chat in chats]), dialect, receive)
+    return await answer_whole(serving.submit(dialect.answer), dialect, receive)
 
 
 class _BatchDialect:
@@ -64,6 +64,7 @@ class _BatchDialect:
 
     def __init__(self, model: str, calls: list[ChatCall], chats: list[PreparedChat]) -> None:
         answer_id = f"chatcmpl-{uuid.uuid4().hex}"
+        self.answer = Answer(answer_id, model, calls[0].reply, [chat.request for chat in chats])
         self._dialects: dict[str, ChatDialect] = {}
         for call, chat in zip(calls, chats, strict=True):
             answer = Answer(answer_id, model, call.reply, [chat.request])

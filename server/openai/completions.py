@@ -28,7 +28,7 @@ async def answer_completion(serving: Serving, body: CompletionRequest, receive: 
     batch = await while_connected(receive, prepare_completions(serving, call))
     answer = Answer(f"cmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, batch)
     dialect = CompletionDialect(answer, _echoes(serving, call, batch))
-    stream = llm.submit(batch)
+    stream = serving.submit(answer)
     if call.reply.stream:
         return EventStream(stream, dialect)
     return await answer_whole(stream, dialect, receive)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from server.answers.answer import Answer
+from server.answers.connected import while_connected
 from server.answers.streaming import EventStream, answer_whole
 from server.errors import bad_request
 from server.openai.chat_body import errors_name
@@ -45,10 +46,10 @@ class GenerateRequest(Body):
 async def answer_generate(serving: Serving, body: GenerateRequest, receive: Receive) -> Response:
     """Answer a body of /inference/v1/generate."""
     serving.check_model(body.model)
-    call, request = await _prepared(serving, body)
+    call, request = await while_connected(receive, _prepared(serving, body))
     answer = Answer(body.request_id or uuid.uuid4().hex, serving.llm.model_name, call.reply, [request])
     dialect = GenerateDialect(answer)
-    stream = serving.llm.submit([request])
+    stream = serving.submit(answer)
     if call.reply.stream:
         return EventStream(stream, dialect)
     return await answer_whole(stream, dialect, receive)

@@ -53,7 +53,7 @@ async def answer_response(
         owner=owner,
         page_size=serving.cached_page_size,
     )
-    stream = llm.submit([chat.request])
+    stream = serving.submit(answer)
     if body.background:
         return json_response(200, background.begin(answer.id, stream, dialect))
     if body.stream:

@@ -1,7 +1,9 @@
-"""What developers ask of the engine, under vLLM's names: sleep, new weights, caches, profiles. Only with
+"""What developers ask of the engine, under vLLM's names: sleep, new weights, ended requests, caches, profiles. Only with
 --enable-dev-routes, because one client could take the model from all others."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,12 +17,23 @@ from server.routes.pauses import add_pauses
 from server.serving import Serving
 
 
+_ABORTED = "aborted"  # the stop_reason of an answer that /abort_requests has ended
+
+
 class UpdateWeightsRequest(BaseModel):
     """`path` is a directory with safetensors files, as the server's machine sees it."""
 
     model_config = ConfigDict(extra="forbid")
 
     path: str = Field(min_length=1, max_length=4096)
+
+
+class AbortRequest(BaseModel):
+    """`request_ids`: ids of answers, or what X-Request-Id said; none, or none named: every request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request_ids: list[Annotated[str, Field(min_length=1, max_length=256)]] | None = Field(None, max_length=4096)
 
 
 def dev_router(serving: Serving) -> APIRouter:
@@ -38,6 +51,17 @@ def dev_router(serving: Serving) -> APIRouter:
         except ConfigError as error:
             raise bad_request(str(error), "path") from error
         return json_response(200, {})
+
+    @router.post("/abort_requests", openapi_extra=takes(AbortRequest))
+    async def abort_requests(request: Request) -> Response:
+        """End requests with what they have; others go on, and new ones are welcome."""
+        body = await read_body(request, AbortRequest, limit)
+        before = llm.num_in_flight()
+        if body.request_ids:
+            await llm.abort(serving.running.requests(body.request_ids), why=_ABORTED)
+        else:
+            llm.abort_all(why=_ABORTED)
+        return json_response(200, {"status": "aborted", "aborted": before - llm.num_in_flight()})
 
     @router.post("/reset_prefix_cache")
     async def reset_prefix_cache() -> Response:

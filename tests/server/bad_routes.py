@@ -14,7 +14,7 @@ from server.openai.generate import GenerateRequest
 from server.openai.schema import ChatRequest, CompletionRequest, DetokenizeRequest, TokenizeRequest
 from server.pooling.schema import ClassifyRequest, EmbeddingRequest, PoolingRequest, RerankRequest, ScoreRequest
 from server.responses.schema import ResponsesRequest
-from server.routes.dev import UpdateWeightsRequest
+from server.routes.dev import AbortRequest, UpdateWeightsRequest
 from tests.server.bad_rows import Target
 from tests.server.harness import MODEL
 
@@ -183,6 +183,10 @@ CLASSES: dict[str, tuple[Target, Reasons]] = {
         (
             Target("POST", "/update_weights", {"path": "/not/there"}, UpdateWeightsRequest, good=(400,)),
             {**COMMON, **rows(*range(9, 35), 54, why="takes a path and nothing else: tests/server/test_dev_routes.py")},
+        ),
+        (
+            Target("POST", "/abort_requests", {"request_ids": ["nobody"]}, AbortRequest),
+            {**COMMON, **rows(*range(9, 35), 54, why="takes ids and nothing else: tests/server/test_abort_requests.py")},
         ),
         (Target("GET", "/ping"), NO_BODY),
         (Target("POST", "/ping"), NO_BODY),

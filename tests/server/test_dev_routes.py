@@ -21,6 +21,7 @@ POSTS = (
     "/resume",
     "/wake_up",
     "/update_weights",
+    "/abort_requests",
     "/reset_prefix_cache",
     "/start_profile",
     "/stop_profile",

@@ -162,6 +162,7 @@ DIALECTS = {
     "/v1/chat/completions": CHAT,
     "/v1/responses": {"input": "hello world", "max_output_tokens": 100},
     "/v1/messages": CHAT,
+    "/inference/v1/generate": {"token_ids": [5, 6], "sampling_params": {"max_tokens": 100}},
 }
 
 

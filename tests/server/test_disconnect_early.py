@@ -22,6 +22,7 @@ BODIES = {
     "/v1/chat/completions": {"messages": MESSAGES, "response_format": {"type": "json_object"}, "stream": True},
     "/v1/responses": {"input": "hello", "text": {"format": {**FORMAT, "name": "a"}}},
     "/v1/messages": {"messages": MESSAGES, "max_tokens": 5, "output_config": {"format": FORMAT}},
+    "/inference/v1/generate": {"token_ids": [5, 6], "sampling_params": {"structured_outputs": {"regex": "a+"}}},
 }
 
 
