@@ -160,8 +160,7 @@ async def closing_on_disconnect(stream: OutputStream, receive: Receive) -> Async
 
 
 def check(output: RequestOutput) -> None:
-    """Raise ApiError for a request that the engine has failed or that a shutdown has ended: what a client has ended by a
-    route for developers has a reason."""
+    """Raise ApiError for a request that the engine has failed, or that a shutdown has ended: no reason stands there."""
     if output.error is not None:
         raise ApiError(500, f"The request failed: {output.error}.", headers={"x-should-retry": "false"})
     if any(one.finish_reason == "abort" and one.stop_reason is None for one in output.outputs):

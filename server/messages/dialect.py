@@ -97,9 +97,11 @@ class MessagesDialect:
         }
 
     def _stop(self) -> dict[str, Any]:
-        sequence = self._stop_reason if isinstance(self._stop_reason, str) else None
+        sequence = self._stop_reason if isinstance(self._stop_reason, str) and self._finish_reason == "stop" else None
         if self._finish_reason == "length":
             reason = "max_tokens"
+        elif self._finish_reason == "abort":  # not by the model: the client may go on from what it has
+            reason = "pause_turn"
         elif sequence is not None:
             reason = "stop_sequence"
         elif any(block.kind is Kind.TOOL for block in self._blocks.all):

@@ -19,6 +19,7 @@ from server.responses.parse import ResponsesCall
 from server.responses.schema import ResponsesRequest
 from server.responses.store import ResponseStore
 
+_CUT = ("length", "abort")
 _TEXT_EVENTS = {Kind.REASONING: "response.reasoning_text", Kind.TEXT: "response.output_text"}
 
 
@@ -157,14 +158,14 @@ class ResponsesDialect:
         return text + self._block_event("response.content_part.done", block, content_index=0, part=part)
 
     def _item(self, block: Block) -> dict[str, Any]:
-        is_cut = self._finish_reason == "length" and block is self._blocks.all[-1]
+        is_cut = self._finish_reason in _CUT and block is self._blocks.all[-1]
         status = "incomplete" if is_cut else "completed"
         return output_item(block, self._ids[block.index], status, self._logprobs.get(block.index), self._names)
 
     def _finished(self) -> dict[str, Any]:
-        is_cut = self._finish_reason == "length"
+        is_cut, is_full = self._finish_reason in _CUT, self._finish_reason == "length"
         response = self._response("incomplete" if is_cut else "completed")
-        response["incomplete_details"] = {"reason": "max_output_tokens"} if is_cut else None
+        response["incomplete_details"] = {"reason": "max_output_tokens"} if is_full else None
         response["completed_at"] = None if is_cut else int(time.time())
         response["output"] = [self._item(block) for block in self._blocks.all]
         response["usage"] = self._usage()

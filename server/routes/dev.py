@@ -1,5 +1,5 @@
-"""What developers ask of the engine, under vLLM's names: sleep, new weights, ended requests, caches, profiles. Only with
---enable-dev-routes, because one client could take the model from all others."""
+"""What developers ask of the engine, under vLLM's names: sleep, new weights, caches, profiles, ends of requests. Only
+with --enable-dev-routes, because one client could take the model from all others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from server.http.body import read_body
 from server.routes.openapi import takes
 from server.routes.pauses import add_pauses
 from server.serving import Serving
-
 
 _ABORTED = "aborted"  # the stop_reason of an answer that /abort_requests has ended
 
