@@ -17,7 +17,7 @@ from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.structured.byte_vocabulary import ByteVocabulary
 from jaxpaged.structured.lane import TrialLane, WantedTrial
 from jaxpaged.structured.trial import Trial
-from jaxpaged.structured.trial_process import TrialProcess, message
+from jaxpaged.structured.trial_process import UNTRIED, TrialProcess, message
 
 COMPILE_SECONDS = 5.0
 QUICK_SECONDS = 0.25  # what moderate grammars take at most; then one goes to the slow lane, and begins anew there
@@ -94,7 +94,7 @@ class GrammarChecker:
         """Nobody waits for it: its result is kept, its text is not."""
         self._waiting -= len(one.message)
         one.message = ""
-        if not one.result.done():
+        if not one.result.done() or one.result.result() is UNTRIED:
             del self._entries[digest]
         elif len(self._entries) > MAX_KNOWN:
             oldest = next(key for key, entry in self._entries.items() if entry.waiters == 0)

@@ -18,7 +18,7 @@ _CLOSE_SECONDS = 3.0
 
 @dataclass(slots=True, eq=False)
 class WantedTrial:
-    """A grammar, as worker.message() writes it, that somebody waits for; `waiters` says how many do."""
+    """A grammar, as trial_process.message() writes it, that somebody waits for; `waiters` says how many do."""
 
     message: str
     result: Future[Trial] = field(default_factory=Future)
@@ -69,8 +69,8 @@ class TrialLane:
 
     def _serve(self, process: TrialProcess) -> None:
         while (wanted := self._queue.get()[2]) is not None:
-            if wanted.waiters > 0:
-                trial = process.ask(wanted.message, self.seconds)
+            if text := wanted.message:  # empty when the last one who waited has left, which may be at any time
+                trial = process.ask(text, self.seconds)
                 if trial is None:
                     self.overrun(wanted)
                 else:

@@ -17,6 +17,7 @@ from jaxpaged.structured.trial import Trial
 _WORN = 16 * 1024 * 1024  # bytes of a grammar after which the process is replaced, for what it may not have given back
 _TOO_LATE = (-signal.SIGPROF, -signal.SIGALRM)
 _LOST = Trial(GrammarCost(), "the grammar could not be compiled; make it simpler.")
+UNTRIED = Trial(GrammarCost(), "the grammar could not be tried, because no process can be started; try again later.")
 
 log = logging.getLogger("jaxpaged")
 
@@ -26,6 +27,14 @@ def message(params: StructuredOutputsParams) -> str:
     fields = {name: getattr(params, name) for name in (*CONSTRAINTS, *REFINEMENTS)}
     around = {"thought": params.thought and asdict(params.thought), "calls": params.calls and asdict(params.calls)}
     return json.dumps({"fields": fields, **around})
+
+
+def _spawned() -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "jaxpaged.structured.worker"]
+    # a group of its own: Ctrl-C reaches the front end only; the process ends when its stdin does
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", process_group=0
+    )
 
 
 @dataclass(slots=True)
@@ -38,20 +47,22 @@ class TrialProcess:
     _closed: bool = False
 
     def start(self) -> None:
-        """Spawn the process, if there is none, so that it gets ready."""
+        """Spawn the process, if there is none or it has died meanwhile, so that it gets ready."""
+        if self._process is not None and self._process.poll() is not None:
+            self.end()
         if self._process is None and not self._closed:
-            command = [sys.executable, "-m", "jaxpaged.structured.worker"]
-            # a group of its own: Ctrl-C reaches the front end only; the process ends when its stdin does
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", process_group=0
-            )
-            self._send(json.dumps({**asdict(self.vocabulary), "niceness": self.niceness}))
+            try:
+                self._process = _spawned()
+            except OSError as error:
+                log.error("no process can be started that tries grammars (%s)", error.strerror)
+            else:
+                self._send(json.dumps({**asdict(self.vocabulary), "niceness": self.niceness}))
 
     def ask(self, wanted: str, seconds: float) -> Trial | None:
-        """Try a grammar, as worker.message() writes it, for so many seconds of computing; None: they were too few."""
+        """Try a grammar, as message() writes it, for so many seconds of computing; None: they were too few."""
         self.start()
         if self._process is None:
-            return _LOST
+            return _LOST if self._closed else UNTRIED
         self._send(f'{{"seconds": {seconds}, "wanted": {wanted}}}')
         assert self._process.stdout is not None
         answer = self._process.stdout.readline()
@@ -69,8 +80,8 @@ class TrialProcess:
         if process is None:
             return None
         process.kill()
-        with process:  # which closes its pipes
-            return process.wait()
+        process.communicate()  # closes the pipes, whatever it has left unread
+        return process.returncode
 
     def close(self) -> None:
         """Start none any more, and kill what there is; end() comes after. Any thread may call it."""

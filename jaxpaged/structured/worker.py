@@ -33,7 +33,7 @@ def main() -> None:
     """Serve until stdin ends. The first line holds the vocabulary and how much to give way to other processes."""
     first = json.loads(sys.stdin.readline())
     os.nice(first["niceness"])
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_SPACE, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    _limit_memory()
     vocabulary = ByteVocabulary(first["special"], first["size"])
     tokenizer = vocabulary.tokenizer()
     for line in sys.stdin:
@@ -42,6 +42,13 @@ def main() -> None:
             trial = try_grammar(read_params(request["wanted"]), tokenizer, vocabulary.special)
         sys.stdout.write(json.dumps(asdict(trial)) + "\n")
         sys.stdout.flush()
+
+
+def _limit_memory() -> None:
+    """Where less is allowed already, that stays."""
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    soft = MAX_ADDRESS_SPACE if hard == resource.RLIM_INFINITY else min(MAX_ADDRESS_SPACE, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from jaxpaged.errors import RequestError
 
 PARAM = "prompt_embeds"
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
+MAX_AXES = 32
 _TYPES = ("float16", "float32", "float64")
 
 
@@ -39,10 +40,11 @@ def _npy(data: bytes) -> np.ndarray:
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, by_columns, kind = read(file)
     except (ValueError, OSError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
-        raise RequestError("prompt_embeds are no whole .npy file.", PARAM) from error
+        raise RequestError("prompt_embeds are no whole .npy file; send what numpy.save() writes.", PARAM) from error
     rest = data[file.tell() :]
-    if kind.hasobject or math.prod(shape) * kind.itemsize != len(rest):
-        raise RequestError("prompt_embeds are no whole .npy file of numbers.", PARAM)
+    few = len(shape) <= MAX_AXES and all(0 <= size <= len(data) for size in shape)
+    if kind.hasobject or not kind.itemsize or not few or math.prod(shape) * kind.itemsize != len(rest):
+        raise RequestError("prompt_embeds are no whole .npy file of numbers; send what numpy.save() writes.", PARAM)
     return np.frombuffer(rest, kind).reshape(shape, order="F" if by_columns else "C")
 
 

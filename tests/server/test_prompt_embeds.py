@@ -15,6 +15,7 @@ from tests.server.harness import async_llm, client
 
 pytestmark = pytest.mark.anyio
 EMBEDS = np.arange(12, dtype=np.float32).reshape(3, 4) / 8
+HUGE = b"(%d, 0), }" % 10**30
 
 
 def b64(data: bytes) -> str:
@@ -57,6 +58,8 @@ async def test_both_formats_and_every_float_arrive() -> None:
         npy(np.array([{"a": 1}], dtype=object), allow_pickle=True),
         npy(EMBEDS * np.nan), npy(EMBEDS[0]), npy(EMBEDS[:0]),
         save({"a": EMBEDS, "b": EMBEDS}), save({"a": EMBEDS})[:-3],
+        npy(EMBEDS).replace(b"(3, 4), ", b"(-3,-4),"), npy(np.zeros(3, "V0")),
+        npy(EMBEDS).replace(b"(3, 4), }".ljust(len(HUGE)), HUGE)[: -EMBEDS.nbytes],
         b"\xff" * 100, b"PK\x03\x04" + b"\0" * 100, b"\x93NUMPY\x01\x00\xff\xff{" + b"(" * 65_000,
         npy(np.zeros((300, 4), np.float32)),
     ],

@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,6 +82,51 @@ def test_a_process_that_dies_is_replaced(checker: GrammarChecker, caplog: pytest
     asyncio.run(scenario())
     assert "has ended the process" in caplog.text
     checker.check(wanted(regex="c"))
+
+
+def test_a_process_that_has_died_while_it_was_idle_costs_no_request(checker: GrammarChecker) -> None:
+    for regex in ("a", "b", "c"):
+        checker.check(wanted(regex=regex))
+        for one in checker._quick.processes:
+            if one._process is not None:
+                one._process.kill()
+                one._process.wait()
+
+
+def test_a_process_that_dies_with_what_it_was_sent_unread_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = trial_process.TrialProcess(ByteVocabulary())
+    process.start()
+    assert process._process is not None
+    process._process.kill()
+    process._process.wait()
+    monkeypatch.setattr(process._process, "poll", lambda: None)  # it dies right after it was looked at
+    trial = process.ask(trial_process.message(StructuredOutputsParams(regex="a")), 1.0)
+    assert trial is not None
+    assert "could not be compiled" in str(trial.refused)
+    trial = process.ask(trial_process.message(StructuredOutputsParams(regex="a")), 1.0)
+    process.end()
+    assert trial is not None
+    assert trial.refused is None
+
+
+def test_where_no_process_can_be_started_grammars_are_refused_until_one_can(
+    checker: GrammarChecker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(trial_process.sys, "executable", "/no/such/python")
+        with pytest.raises(RequestError, match="try again later"):
+            checker.check(wanted(regex="a"))
+    checker.check(wanted(regex="a"))
+
+
+def test_less_memory_than_is_usual_may_be_allowed() -> None:
+    """As in a container that limits it: the process keeps that limit."""
+    code = (
+        "import resource as r; r.setrlimit(r.RLIMIT_AS, (3 << 30, 3 << 30)); "
+        "from jaxpaged.structured import worker; worker._limit_memory(); print(r.getrlimit(r.RLIMIT_AS))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.stdout == f"({3 << 30}, {3 << 30})\n", found.stderr
 
 
 def test_what_nobody_waits_for_is_not_tried(checker: GrammarChecker) -> None:
