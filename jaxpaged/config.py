@@ -31,6 +31,7 @@ MAX_LOGPROBS_DEFAULT = 20
 class ModelConfig:
     """Which model, in which precision. `model` is a directory, a GGUF file, a hub id, or None for the bundled one.
 
+    A directory or hub id with a colon and a quantization (org/name:Q4_K_M) means that one of its GGUF models.
     `generation_config` is auto (the model's own file), vllm (no file), or a directory with another file.
     """
 

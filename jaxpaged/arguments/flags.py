@@ -21,7 +21,7 @@ OTHER_NAMES = {
 }
 LISTS = frozenset(("served_model_name",))
 HELP = {
-    "model": "a model directory or a Hugging Face hub id; without one, the bundled demo model",
+    "model": "a directory, a GGUF file or a hub id (org/name, org/name:Q4_K_M); without one, the bundled demo model",
     "tokenizer": "a directory or hub id to take the tokenizer from, if not the model's own",
     "revision": "branch, tag or commit of the model on the hub",
     "dtype": "precision of weights and activations; auto takes what the model's config.json says",

@@ -14,6 +14,7 @@ from jaxpaged.engine.startup.model import Model, read_model
 from jaxpaged.engine.startup.setup import Setup, set_up
 from jaxpaged.errors import ConfigError
 from jaxpaged.execution.memory import MemoryUse
+from jaxpaged.gguf.unpack import pointed_files
 from jaxpaged.hub.model_directory import resolve_tokenizer
 from jaxpaged.models.registry import REGISTRY
 from jaxpaged.text.tokenizer import load_tokenizer
@@ -72,7 +73,7 @@ def _weights(config: EngineConfig, served: ServedModel, setup: Setup) -> str:
     needed = f"{served.memory.weights / _GIB:.2f} GiB on each device"
     if config.model.load_format == "dummy" or is_converted(model.directory):
         return f"{needed}, {'random ones' if config.model.load_format == 'dummy' else 'converted'}"
-    if not Path(str(config.model.model)).expanduser().exists():
+    if pointed_files(model.directory) is None and not Path(str(config.model.model)).expanduser().exists():
         return f"{needed}, to be downloaded"
     count, size = check_weights(model.directory, served.decoder, model.architecture.weights, setup.mesh)
     return f"{needed}, from {count:,} tensors of {size / _GIB:.2f} GiB"

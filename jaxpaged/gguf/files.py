@@ -45,7 +45,8 @@ def find_in_directory(directory: Path) -> Path | None:
     files = sorted(path for path in directory.glob(f"*{SUFFIX}") if path.is_file() and _is_first(path))
     if len(files) > 1:
         raise WeightError(
-            f"{directory} holds {len(files)} GGUF models ({files[0].name}, {files[1].name}, ...); name a file."
+            f"{directory} holds {len(files)} GGUF models ({files[0].name}, {files[1].name}, ...); name a file, "
+            "or put its quantization after the directory's name, as in models:Q4_K_M."
         )
     return files[0] if files else None
 

@@ -28,7 +28,7 @@ VERSION = 1  # of what is written; a new one makes every directory anew
 
 def unpack(file: Path, cache: Path, *, tokenizer: bool = True) -> Path:
     """The model directory of a GGUF file (or of the first part of one), below `cache`. Raises ConfigError."""
-    parts = find_parts(file.resolve())
+    parts = find_parts(file.absolute())  # not resolved: the hub's cache links to blobs, whose names say nothing
     directory = cache / _directory_name(parts, tokenizer)
     if (directory / POINTER).is_file():
         return directory

@@ -8,48 +8,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from huggingface_hub.utils import validate_repo_id
-
 from jaxpaged.config import ModelConfig
 from jaxpaged.errors import ConfigError
+from jaxpaged.hub.gguf_choice import gguf_in, split_tag
 from jaxpaged.hub.gguf_model import as_directory, is_gguf
 from jaxpaged.hub.no_model import why_no_model
 from jaxpaged.hub.pointers import refuse_pointer
+from jaxpaged.hub.repository import Repository, without_address
 
 BUNDLED_MODEL = Path(__file__).resolve().parents[1] / "assets" / "demo"
 CONFIG = "config.json"
 # What modelopt, AutoGPTQ and AutoAWQ write beside config.json.
 QUANTIZATION_FILES = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")
-SETTINGS_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
-WEIGHT_FILES = ("*.safetensors", "orbax/**")
-TORCH_FILES = ("pytorch_model*.bin",)  # fetched where a repository has no other weights
-# Other copies of the same weights, or of parts of the pipeline, in repositories of the hub.
-SKIPPED_FILES = ("original/*", "onnx/*", "consolidated*")
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.npz", "*.onnx")
 
 
 def resolve_model(config: ModelConfig) -> Path:
-    """The model's directory, downloaded with a progress bar where it is a hub id. Raises ConfigError.
-
-    HF_HOME, HF_TOKEN and HF_HUB_OFFLINE mean what they mean to huggingface_hub.
-    """
+    """The model's directory, downloaded with a progress bar where it is a hub id. Raises ConfigError."""
     if config.model is None:
         directory = BUNDLED_MODEL
     else:
-        patterns = SETTINGS_FILES if config.load_format == "dummy" else SETTINGS_FILES + WEIGHT_FILES
         own_tokenizer = not config.skip_tokenizer_init and config.tokenizer in (None, config.model)
-        found = _find(config.model, config, patterns, config.revision)
+        found = _find(config.model, config, config.revision, weights=config.load_format != "dummy")
         directory = as_directory(found, config, tokenizer=own_tokenizer)
-    if config.revision is not None and (config.model is None or Path(config.model).expanduser().exists()):
+    if config.revision is not None and (config.model is None or _is_local(config.model)):
         raise ConfigError(
             f"revision is {config.revision!r}, but {directory} is no repository of the hub; leave it out."
         )
@@ -62,7 +44,7 @@ def resolve_tokenizer(config: ModelConfig) -> Path | None:
     if config.tokenizer is None:
         return None
     revision = config.revision if config.tokenizer == config.model else None
-    return as_directory(_find(config.tokenizer, config, SETTINGS_FILES, revision), config, tokenizer=True)
+    return as_directory(_find(config.tokenizer, config, revision, weights=False), config, tokenizer=True)
 
 
 def read_config(directory: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -91,7 +73,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _find(model: str, config: ModelConfig, patterns: tuple[str, ...], revision: str | None) -> Path:
+def _find(model: str, config: ModelConfig, revision: str | None, *, weights: bool) -> Path:
+    """A directory or a GGUF file. weights: whether those of a repository are wanted."""
     local = Path(model).expanduser()
     if local.is_dir() or is_gguf(local):
         return local
@@ -99,40 +82,17 @@ def _find(model: str, config: ModelConfig, patterns: tuple[str, ...], revision: 
         raise ConfigError(
             f"{model} is a file; name a GGUF file, or the directory that holds it together with its {CONFIG}."
         )
-    if local.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1 or os.sep + os.sep in model:
+    place, tag = split_tag(model)
+    if tag is not None and Path(place).expanduser().is_dir():
+        return gguf_in(Path(place).expanduser(), tag)
+    name = without_address(place)
+    if Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or os.sep + os.sep in name:
         raise ConfigError(f"{model} does not exist; name a model directory or a hub id such as Qwen/Qwen3-0.6B.")
-    return _download(model, config, patterns, revision)
+    repository = Repository(name, revision, config.download_dir)
+    if tag is not None:
+        return repository.gguf(tag)
+    return repository.model() if weights else repository.settings()
 
 
-def _download(model: str, config: ModelConfig, patterns: tuple[str, ...], revision: str | None) -> Path:
-    def fetch(allowed: tuple[str, ...]) -> Path:
-        found = snapshot_download(
-            model,
-            revision=revision,
-            cache_dir=config.download_dir,
-            allow_patterns=list(allowed),
-            ignore_patterns=list(SKIPPED_FILES),
-        )
-        return Path(found)
-
-    try:
-        validate_repo_id(model)
-        found = fetch(patterns)
-        if WEIGHT_FILES[0] in patterns and not any(any(found.glob(pattern)) for pattern in WEIGHT_FILES):
-            found = fetch(patterns + TORCH_FILES)
-    except HFValidationError as error:
-        raise ConfigError(f"{model!r} is neither a directory nor a hub id such as Qwen/Qwen3-0.6B.") from error
-    except GatedRepoError as error:
-        raise ConfigError(f"{model} is gated: accept its licence on the hub and set HF_TOKEN.") from error
-    except RevisionNotFoundError as error:
-        raise ConfigError(f"{model} has no revision {revision!r} on the hub.") from error
-    except RepositoryNotFoundError as error:
-        raise ConfigError(f"{model} is no directory here and no (public) model of the hub.") from error
-    except LocalEntryNotFoundError as error:
-        raise ConfigError(
-            f"{model} is no directory here, not in the download cache, and the hub cannot be reached; "
-            "download it where there is a network, or name a local directory."
-        ) from error
-    except (HfHubHTTPError, OSError) as error:
-        raise ConfigError(f"{model} could not be downloaded: {str(error).strip().partition(chr(10))[0]}") from error
-    return found
+def _is_local(model: str) -> bool:
+    return any(Path(name).expanduser().exists() for name in (model, split_tag(model)[0]))

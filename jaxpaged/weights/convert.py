@@ -11,7 +11,7 @@ from jaxtyping import Array
 from jaxpaged.decoder.functional import FunctionalDecoder
 from jaxpaged.errors import ConfigError
 from jaxpaged.gguf.unpack import POINTER
-from jaxpaged.hub.model_directory import SETTINGS_FILES
+from jaxpaged.hub.repository import SETTINGS_FILES
 from jaxpaged.weights.orbax_store import MANIFEST, save_converted
 
 INDEX_SUFFIX = ".index.json"

@@ -7,6 +7,7 @@ import pytest
 from jaxpaged.config import ModelConfig
 from jaxpaged.errors import ConfigError
 from jaxpaged.hub import model_directory as hub
+from jaxpaged.hub import repository
 from tests.weights import tiny_llama
 
 
@@ -53,7 +54,7 @@ def test_hub_ids_are_downloaded_without_code_and_without_weights_for_dummies(
         asked.append({"model": model, **options})
         return str(directory)
 
-    monkeypatch.setattr(hub, "snapshot_download", download)
+    monkeypatch.setattr(repository, "snapshot_download", download)
     config = ModelConfig(model="org/name", revision="abc", download_dir="/cache")
     assert hub.resolve_model(config) == directory
     assert (asked[0]["model"], asked[0]["revision"], asked[0]["cache_dir"]) == ("org/name", "abc", "/cache")
@@ -76,7 +77,8 @@ def test_a_revision_is_for_the_hub(tmp_path: Path) -> None:
 
 def test_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    refuse("not in the download cache, and the hub cannot be reached", model="org/name", download_dir=str(tmp_path))
+    for model in ("org/name", "org/name:Q4_K_M"):
+        refuse("not in the download cache, and the hub cannot be reached", model=model, download_dir=str(tmp_path))
 
 
 def test_torch_files_are_fetched_where_there_are_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,9 +88,11 @@ def test_torch_files_are_fetched_where_there_are_no_others(tmp_path: Path, monke
 
     def download(model: str, *, allow_patterns: list[str], **options: object) -> str:
         asked.append(allow_patterns)
+        if "pytorch_model*.bin" in allow_patterns:
+            (directory / "pytorch_model.bin").touch()
         return str(directory)
 
-    monkeypatch.setattr(hub, "snapshot_download", download)
+    monkeypatch.setattr(repository, "snapshot_download", download)
     hub.resolve_model(ModelConfig(model="org/name"))
     assert ["pytorch_model*.bin" in patterns for patterns in asked] == [False, True]
     hub.resolve_model(ModelConfig(model="org/name", load_format="dummy"))
