@@ -117,7 +117,7 @@ class AnswerParsers:
     def _spellings(self, use: ToolUse) -> tuple[str, ...]:
         """What the parser has to see."""
         tags = TAGS.get(self.reasoning or "")
-        seen = (*tags.begin, *tags.end) if tags else ()
+        seen = (*tags.begin, *tags.end, *(tags.response or ())) if tags else ()
         if self.reasoning == HARMONY:
             seen += FAMILIES["openai"].markers
         if self.tools is not None and (use.active or self.tools is FAMILIES["openai"]):

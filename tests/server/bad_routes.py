@@ -188,7 +188,7 @@ CLASSES: dict[str, tuple[Target, Reasons]] = {
             Target("POST", "/abort_requests", {"request_ids": ["nobody"]}, AbortRequest),
             {
                 **COMMON,
-                **rows(*range(9, 35), 54, why="takes ids and nothing else: tests/server/test_abort_requests.py"),
+                **rows(*range(9, 35), 48, 54, why="takes ids and nothing else: tests/server/test_abort_requests.py"),
             },
         ),
         (Target("GET", "/ping"), NO_BODY),

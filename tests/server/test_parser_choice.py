@@ -38,6 +38,8 @@ EXCERPTS = [
     ("<|tool_calls_section_begin|><|tool_call_begin|>{{ id }}<|tool_call_argument_begin|>", "kimi_k2", None),
     ("<|start|>assistant<|channel|>analysis<|message|> [TOOL_CALLS]", "openai", "openai_gptoss"),
     ("respond with <|tool_call|> followed by a JSON list. Here is my thought process:", "granite", "granite"),
+    ("<|tool_call|> between <think></think> and your response between <response></response>", "granite", "granite"),
+    ("<think> <tool_call> <response>{{ result }}</response>", "hermes", "think"),
     ("{{ message.content }}", None, None),
     ("<start_function_call>call:{{ name }}<start_function_declaration>", "functiongemma", None),
     ("""{{- '<function name="' ~ tool_call.name ~ '">' }}<think>""", "minicpm5", "think"),

@@ -10,11 +10,15 @@ from server.answers.tools.source import Source, Steps, markers
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """What a block begins and ends with, in all its spellings. `implied`: answers begin within it, tag or no tag."""
+    """What a block begins and ends with, in all its spellings. `implied`: answers begin within it, tag or no tag.
+
+    `response`: what the rest of the answer may be put between, which is no part of it.
+    """
 
     begin: tuple[str, ...]
     end: tuple[str, ...]
     implied: bool = False
+    response: tuple[str, str] | None = None
 
     def is_open(self, prompt: str, begun: str = "") -> bool:
         """Whether the answer to `prompt`, the first part of which may be given as `begun`, goes on within a block."""
@@ -32,8 +36,10 @@ THINK = Tags(("<think>",), ("</think>",))
 THINK_IMPLIED = Tags(("<think>",), ("</think>",), implied=True)
 MISTRAL_THINK = Tags(("[THINK]",), ("[/THINK]",))
 SEED_THINK = Tags(("<seed:think>",), ("</seed:think>",), implied=True)
-GRANITE_THOUGHT = Tags(
-    ("Here is my thought process:", "Here's my thought process:"), ("Here is my response:", "Here's my response:")
+GRANITE_THOUGHT = Tags(  # of 3.2, and of 3.3
+    ("Here is my thought process:", "Here's my thought process:", "<think>"),
+    ("Here is my response:", "Here's my response:", "</think>"),
+    response=("<response>", "</response>"),
 )
 
 
@@ -59,7 +65,8 @@ class ReasoningBlock:
             if self.forced and begin.partial(source.text, source.at) == source.at:
                 source.take(len(source.text) - source.at)
                 source.release()
-            sink.content(source.release())
+            if not (yield from self._enter_response(source, sink)):
+                sink.content(source.release())
             return
         source.release()
         sink.begin_reasoning(source.position if begun else 0)
@@ -67,3 +74,16 @@ class ReasoningBlock:
         sink.end_reasoning(source.position - len(found))
         if found in self.interrupts:
             source.put_back(found)
+        elif self.tags.response:
+            source.hold()
+            yield from source.spaces()
+            if not (yield from self._enter_response(source, sink)):
+                sink.content(source.release())
+
+    def _enter_response(self, source: Source, sink: Sink) -> Steps[bool]:
+        """Read the mark with which the rest of the answer begins, where it does, and forget what was held."""
+        if self.tags.response is None or not (yield from source.follows(markers(self.tags.response[0]))):
+            return False
+        source.release()
+        sink.begin_response(self.tags.response[1])
+        return True

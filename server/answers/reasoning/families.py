@@ -34,6 +34,7 @@ _SIGNS = (
     ("<|channel|>", HARMONY),
     ("[THINK]", "mistral"),
     ("Here is my thought process", "granite"),
+    ("<response></response>", "granite"),
     ("<seed:think>", "seed_oss"),
     ("<think>", "think"),
     ("</think>", "think"),

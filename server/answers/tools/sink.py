@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from server.answers.assistant import AssistantDelta, ToolCallDelta
-from server.answers.tools.source import Markers
+from server.answers.tools.source import Markers, markers
 
 NewId = Callable[[str, int], str]  # a call's name and index -> its id
 WORD = re.compile(r"[A-Za-z0-9_.:/-]+")
@@ -54,6 +54,10 @@ class Sink:
         self._reasoning.end_block("\n")
         self._content.keep_start = False
 
+    def begin_response(self, mark: str) -> None:
+        """The rest is put between marks; this one, where nothing but a call follows it, is no content."""
+        self._content.end_mark, self._content.keep_start = mark, False
+
     def call(self, name: str, call_id: str | None = None) -> None:
         """A call begins."""
         self.num_calls += 1
@@ -92,10 +96,11 @@ class Sink:
 
 
 class _Prose:
-    """Text without its hidden tokens. White space is held until it is known what follows it."""
+    """Text without its hidden tokens. White space, and an `end_mark`, are held until it is known what follows."""
 
     def __init__(self, hidden: Markers | None, *, keep_start: bool = False) -> None:
         self.keep_start = keep_start
+        self.end_mark = ""
         self._hidden = hidden
         self._partial = ""  # may be the beginning of a hidden token
         self._space: list[str] = []
@@ -103,14 +108,19 @@ class _Prose:
         self._begun = False
 
     def write(self, text: str) -> None:
+        text = self._partial + text
+        cut = len(text)
         if self._hidden is not None:
-            text = self._hidden.pattern.sub("", self._partial + text)
+            text = self._hidden.pattern.sub("", text)
             cut = self._hidden.partial(text, 0)
-            text, self._partial = text[:cut], text[cut:]
+        if self.end_mark:
+            cut = min(cut, markers(self.end_mark).partial(text, 0))
+        text, self._partial = text[:cut], text[cut:]
         self._write(text)
 
     def _write(self, text: str) -> None:
-        visible = text.rstrip()
+        end = self._last(text)
+        visible = text[:end]
         if visible:
             if self._begun or self.keep_start:
                 self._out += self._space
@@ -118,18 +128,31 @@ class _Prose:
                 visible = visible.lstrip()
             self._out.append(visible)
             self._space, self._begun = [], True
-            text = text[len(text.rstrip()) :]
-        if text:
-            self._space.append(text)
+        if text[end:]:
+            self._space.append(text[end:])
+
+    def _last(self, text: str) -> int:
+        """Where the white space at the end begins, marks among it."""
+        end = len(text)
+        while end:
+            if text[end - 1].isspace():
+                end -= 1
+            elif self.end_mark and text.endswith(self.end_mark, 0, end):
+                end -= len(self.end_mark)
+            else:
+                break
+        return end
 
     def end_block(self, separator: str) -> None:
         self.flush(trailing=False)
         self._space = [separator] if self._begun else []
 
     def settle(self) -> None:
-        """What may have begun a hidden token does not."""
+        """No more text comes for now: what may have begun a hidden token does not, and a mark at the end is one."""
         partial, self._partial = self._partial, ""
         self._write(partial)
+        if self.end_mark and any(self.end_mark in part for part in self._space):
+            self._space, self.end_mark = [], ""
 
     def flush(self, *, trailing: bool) -> None:
         self.settle()
