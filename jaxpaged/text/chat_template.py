@@ -19,6 +19,7 @@ from jaxpaged.errors import ConfigError, RequestError
 from jaxpaged.text.conversation import normal_conversation
 from jaxpaged.text.message_forms import ContentFormat, Conversation, fitted, forms, system_texts
 from jaxpaged.text.spelled_tokens import SpelledTokens, Spellings, spellings_of
+from jaxpaged.text.system_tools import with_system_tools, with_written_calls
 from jaxpaged.text.template_abilities import TEMPLATE_FAULTS, TemplateAbilities, template_abilities
 
 Message = Mapping[str, Any]
@@ -105,8 +106,9 @@ def render_chat(
     if not conversation:
         raise RequestError("messages is empty; give at least one message.", "messages")
     try:
-        fit = fitted(conversation, _abilities(tokenizer, template), options.content_format)
-        spelled, rendered = _Rendering(tokenizer, template, fit, options, spellings_of(tokenizer)).run()
+        abilities = _abilities(tokenizer, template)
+        fit = fitted(conversation, abilities, options.content_format)
+        spelled, rendered = _Rendering(tokenizer, template, fit, options, spellings_of(tokenizer), abilities).run()
     except RecursionError as error:
         raise RequestError("The messages or tools are nested too deeply.", "messages") from error
     return RenderedChat(spelled.put_back(rendered), _tokenize(tokenizer, rendered, spelled))
@@ -121,6 +123,7 @@ class _Rendering:
     conversation: Conversation
     options: ChatOptions
     spellings: Spellings
+    abilities: TemplateAbilities
 
     def run(self) -> tuple[SpelledTokens, str]:
         """What was rendered, and what was taken out before. Raises RequestError and RecursionError."""
@@ -135,6 +138,10 @@ class _Rendering:
         spelled = SpelledTokens(self.spellings, edges=edges)
         conversation = [spelled.take_out_of_message(message) for message in self.conversation]
         tools = [spelled.take_out(tool) for tool in self.options.tools or ()]
+        if self.abilities.system_tools:  # after what the client spells was taken out: these marks are the template's
+            conversation = with_system_tools(conversation, tools)
+        if self.abilities.written_calls:
+            conversation = with_written_calls(conversation)
         kwargs = {name: spelled.take_out(value) for name, value in (self.options.template_kwargs or {}).items()}
         return spelled, self._shown(spelled, conversation, tools, kwargs)
 

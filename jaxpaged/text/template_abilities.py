@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -43,12 +43,15 @@ class TemplateAbilities:
     """`parts`: the roles whose content may be a list of parts; `only_parts`: those whose content must be one.
 
     `text_arguments`: a call's arguments must be JSON text; `developer`: this role is another one than "system".
+    `system_tools`: tools are read from the system message, as text, and `written_calls`: calls from contents alone.
     """
 
     parts: frozenset[str] = frozenset()
     only_parts: frozenset[str] = frozenset()
     text_arguments: bool = False
     developer: bool = False
+    system_tools: bool = False
+    written_calls: bool = False
 
 
 @lru_cache(maxsize=32)
@@ -58,6 +61,7 @@ def template_abilities(template: str, special_tokens: tuple[tuple[str, str], ...
     def render(messages: Conversation, tools: Sequence[dict[str, Any]] | None = None) -> str:
         return _render(template, messages, tools, dict(special_tokens))
 
+    system_tools = _reads_system_tools(render)
     parts = frozenset(role for role in ("system", "user", "assistant") if _takes_parts(render(_said(role, _PARTS))))
     return TemplateAbilities(
         parts,
@@ -65,6 +69,8 @@ def template_abilities(template: str, special_tokens: tuple[tuple[str, str], ...
         not _shows_json(render(_called({_KEY: _VALUE}), [_TOOL]))
         and _shows_json(render(_called(f'{{"{_KEY}": "{_VALUE}"}}'), [_TOOL])),
         _knows_developer(template, render(_said("developer", _ONE)), render(_said("system", _ONE))),
+        system_tools,
+        system_tools and _VALUE not in render(_called({_KEY: _VALUE}), [_TOOL]),
     )
 
 
@@ -99,6 +105,13 @@ def _knows_developer(template: str, as_developer: str, as_system: str) -> bool:
     """The template names the role and renders it in a way of its own."""
     named = _NAMES_DEVELOPER.search(template) is not None
     return named and _ONE in as_developer and as_developer != as_system
+
+
+def _reads_system_tools(render: Callable[..., str]) -> bool:
+    """A text in the system message's field is printed as it is; the variable that other templates read is not."""
+    lead = {"role": "system", "content": _TWO}
+    shown = render([{**lead, "tools": _ONE}, _HELLO])
+    return _ONE in shown and f'"{_ONE}"' not in shown and _KEY not in render([lead, _HELLO], [_TOOL])
 
 
 def _called(arguments: object) -> Conversation:

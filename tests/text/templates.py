@@ -36,3 +36,8 @@ TEXT_ARGUMENTS = (
 )
 # builds its marks from the role, as Phi-3's does
 ROLE_MARKS = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}{% endfor %}"
+# prints tools that stand in the system message, as text, and no calls, as Phi-4-mini's does
+SYSTEM_TOOLS = (
+    "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}{% if m.role == 'system' and m.get('tools') %}"
+    "{{ '<|tool|>' + m['tools'] + '<|/tool|>' }}{% endif %}{{ '<|end|>' }}{% endfor %}"
+)

@@ -121,6 +121,7 @@ _SIGNS = (
     (MINICPM_OPENING, "minicpm5"),
     ("<function=", "qwen3_coder"),
     ('functools[{"name"', "phi4_mini_json"),
+    ("<|/tool|>", "phi4_mini_json"),
     ("<|tool_call|>", "granite"),
     ("<tool_call>", "hermes"),
     ("<function_call>", "granite-20b-fc"),
@@ -136,7 +137,7 @@ _SIGNS = (
 # DeepSeek V2.5, models distilled from R1, Firefunction: some templates show calls, but never which tools there are
 _MAY_LIST_NONE = ("deepseek_v3", "phi4_mini_json")
 _CODE = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)
-_LISTS_TOOLS = re.compile(r"(?<![\w.'\"])tools\b(?!['\"])")
+_LISTS_TOOLS = re.compile(r"""(?<![\w.'"])tools\b(?!['"])|\bmessage(\.tools\b|\[['"]tools['"]\])""")
 
 
 def detect_family(template: str) -> ToolFamily | None:
