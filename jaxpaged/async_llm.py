@@ -127,6 +127,15 @@ class AsyncLLM(EngineControl):
         """The SamplingParams fields that the model's generation_config.json sets."""
         return self._front_end.generation.sampling
 
+    def use_reasoning_marks(self, begins: Sequence[str], ends: Sequence[str]) -> None:
+        """What a thought begins and ends with, in all spellings, where reasoning_config does not say it."""
+        self._input.use_reasoning_marks(begins, ends)
+
+    @property
+    def limits_thoughts(self) -> bool:
+        """Whether a request may have a thinking_token_budget: the marks around a thought are known."""
+        return self._input.limits_thoughts
+
     def get_tokenizer(self) -> PreTrainedTokenizerFast:
         """The Hugging Face tokenizer. Raises RequestError with skip_tokenizer_init."""
         return self._front_end.need_tokenizer()
@@ -173,14 +182,17 @@ class AsyncLLM(EngineControl):
         beam: BeamSearchParams | None = None,
         priority: int = 0,
         tokenization_kwargs: Mapping[str, Any] | None = None,
+        thought_opened: bool | None = None,
     ) -> PreparedRequest:
         """Validate and tokenize a prompt; a long one in a thread. Raises RequestError.
 
         With `beam` its completions are the answers of a beam search, which come at its end, the best first.
+        `thought_opened`: whether the answer begins within a thought; None: as the marks in the prompt say.
         """
         if params is not None:
             await self._grammars.check_soon(params)
         keywords: dict[str, Any] = {"beam": beam, "priority": priority, "tokenization_kwargs": tokenization_kwargs}
+        keywords["thought_opened"] = thought_opened
         work = partial(self._input.process, request_id or uuid.uuid4().hex, prompt, params, **keywords)
         return await self._texts.run(prompt_characters(prompt), work)
 

@@ -25,6 +25,7 @@ LayerLoop = Literal["auto", "scan", "unroll", "switch"]
 SamplerVariant = Literal["greedy", "plain", "full", "logprobs"]
 CompileGuard = Literal["count", "refuse"]
 MAX_LOGPROBS_DEFAULT = 20
+REASONING_MARKS = ("reasoning_start_str", "reasoning_end_str")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class ModelConfig:
 
     A directory or hub id with a colon and a quantization (org/name:Q4_K_M) means that one of its GGUF models.
     `generation_config` is auto (the model's own file), vllm (no file), or a directory with another file.
+    `reasoning_config` has reasoning_start_str and reasoning_end_str, the marks around a thought.
     """
 
     model: str | None = None
@@ -52,6 +54,7 @@ class ModelConfig:
     logprobs_mode: LogprobsMode = "raw_logprobs"
     skip_tokenizer_init: bool = False
     enable_prompt_embeds: bool = False
+    reasoning_config: Mapping[str, Any] = field(default_factory=dict)
 
     def served_names(self, otherwise: str) -> tuple[str, ...]:
         """Every name that clients may use; the first one stands in answers and metrics."""
@@ -74,6 +77,7 @@ class ModelConfig:
                 f"generation_config is {self.generation_config!r}; give auto, vllm, or a directory that holds "
                 "generation_config.json."
             )
+        _check_reasoning_config(self.reasoning_config)
         if not all(self.served_names("demo")):
             raise ConfigError("served_model_name holds an empty text; give names that clients can ask for.")
 
@@ -194,6 +198,15 @@ class EngineConfig:
                     f"logits_processors holds {stage!r}; give objects of the form of "
                     "jaxpaged.sampling.stages.stage.LogitStage."
                 )
+
+
+def _check_reasoning_config(given: Mapping[str, Any]) -> None:
+    """Marks are texts; an empty one, as in vLLM, is none. vLLM fills reasoning_parser in by itself."""
+    for name, value in given.items():
+        if name not in REASONING_MARKS and not (name == "reasoning_parser" and value in ("", None)):
+            raise ConfigError(f"reasoning_config has {name!r}; it takes {' and '.join(REASONING_MARKS)}.")
+        if value is not None and not isinstance(value, str):
+            raise ConfigError(f"reasoning_config has a {name} that is no text; give the mark as the model writes it.")
 
 
 def _check_kinds(part: Any) -> None:

@@ -37,6 +37,9 @@ class Serving:
         parsers = choose_parsers(
             template, special, tool_parser=options.tool_call_parser, reasoning_parser=options.reasoning_parser
         )
+        marks = parsers.marks()
+        if marks is not None:
+            llm.use_reasoning_marks(*marks)
         return cls(llm, options, parsers)
 
     async def render(self, messages: Sequence[Mapping[str, Any]], options: ChatOptions) -> RenderedChat:

@@ -62,6 +62,7 @@ class EngineArgs(_VllmOnly):
     logprobs_mode: LogprobsMode = "raw_logprobs"
     logits_processors: Sequence[Any] | None = None
     enable_prompt_embeds: bool = False
+    reasoning_config: Mapping[str, Any] | None = None
     tensor_parallel_size: int = 1
     data_parallel_size: int = 1
     block_size: int | None = None

@@ -41,6 +41,8 @@ HELP = {
     "logprobs_mode": "what logprobs show: before (raw) or after (processed) penalties, temperature and the like",
     "skip_tokenizer_init": "token ids in, token ids out, no tokenizer",
     "enable_prompt_embeds": "accept prompts as embeddings",
+    "reasoning_config": "JSON object with reasoning_start_str and reasoning_end_str, the marks around a thought, for "
+    "requests with a thinking_token_budget; a server takes those of its --reasoning-parser where they are not said",
     "block_size": "tokens per KV page, a power of two (default: what suits the device)",
     "gpu_memory_utilization": "share of the device memory to use",
     "kv_cache_memory_bytes": "bytes for the KV pages, instead of what is left (4G = 4 GiB)",

@@ -78,7 +78,6 @@ ANSWERS: dict[str, VllmArgument] = {
         _only_a_backend,
     ),
     "guided_decoding_backend": hint("auto", "guidance", why="grammars are llguidance's; every backend allows the same"),
-    "reasoning_config": refused({}, why=_LATER),
     "enable_reasoning": refused(False, True, why="reasoning is always told apart"),
     "disable_sliding_window": refused(False, why="windows are part of the model"),
     "enable_return_routed_experts": refused(False, why=_LATER),

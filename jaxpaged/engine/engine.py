@@ -5,8 +5,6 @@ schedule -> before_submit -> submit -> (the device works; the next plan is made)
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,9 +26,10 @@ from jaxpaged.engine.logprobs import LogprobCollector
 from jaxpaged.engine.messages import EngineInfo, EngineOutput, EngineRequest, EngineStats
 from jaxpaged.engine.plan_runner import Pending, PlanRunner
 from jaxpaged.engine.profiler import Profiler
-from jaxpaged.engine.records import StepRecords
+from jaxpaged.engine.records import StepRecords, crash_file
 from jaxpaged.engine.request_factory import samples_of
 from jaxpaged.engine.sleep import check_level, check_tags
+from jaxpaged.engine.thinking.follower import ThinkingLimits
 from jaxpaged.errors import RequestError
 from jaxpaged.models.registry import REGISTRY, Registry
 from jaxpaged.params.structured import PARAM
@@ -62,6 +61,7 @@ class Engine:
     _requests: dict[int, Request] = field(default_factory=dict)
     _late: list[EngineOutput] = field(default_factory=list)
     _beams: BeamSearches = field(init=False)
+    _thinking: ThinkingLimits = field(init=False)
     _followers: tuple[StepFollower, ...] = field(init=False)
     _profiler: Profiler = field(default_factory=Profiler)
     _last_progress: float = field(default_factory=time.monotonic)
@@ -70,9 +70,10 @@ class Engine:
 
     def __post_init__(self) -> None:
         self._beams = BeamSearches(self.scheduler)
+        self._thinking = ThinkingLimits(self.scheduler, self.info.vocab_size, self.plans_in_flight)
         grammars = () if self.grammars is None else (self.grammars,)
         # The order in which plans and outputs are handled: beams need log probabilities and keep outputs to themselves.
-        self._followers = (LogprobCollector(self._requests), *grammars, self._beams)
+        self._followers = (LogprobCollector(self._requests), *grammars, self._thinking, self._beams)
 
     @classmethod
     def build(
@@ -104,6 +105,7 @@ class Engine:
             self.scheduler.add(parent, children)
         for sample in (parent, *children):
             self._requests[sample.request_id] = sample
+            self._thinking.begin(sample)
 
     def abort(self, request_ids: Iterable[int]) -> None:
         """Drop requests, wherever they are; unknown ids are ignored. No output follows."""
@@ -127,7 +129,7 @@ class Engine:
             with self.guard():
                 return self._step()
         except Exception as error:
-            error.add_note(f"The engine's last steps, a JSON line each: {self.records.dump(_crash_file())}")
+            error.add_note(f"The engine's last steps, a JSON line each: {self.records.dump(crash_file())}")
             raise
 
     def _step(self) -> list[EngineOutput]:
@@ -289,10 +291,3 @@ class Engine:
             for follower in self._followers:
                 follower.forget(ended)
         return outputs
-
-
-def _crash_file() -> Path:
-    """A new file that only this user can read."""
-    handle, name = tempfile.mkstemp(prefix="jaxpaged-steps-", suffix=".jsonl")
-    os.close(handle)
-    return Path(name)

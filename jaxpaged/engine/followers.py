@@ -1,11 +1,11 @@
-"""What goes along with an engine's steps: log probabilities, grammars, beams.
+"""What goes along with an engine's steps: log probabilities, grammars, limits of thoughts, beams.
 
 A follower may change a plan before it is submitted, and sees what came of it after it is committed. An engine asks its
 followers in one order, both times.
 
 Some decide on the host, after each token of a request, how that goes on. Such a request says so (`Request.waits`): no
 token of it is planned beyond the one that is being sampled until its follower lets it go on, grammars by
-Scheduler.resume() when the next mask is known, beams by Scheduler.choose_beams().
+Scheduler.resume() when the next mask is known, so do limits of thoughts, beams by Scheduler.choose_beams().
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from jaxpaged.params.thinking import ThinkingLimit
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from jaxpaged.scheduling.stats import KVStats
 
@@ -39,6 +40,7 @@ class EngineRequest:
     prompt_embeds: bytes | None = None
     children: tuple[ChildSample, ...] = ()
     beam: BeamSearchParams | None = None
+    thinking: ThinkingLimit | None = None
 
 
 @dataclass(slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections import deque
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -49,3 +51,10 @@ class StepRecords:
         """Write one JSON line per step; returns the path."""
         path.write_text("".join(json.dumps(asdict(record)) + "\n" for record in self.records))
         return path
+
+
+def crash_file() -> Path:
+    """A new file that only this user can read."""
+    handle, name = tempfile.mkstemp(prefix="jaxpaged-steps-", suffix=".jsonl")
+    os.close(handle)
+    return Path(name)

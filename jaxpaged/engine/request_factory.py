@@ -50,6 +50,7 @@ class RequestFactory:
             cache_salt=message.cache_salt,
             content_hashes=digest,
             prompt_embeds=embeds,
+            thinking=message.thinking,
             variant=self._variant(params),
             seed=self.seeds.getrandbits(63) if params.seed is None else params.seed,
         )

@@ -14,7 +14,9 @@ from jaxpaged.engine.beams.search import check_width, num_candidates
 from jaxpaged.engine.messages import ChildSample, EngineInfo, EngineRequest
 from jaxpaged.errors import RequestError
 from jaxpaged.frontend.model_files import FrontEnd
+from jaxpaged.frontend.thinking import PARAM, reasoning_marks
 from jaxpaged.params.no_token import check_first_token
+from jaxpaged.params.thinking import ThinkingLimit
 from jaxpaged.params.values import integer
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
 from jaxpaged.text.chat_template import ChatOptions, Message, render_chat
@@ -67,10 +69,21 @@ class InputProcessor:
         self._eos_token_ids = tuple(i for i in front_end.generation.eos_token_ids if 0 <= i < info.vocab_size)
         self._longest_token: int | None = None
         self._engine_ids = count(1)
+        self._marks = reasoning_marks(self._tokenizer, info.vocab_size, config.model.reasoning_config)
 
     def default_params(self) -> SamplingParams:
         """SamplingParams with the defaults of the model's generation_config.json."""
         return SamplingParams(**self._sampling_defaults)
+
+    def use_reasoning_marks(self, begins: Sequence[str], ends: Sequence[str]) -> None:
+        """What a thought begins and ends with, in all spellings, where reasoning_config does not say it."""
+        given = self._config.model.reasoning_config
+        self._marks = reasoning_marks(self._tokenizer, self._vocab_size, given, (begins, ends))
+
+    @property
+    def limits_thoughts(self) -> bool:
+        """Whether a request may have a thinking_token_budget."""
+        return self._marks is not None
 
     def process(
         self,
@@ -81,10 +94,12 @@ class InputProcessor:
         beam: BeamSearchParams | None = None,
         priority: int = 0,
         tokenization_kwargs: Mapping[str, Any] | None = None,
+        thought_opened: bool | None = None,
     ) -> PreparedRequest:
         """Validate one prompt. Raises RequestError, naming the parameter that is wrong and how to correct it.
 
         With `beam` its completions are the answers of a beam search, and `params` say how to show these.
+        `thought_opened`: whether the answer begins within a thought; None: as the marks in the prompt say.
         """
         parsed = parse_prompt(prompt)
         params = params or self.default_params()
@@ -104,6 +119,7 @@ class InputProcessor:
             cache_salt=parsed.cache_salt,
             prompt_embeds=None if parsed.embeds is None else parsed.embeds.tobytes(),
             beam=beam,
+            thinking=self._thinking_limit(params, [] if parsed.embeds is not None else token_ids, thought_opened),
         )
         return PreparedRequest(request_id, parsed.text, token_ids, params, self._samples(base), time.time())
 
@@ -202,9 +218,24 @@ class InputProcessor:
             params = replace(params, stream_interval=self._config.scheduler.stream_interval)
         return params if max_tokens == params.max_tokens else replace(params, max_tokens=max_tokens)
 
+    def _thinking_limit(
+        self, params: SamplingParams, prompt: Sequence[int], opened: bool | None
+    ) -> ThinkingLimit | None:
+        if params.thinking_token_budget is None:
+            return None
+        if self._marks is None:
+            raise RequestError(
+                f"{PARAM} needs the marks around a thought; start with reasoning_config={{'reasoning_start_str': ..., "
+                "'reasoning_end_str': ...}, or a server with a --reasoning-parser.",
+                PARAM,
+            )
+        return self._marks.limit(params, prompt, opened=opened)
+
     def _check_beams(self, beam: BeamSearchParams, params: SamplingParams) -> None:
         if params.structured_outputs is not None:
             raise RequestError("structured_outputs does not go with a beam search; leave it out.", "structured_outputs")
+        if params.thinking_token_budget is not None:
+            raise RequestError(f"{PARAM} does not go with a beam search; leave it out.", PARAM)
         stop_ids, model = 0 if params.ignore_eos else len(self._eos_token_ids), self._config.model
         check_width(beam.beam_width, stop_ids, self._vocab_size)
         changed = model.logprobs_mode.startswith("processed") and bool(self._config.logits_processors)

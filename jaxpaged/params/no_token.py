@@ -26,6 +26,8 @@ def forbidding_fields(params: SamplingParams) -> list[str]:
         fields.append("min_tokens")
     if params.stop_token_ids and (params.min_tokens or form is not None):
         fields.append("stop_token_ids")
+    if params.thinking_token_budget is not None:
+        fields.append("thinking_token_budget")
     return fields
 
 

@@ -31,6 +31,7 @@ INTEGERS: dict[str, tuple[int, int]] = {
     "logprobs": (-1, INT32_MAX),
     "prompt_logprobs": (-1, INT32_MAX),
     "stream_interval": (1, INT32_MAX),
+    "thinking_token_budget": (-1, INT32_MAX),
 }
 # field -> (smallest, largest, what the sentence says); those that say "(0" leave 0 out
 FLOATS: dict[str, tuple[float, float, str]] = {
@@ -48,7 +49,7 @@ BOOLEANS = (
     "spaces_between_special_tokens",
     "include_stop_str_in_output",
 )
-OPTIONAL = frozenset(("seed", "max_tokens", "logprobs", "prompt_logprobs", "stream_interval"))
+OPTIONAL = frozenset(("seed", "max_tokens", "logprobs", "prompt_logprobs", "stream_interval", "thinking_token_budget"))
 # list of token ids -> how many it may hold
 TOKEN_ID_LISTS = {
     "stop_token_ids": MAX_STOP_TOKEN_IDS,
@@ -61,7 +62,6 @@ NOT_YET: dict[str, tuple[Any, ...]] = {
     "prompt_logprob_token_ids": (None,),
     "prompt_logprob_start": (None,),
     "flat_logprobs": (False,),
-    "thinking_token_budget": (None, -1),
     "routed_experts_prompt_start": (0,),
     "trace_decode_token_ids": (None,),
 }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxpaged.params.thinking import ThinkingLimit
 from jaxpaged.sampling_params import SamplingParams
 
 NOT_CHOSEN = 2**31 - 1
@@ -60,6 +61,7 @@ class Request:
     adapter_version: int = 0
     content_hashes: tuple[tuple[int, bytes], ...] = ()
     prompt_embeds: NDArray[Any] | None = None
+    thinking: ThinkingLimit | None = None
     variant: int = 0
     seed: int = 0
     events: list[tuple[str, float]] = field(default_factory=list)
@@ -95,7 +97,7 @@ class Request:
     @property
     def waits(self) -> bool:
         """Whether the host decides after each token how it goes on; see engine/followers.py."""
-        return self.beams is not None or self.params.structured_outputs is not None
+        return self.beams is not None or self.params.structured_outputs is not None or self.thinking is not None
 
     @property
     def prompt_len(self) -> int:

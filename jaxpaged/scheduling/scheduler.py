@@ -176,6 +176,12 @@ class Scheduler:
         if request is not None and request.row:
             self.shards[request.shard].rows.resume(request.row)
 
+    def set_waits(self, request_id: int, waits: bool) -> None:
+        """Whether a running request waits after its next token, until it is preempted. Unknown ids are ignored."""
+        request = self.requests.get(request_id)
+        if request is not None and request.row:
+            self.shards[request.shard].rows.waits[request.row] = waits
+
     # --- steps ---
 
     def has_work(self) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxpaged import Calls, ConfigError, Thought
 from server.answers.assistant import AssistantDelta, AssistantParser
 from server.answers.reasoning.block import ReasoningBlock, Tags
-from server.answers.reasoning.families import HARMONY, TAGS, detect_reasoning, reasoning_names
+from server.answers.reasoning.families import HARMONY, HARMONY_MARKS, TAGS, detect_reasoning, reasoning_names
 from server.answers.tools.choice import NO_TOOLS, ToolUse
 from server.answers.tools.families import (
     FAMILIES,
@@ -98,6 +98,18 @@ class AnswerParsers:
             return None
         opened = tags.is_open(prompt, begun)
         return Thought(tags.begin, tags.end, opened) if opened or tags.may_begin(prompt, begun) else None
+
+    def thought_opened(self, prompt: str, begun: str = "") -> bool | None:
+        """Whether an answer to `prompt` begins within a thought; None where the format is not known."""
+        tags = TAGS.get(self.reasoning or "")
+        return None if tags is None else tags.is_open(prompt, begun)
+
+    def marks(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        """What a thought begins and ends with, in all spellings."""
+        if self.reasoning == HARMONY:
+            return HARMONY_MARKS
+        tags = TAGS.get(self.reasoning or "")
+        return None if tags is None else (tags.begin, tags.end)
 
     def calls(self, use: ToolUse) -> Calls | None:
         """What an answer that must have a form may be instead of it."""

@@ -23,7 +23,7 @@ async def answer_message(serving: Serving, body: MessagesRequest, receive: Recei
     """Answer a body of /v1/messages."""
     llm = serving.llm
     serving.check_model(body.model)
-    call = parse_messages(body, partial(chat_call, serving))
+    call = parse_messages(body, partial(chat_call, serving), limits_thoughts=serving.llm.limits_thoughts)
     with errors_name(NAMES):
         chat = await while_connected(receive, prepare_chat(serving, call))
     answer = Answer(f"msg_{uuid.uuid4().hex}", llm.model_name, call.reply, [chat.request])

@@ -20,12 +20,15 @@ NAMES = {
     "response_format": "output_config.format",
     "reasoning_effort": "output_config.effort",
 }
+_LONGEST = 2**31 - 1
 _DATED = re.compile(r"[a-z0-9_]+_[0-9]{8}")
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
-def parse_messages(body: Conversation, parse_chat: Callable[[ChatRequest], ChatCall]) -> ChatCall:
-    """Raises ApiError."""
+def parse_messages(
+    body: Conversation, parse_chat: Callable[[ChatRequest], ChatCall], *, limits_thoughts: bool = False
+) -> ChatCall:
+    """`limits_thoughts`: thinking.budget_tokens is kept; otherwise it is only a hint. Raises ApiError."""
     sampling = body if isinstance(body, MessagesRequest) else Sampling()
     check_names(sampling, NAMES)
     for name in ("container", "mcp_servers"):
@@ -47,6 +50,7 @@ def parse_messages(body: Conversation, parse_chat: Callable[[ChatRequest], ChatC
         and {"type": "json_schema", "json_schema": {"name": "output", "schema": form.json_schema}},
         "reasoning_effort": output.effort if output else None,
         "chat_template_kwargs": _template_kwargs(body.chat_template_kwargs, body.thinking),
+        "thinking_token_budget": _budget(sampling, body.thinking) if limits_thoughts else None,
     }
     with errors_name(NAMES):
         return parse_chat(as_chat(sampling, fields))
@@ -89,6 +93,16 @@ def _tool_choice(choice: ToolChoice | None) -> dict[str, Any]:
     if choice.name is None:
         raise bad_request("tool_choice of type tool needs a name.", "tool_choice")
     return {**fields, "tool_choice": {"type": "function", "function": {"name": choice.name}}}
+
+
+def _budget(sampling: Sampling, thinking: Thinking | None) -> int | None:
+    """The smaller one where vLLM's own field is sent too, which may say that there is no limit."""
+    if thinking is None or thinking.type != "enabled" or thinking.budget_tokens is None:
+        return None
+    own = sampling.thinking_token_budget
+    if own is not None and own < -1:
+        return own  # which is refused
+    return min(thinking.budget_tokens, _LONGEST, _LONGEST if own in (None, -1) else own)
 
 
 def _template_kwargs(kwargs: Mapping[str, Any] | None, thinking: Thinking | None) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """The wire types of /v1/messages and /v1/messages/count_tokens.
 
 The sampling parameters of /v1/chat/completions that Anthropic does not have (seed, min_p, ...) mean here what they mean
-there. Hints (metadata, cache_control, service_tier, thinking.budget_tokens, context_management) are ignored.
+there. Hints (metadata, cache_control, service_tier, context_management) are ignored.
 """
 
 from __future__ import annotations

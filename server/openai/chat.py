@@ -74,7 +74,8 @@ async def prepare_chat(serving: Serving, call: ChatCall) -> PreparedChat:
     if call.cache_salt is not None:
         prompt["cache_salt"] = call.cache_salt
     params = _thinking_first(serving, call, chat.prompt or "")
-    request = await llm.prepare(prompt, params, beam=call.beam, priority=call.priority)
+    opened = serving.parsers.thought_opened(chat.prompt or "", begun_answer(call))
+    request = await llm.prepare(prompt, params, beam=call.beam, priority=call.priority, thought_opened=opened)
     new_parser = serving.parsers.parser(
         call.tools, request.prompt or "", begun=begun_answer(call), show_special=call.reply.show_special
     )

@@ -18,7 +18,6 @@ HINTS = frozenset(
 )
 # field -> values that ask for nothing
 UNSERVED: dict[str, tuple[Any, ...]] = {
-    "thinking_token_budget": (None, -1),
     "prompt_embeds": (None,),
     "kv_transfer_params": (None,),
     "vllm_xargs": (None, {}),

@@ -30,7 +30,7 @@ _SAMPLING_FIELDS = (
     "n max_tokens temperature top_p presence_penalty frequency_penalty seed stop logit_bias top_k min_p "
     "repetition_penalty stop_token_ids min_tokens ignore_eos bad_words allowed_token_ids prompt_logprobs "
     "logprob_token_ids stream_interval include_stop_str_in_output skip_special_tokens spaces_between_special_tokens "
-    "repetition_detection"
+    "repetition_detection thinking_token_budget"
 ).split()
 
 Prompt = str | list[int] | np.ndarray  # text, token ids, or embeddings [prompt_len, hidden]

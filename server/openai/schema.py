@@ -81,6 +81,7 @@ class Sampling(Body):
     cache_salt: str | None = None
     priority: Int64 | None = None
     stream_interval: Int64 | None = None
+    thinking_token_budget: Int64 | None = None
     use_beam_search: bool | None = None
     length_penalty: float | None = None
     response_format: Any = None
@@ -94,7 +95,6 @@ class Sampling(Body):
     structural_tag: Any = None
     # not served yet: refused when they ask for something (parse.py)
     best_of: Int64 | None = None
-    thinking_token_budget: Any = None
     prompt_embeds: Any = None
     kv_transfer_params: Any = None
     repetition_detection: dict[str, Any] | None = None

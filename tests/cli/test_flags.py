@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import fields
 
 import pytest
@@ -56,6 +57,8 @@ def test_values_reach_their_fields() -> None:
     )
     assert (config.model.model, config.model.max_model_len, config.model.dtype) == ("model", 32000, "float32")
     assert config.model.hf_overrides == {"a": 1}
+    marks = {"reasoning_start_str": "<think>", "reasoning_end_str": "</think>"}
+    assert parse("--reasoning-config", json.dumps(marks)).model.reasoning_config == marks
     assert (config.cache.kv_cache_memory_bytes, config.cache.gpu_memory_utilization) == (4 * 2**30, 0.5)
     assert config.cache.enable_prefix_caching is False
     assert (config.parallel.tensor_parallel_size, config.scheduler.policy) == (2, "priority")

@@ -208,7 +208,7 @@ FIELDS: dict[int, list[tuple[Change, tuple[int, ...]]]] = {
         ({"kv_transfer_params": {"do_remote_prefill": True}}, REFUSED),
         ({"vllm_xargs": {"a": 1}}, REFUSED),
         ({"repetition_detection": {"max_pattern_size": 3}}, REFUSED),
-        ({"thinking_token_budget": "x"}, REFUSED),
+        *[({"thinking_token_budget": budget}, REFUSED) for budget in ("x", -2, True, 1.5, 2**31, 2**63, [])],
     ],
     54: [({"model": name}, (404,)) for name in ("gpt-5", "../../etc/passwd", "\0", "fake ", "FAKE")],
     56: [

@@ -7,6 +7,7 @@ import re
 from server.answers.reasoning.block import GRANITE_THOUGHT, MISTRAL_THINK, SEED_THINK, THINK, THINK_IMPLIED, Tags
 
 HARMONY = "openai_gptoss"  # its tool family's grammar splits reasoning as well
+HARMONY_MARKS = ("<|channel|>analysis<|message|>",), ("<|end|>",)
 TAGS: dict[str, Tags] = {
     "think": THINK,
     "deepseek_r1": THINK_IMPLIED,

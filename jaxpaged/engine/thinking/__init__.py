@@ -1,0 +1,1 @@
+"""Requests whose thoughts may hold so many tokens and no more."""
