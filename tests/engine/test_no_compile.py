@@ -12,7 +12,7 @@ from jaxpaged.sampling_params import SamplingParams
 from tests.engine.fuzz import random_request
 
 ROOT = Path(__file__).resolve().parents[2]
-# Of no consequence here: text, the front end's fan-out, grammars and thoughts (tests/structured), and what no version serves yet.
+# Of no consequence here: text, the front end's fan-out, grammars and thoughts (tests/structured), what is not served.
 NOT_THE_ENGINES = """
 n stop include_stop_str_in_output skip_special_tokens spaces_between_special_tokens output_kind stream_interval
 watermarking prompt_logprob_token_ids prompt_logprob_start flat_logprobs structured_outputs extra_args

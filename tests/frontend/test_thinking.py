@@ -96,7 +96,7 @@ def test_marks_that_the_model_cannot_say() -> None:
 
 
 def test_without_marks_a_budget_is_refused() -> None:
-    with pytest.raises(RequestError, match="reasoning_config=.*--reasoning-parser") as caught:
+    with pytest.raises(RequestError, match=r"reasoning_config=.*--reasoning-parser") as caught:
         processor().process("a", "hello", SamplingParams(thinking_token_budget=1))
     assert caught.value.param == "thinking_token_budget"
 

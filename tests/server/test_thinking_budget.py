@@ -1,4 +1,4 @@
-"""thinking_token_budget in every dialect: the engine is told how long a thought may be, and clients see it end there."""
+"""thinking_token_budget in every dialect: the engine is told how long a thought may be, and it ends there."""
 
 from __future__ import annotations
 

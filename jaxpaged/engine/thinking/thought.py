@@ -10,7 +10,7 @@ from jaxpaged.params.thinking import Mark, ThinkingLimit
 
 @dataclass(slots=True)
 class ThoughtProgress:
-    """Outside of thoughts, or `length` tokens into one. `tail`: the tokens since the last mark, as far as they count."""
+    """Outside of thoughts, or `length` tokens into one. `tail`: the last tokens since a mark."""
 
     limit: ThinkingLimit
     length: int | None
