@@ -88,7 +88,7 @@ def reasoning_marks(
         return None
 
     def encode(text: str) -> list[int]:
-        return tokenizer.encode(text, add_special_tokens=False)
+        return list(tokenizer.encode(text, add_special_tokens=False))
 
     forced = tuple(encode(ends[0]))
     marks = ReasoningMarks(forced, _all_spellings(begins, encode), _all_spellings(ends, encode))
