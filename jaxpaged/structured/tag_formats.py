@@ -10,7 +10,7 @@ from jaxpaged.params.tags import WHITESPACE
 from jaxpaged.structured import tag_fields as fields
 from jaxpaged.structured.schema import bounded
 from jaxpaged.structured.tag_fields import Format, mistake
-from jaxpaged.structured.tag_rules import Ends, TagRules, Writer
+from jaxpaged.structured.tag_rules import FOLLOWED, Ends, TagRules, Writer
 from jaxpaged.structured.triggers import triggered
 
 _MAX_TIMES = 1000
@@ -40,32 +40,48 @@ def _any_text(rules: TagRules, form: Format, ends: Ends) -> str:
 
 
 def _tag(rules: TagRules, form: Format, ends: Ends) -> str:
+    return f"{rules.spelled(fields.text(form, 'begin'))} {_after_begin(rules, form, ends)}"
+
+
+def _after_begin(rules: TagRules, form: Format, ends: Ends) -> str:
+    """A tag, or a const_string, whose first text has been written."""
+    if form["type"] == "const_string":
+        fields.only(form, "value")
+        return rules.then("", ends)
     fields.only(form, "begin", "content", "end")
-    body = rules.write(form.get("content"), fields.ends(form))
-    return rules.then(f"{rules.spelled(fields.text(form, 'begin'))} {body}", ends)
+    own = fields.ends(form)
+    body = rules.write_at("content", form.get("content"), own or ends)
+    return rules.then(body, ends) if own else body
 
 
 def _sequence(rules: TagRules, form: Format, ends: Ends) -> str:
+    """What ends an element is what the next one begins with, where that is a certain text: free text looks for it."""
     fields.only(form, "elements")
     elements = fields.forms(form, "elements")
     parts: list[str] = []
+    begun = False
     for index, element in enumerate(elements):
-        last = index == len(elements) - 1
-        after = None if last else elements[index + 1]
-        parts.append(_element(rules, element, after, ends if last else ()))
+        begin = _first_text(elements[index + 1]) if index + 1 < len(elements) else ""
+        until = ends if index + 1 == len(elements) else (begin,) if begin else FOLLOWED
+        rules.place.append(f"elements[{index}]")
+        parts.append(_after_begin(rules, element, until) if begun else rules.write(element, until))
+        rules.place.pop()
+        begun = bool(begin)
     return f"({' '.join(parts)})"
 
 
-def _element(rules: TagRules, element: Format, after: Format | None, ends: Ends) -> str:
-    """An element of a sequence. Free text before a const_string or a tag looks for where that begins."""
-    if after is None or element.get("type") not in ("any_text", "triggered_tags"):
-        return rules.write(element, ends)
-    raise mistake(f"{element['type']} must be the last element of a sequence or the content of a tag with an end")
+def _first_text(form: Format) -> str:
+    """What a format begins with in any case, if it is of a kind that shows it; what is no text is told later."""
+    found = form.get({"const_string": "value", "tag": "begin"}.get(str(form.get("type")), ""), "")
+    return found if isinstance(found, str) else ""
 
 
 def _either_format(rules: TagRules, form: Format, ends: Ends) -> str:
     fields.only(form, "elements")
-    return rules.any_of([f"({rules.write(element, ends)})" for element in fields.forms(form, "elements")])
+    elements = fields.forms(form, "elements")
+    return rules.any_of(
+        [f"({rules.write_at(f'elements[{index}]', element, ends)})" for index, element in enumerate(elements)]
+    )
 
 
 def _repeat(rules: TagRules, form: Format, ends: Ends) -> str:
@@ -77,12 +93,15 @@ def _repeat(rules: TagRules, form: Format, ends: Ends) -> str:
         if not isinstance(times, int) or not 0 <= times <= _MAX_TIMES:
             raise mistake(f"min and max of a repeat must be 0 to {_MAX_TIMES}")
     bounds = f"{least}," if most in (None, -1) else f"{least},{most}"
-    return rules.then(f"({rules.write(form.get('content'))}){{{bounds}}}", ends)
+    once = () if not ends and least < 2 else FOLLOWED  # free text swallows the rest
+    return rules.then(f"({rules.write_at('content', form.get('content'), once)}){{{bounds}}}", ends)
 
 
 def _separated(rules: TagRules, form: Format, ends: Ends) -> str:
     fields.only(form, "tags", "separator", "at_least_one", "stop_after_first")
-    tag = rules.rule(rules.any_of([_tag(rules, tag, ()) for tag in fields.forms(form, "tags")]))
+    once = FOLLOWED if ends else ()
+    tags = [{**tag, "type": "tag"} for tag in fields.forms(form, "tags")]
+    tag = rules.rule(rules.any_of([rules.write_at(f"tags[{index}]", tag, once) for index, tag in enumerate(tags)]))
     separator = form.get("separator")
     if not isinstance(separator, str):
         raise mistake("separator must be a string")

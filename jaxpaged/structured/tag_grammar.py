@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from jaxpaged.errors import RequestError
+from jaxpaged.params.structured import PARAM
 from jaxpaged.structured import tag_fields as fields
 from jaxpaged.structured.tag_fields import Format, mistake
 from jaxpaged.structured.tag_formats import WRITERS
@@ -20,12 +22,20 @@ def tag_grammar(value: Format, special: Mapping[str, int]) -> str:
     if value.get("type", "structural_tag") != "structural_tag":
         raise mistake('its type must be "structural_tag"')
     rules = TagRules(special, WRITERS)
-    if "format" in value:
-        start = rules.write(value["format"])
-    else:
-        tags = [_tag(structure) for structure in fields.forms(value, "structures")]
-        start = rules.write({"type": "triggered_tags", "triggers": value.get("triggers"), "tags": tags})
+    try:
+        start = _start(rules, value)
+    except RequestError as error:
+        if not rules.place:
+            raise
+        raise RequestError(f"{str(error).rstrip('.')} (at {'.'.join(rules.place)}).", PARAM) from error
     return "\n".join([f"start: {start}", "text: TEXT", r"TEXT: /(.|\n)*/", *rules.lines]) + "\n"
+
+
+def _start(rules: TagRules, value: Format) -> str:
+    if "format" in value:
+        return rules.write_at("format", value["format"])
+    tags = [_tag(structure) for structure in fields.forms(value, "structures")]
+    return rules.write({"type": "triggered_tags", "triggers": value.get("triggers"), "tags": tags})
 
 
 def _tag(structure: Format) -> Format:

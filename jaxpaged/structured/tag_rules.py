@@ -9,17 +9,26 @@ from jaxpaged.params.tags import literal, spelled
 from jaxpaged.structured.tag_fields import Format, mistake
 
 Ends = tuple[str, ...]
+FOLLOWED: Ends = ("",)  # in place of ends: something follows that does not begin with a certain text
 Writer = Callable[["TagRules", Format, Ends], str]
 
 
 @dataclass(slots=True)
 class TagRules:
     """The rules of a grammar while it is written. An expression is written with the texts that end it, `ends`: free
-    text has to know them."""
+    text has to know them. `place` is where the format that is being written stands in the structural tag."""
 
     special: Mapping[str, int]
     writers: Mapping[str, Writer]
     lines: list[str] = field(default_factory=list)
+    place: list[str] = field(default_factory=list)
+
+    def write_at(self, place: str, form: object, ends: Ends = ()) -> str:
+        """write() of a format that stands at `place` in the one being written; after a mistake that stays known."""
+        self.place.append(place)
+        written = self.write(form, ends)
+        self.place.pop()
+        return written
 
     def write(self, form: object, ends: Ends = ()) -> str:
         """A format as an expression in Lark, which takes one of `ends` too where there are any."""
@@ -44,10 +53,16 @@ class TagRules:
 
     def then(self, body: str, ends: Ends) -> str:
         """What is no free text, and one of its ends."""
-        return f"{body} {self.any_of([self.spelled(end) or literal(end) for end in ends])}" if ends else body
+        if not ends or ends == FOLLOWED:
+            return body
+        return f"{body} {self.any_of([self.spelled(end) or literal(end) for end in ends])}"
 
     def free_text(self, ends: Ends, excludes: Ends = ()) -> str:
         """Text up to the first of `ends`, which is taken; to where the answer ends where there are none."""
+        if ends == FOLLOWED:
+            raise mistake(
+                "free text must be the last of a sequence, or end with a const_string, a tag or its tag's end"
+            )
         if not ends and not excludes:
             return "text"
         text = "TEXT"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jaxpaged.structured import tag_fields as fields
 from jaxpaged.structured.tag_fields import Format, mistake
-from jaxpaged.structured.tag_rules import Ends, TagRules
+from jaxpaged.structured.tag_rules import FOLLOWED, Ends, TagRules
 
 
 def triggered(rules: TagRules, form: Format, ends: Ends) -> str:
@@ -13,13 +13,15 @@ def triggered(rules: TagRules, form: Format, ends: Ends) -> str:
     excludes = fields.texts(form, "excludes", default=[])
     first, anywhere = [], []
     for trigger, tags in _by_trigger(form).items():
-        body = rules.rule(rules.any_of([_rest(rules, tag, trigger) for tag in tags]))
+        body = rules.rule(rules.any_of([_rest(rules, tag, trigger, FOLLOWED if ends else ()) for tag in tags]))
         first.append(f"{rules.spelled(trigger)} {body}")
         anywhere.append(f"{rules.free_text((trigger,), excludes)} {body}")
-    inside, close = " | ".join(anywhere), rules.free_text(ends, excludes)
     now, once = rules.then(f"({' | '.join(first)})", ends), fields.flag(form, "stop_after_first")
+    if fields.flag(form, "at_least_one") and once:
+        return now
+    inside, close = " | ".join(anywhere), rules.free_text(ends, excludes)
     if fields.flag(form, "at_least_one"):
-        return now if once else f"({' | '.join(first)}) (({inside})* {close}){'' if ends else '?'}"
+        return f"({' | '.join(first)}) (({inside})* {close}){'' if ends else '?'}"
     return f"({rules.then(f'({inside})', ends)} | {close})" if once else f"({inside})* {close}"
 
 
@@ -36,7 +38,7 @@ def _by_trigger(form: Format) -> dict[str, list[Format]]:
     return found
 
 
-def _rest(rules: TagRules, tag: Format, trigger: str) -> str:
+def _rest(rules: TagRules, tag: Format, trigger: str, ends: Ends) -> str:
     fields.only(tag, "begin", "content", "end")
-    content = rules.write(tag.get("content"), fields.ends(tag))
+    content = rules.write_at(f"the tag {tag['begin'][:50]!r}", tag.get("content"), fields.ends(tag) or ends)
     return f"({rules.spelled(fields.text(tag, 'begin')[len(trigger) :])} {content})"
