@@ -99,9 +99,9 @@ def _repeat(rules: TagRules, form: Format, ends: Ends) -> str:
 
 def _separated(rules: TagRules, form: Format, ends: Ends) -> str:
     fields.only(form, "tags", "separator", "at_least_one", "stop_after_first")
-    once = FOLLOWED if ends else ()
+    until = FOLLOWED if ends else ()
     tags = [{**tag, "type": "tag"} for tag in fields.forms(form, "tags")]
-    tag = rules.rule(rules.any_of([rules.write_at(f"tags[{index}]", tag, once) for index, tag in enumerate(tags)]))
+    tag = rules.rule(rules.any_of([rules.write_at(f"tags[{index}]", tag, until) for index, tag in enumerate(tags)]))
     separator = form.get("separator")
     if not isinstance(separator, str):
         raise mistake("separator must be a string")
