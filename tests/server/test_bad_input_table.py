@@ -15,15 +15,18 @@ import re
 import resource
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 import server.http.body
 import server.http.protocol
+from jaxpaged import AsyncLLM
 from server.app import build_app
 from server.flags import ServerOptions
 from tests.fake_engine import FakeEngine
@@ -71,6 +74,46 @@ def quick_collections() -> Iterator[None]:
     gc.unfreeze()
 
 
+@dataclass(frozen=True)
+class Served:
+    """An application and the engine behind it."""
+
+    app: FastAPI
+    engine: FakeEngine
+    llm: AsyncLLM
+
+
+def new_served() -> Served:
+    engine = new_engine()
+    llm = async_llm(engine, delay=0.001)
+    return Served(build_app(llm, OPTIONS), engine, llm)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def served_for() -> AsyncIterator[Callable[[Target], Served]]:
+    """One application a route, for all its rows: what a row leaves behind is met by the next ones."""
+    kept: dict[str, Served] = {}
+
+    def end() -> None:
+        for served in kept.values():
+            served.llm.shutdown()
+        kept.clear()
+
+    def find(target: Target) -> Served:
+        if target.name not in kept:
+            end()
+            kept[target.name] = new_served()
+        return kept[target.name]
+
+    yield find
+    end()
+
+
 def name(pair: tuple[Target, int]) -> str:
     return f"{pair[0].name} {pair[1]}"
 
@@ -98,12 +141,12 @@ def test_a_row_has_cases_or_a_reason(target: Target) -> None:
 
 
 @pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair[1] in ROWS], ids=name)
-async def test_row(pair: tuple[Target, int]) -> None:
+async def test_row(pair: tuple[Target, int], served_for: Callable[[Target], Served]) -> None:
     target, number = pair
     cases = list(ROWS[number](target))  # whole before anything is timed
-    async with watched() as (app, _):
+    async with watched(served_for(target)) as served:
         for case in cases:
-            check(case, await timed(app, case))
+            check(case, await timed(served.app, case))
             await turns()  # what one request holds is measured, not what a row of them does
 
 
@@ -157,7 +200,8 @@ async def test_the_same_request_id_twice(path: str) -> None:
     target = CLASSES[f"POST {path}"][0]
     headers = [*JSON, (b"x-request-id", b"a")]
     body = [target.encoded({"max_tokens": 60, "stream": True})]
-    async with watched(canaries=False) as (app, engine):
+    async with watched(new_served(), canaries=False) as served:
+        app, engine = served.app, served.engine
         alone = await call(app, "POST", path, headers, body)
         gone = asyncio.Event()
         one = asyncio.create_task(call(app, "POST", path, headers, body, gone=gone))
@@ -166,20 +210,19 @@ async def test_the_same_request_id_twice(path: str) -> None:
         gone.set()
         assert len((await one).content) < len(alone.content)
         assert without_ids((await other).content) == without_ids(alone.content)
+    served.llm.shutdown()
 
 
 @asynccontextmanager
-async def watched(*, canaries: bool = True) -> AsyncIterator[tuple[object, FakeEngine]]:
+async def watched(served: Served, *, canaries: bool = True) -> AsyncIterator[Served]:
     """An application, watched: its canaries, the event loop, what is left behind."""
-    engine = new_engine()
-    llm = async_llm(engine, delay=0.001)
-    app = build_app(llm, OPTIONS)
+    app, engine, llm = served.app, served.engine, served.llm
     series = await metric_series(app)
     before = memory()
     watchers = [asyncio.create_task(watch_loop()), *([asyncio.create_task(sing(app))] if canaries else [])]
     await asyncio.sleep(0)
     try:
-        yield app, engine
+        yield served
     finally:
         for watcher in watchers:
             watcher.cancel()
@@ -193,7 +236,6 @@ async def watched(*, canaries: bool = True) -> AsyncIterator[tuple[object, FakeE
     assert (await call(app, "GET", "/health")).status == 200
     assert await metric_series(app) - series == set()
     assert memory() - before < RSS_BYTES
-    llm.shutdown()
 
 
 def memory() -> int:
