@@ -9,6 +9,7 @@ from itertools import count
 from llguidance import LLTokenizer, TokenizerWrapper
 
 _BYTES = 256
+_LONGEST_TEXT = 1024  # characters, more than any token has
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,9 @@ class SpelledTokens:
 
     LLTokenizer alone takes every added token that looks like <this> for a special one, and allows it in a text that it
     then refuses; </think> and <tool_call> are text for many models.
+
+    It is asked for the tokens of a text that has to follow, to force the first of them, at each token anew. So the
+    beginning of a long text is enough; all of it would hold every other thread for a tenth of a second.
     """
 
     tokens: Sequence[bytes]
@@ -26,7 +30,8 @@ class SpelledTokens:
     bos_token_id: int | None = None
 
     def __call__(self, text: bytes | str) -> list[int]:
-        return self.encode(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+        whole = text if isinstance(text, str) else text.decode("utf-8", "replace")
+        return self.encode(whole[:_LONGEST_TEXT])
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from jaxpaged.structured.vocabulary import GrammarVocabulary
 
 QUICK_THREADS = 2
 SLOW_SECONDS = 0.1  # of a trial, beyond which a grammar waits for others of its kind and not for quick ones
-SLOW_NICENESS = 10
 MAX_ENTRIES = 256
 MAX_BYTES = 64 * 1024 * 1024  # of memory for all that is kept
 _LEAST_BYTES = 4096
@@ -45,9 +44,7 @@ class GrammarCompiler:
     _entries: OrderedDict[bytes, tuple[Future[CompiledGrammar], int]] = field(default_factory=OrderedDict)
     _bytes: int = 0
     _quick: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(QUICK_THREADS, "grammar"))
-    _slow: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(1, "slow-grammar", give_way, (SLOW_NICENESS,))
-    )
+    _slow: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "slow-grammar", give_way))
 
     def submit(self, params: StructuredOutputsParams) -> Future[CompiledGrammar]:
         """The compiled grammar, now or later; the future's error is a RequestError."""
@@ -56,8 +53,10 @@ class GrammarCompiler:
         known, size = self._entries.pop(key, (None, 0))
         self._bytes -= size
         if known is None or known.cancelled() or (known.done() and known.exception()):
-            pool = self._slow if params._cost.seconds > SLOW_SECONDS else self._quick
-            known = pool.submit(self._compile, params)
+            slow = params._cost.seconds > SLOW_SECONDS
+            known = (
+                self._slow.submit(self._compile_slowly, params) if slow else self._quick.submit(self._compile, params)
+            )
         self._keep(key, known, max(params._cost.bytes, _LEAST_BYTES + len(text)))
         return known
 
@@ -75,9 +74,15 @@ class GrammarCompiler:
         for pool in (self._quick, self._slow):
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def _compile_slowly(self, params: StructuredOutputsParams) -> CompiledGrammar:
+        """As _compile(). What holds the interpreter's lock does not give way: the engine would wait for it as long."""
+        return self._compiled(params, self._quick.submit(grammar_of, params, self.vocabulary.special).result())
+
     def _compile(self, params: StructuredOutputsParams) -> CompiledGrammar:
+        return self._compiled(params, grammar_of(params, self.vocabulary.special))
+
+    def _compiled(self, params: StructuredOutputsParams, grammar: str) -> CompiledGrammar:
         vocabulary = self.vocabulary
-        grammar = grammar_of(params, vocabulary.special)
         matcher = LLMatcher(vocabulary.tokenizer, grammar, log_level=SILENT, limits=LIMITS)
         if matcher.is_error():
             raise refusal(params, matcher.get_error())

@@ -8,8 +8,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from jaxpaged.scheduling.request import Request
-from jaxpaged.structured.checker import COMPILE_SECONDS
 from jaxpaged.structured.compiler import CompiledGrammar, GrammarCompiler
+
+LONGEST_WAIT = 60.0  # seconds; what it computes was bounded when it was tried, but its thread may get little time
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +36,7 @@ class CompilingRequests:
 
     compiler: GrammarCompiler
     done: Callable[[WaitingRequest], None]
-    seconds: float = COMPILE_SECONDS
+    seconds: float = LONGEST_WAIT
     clock: Callable[[], float] = time.monotonic
     _waiting: dict[int, WaitingRequest] = field(default_factory=dict)
 

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 
 from jaxpaged.engine.collect import finish
 from jaxpaged.engine.followers import CommittedStep
-from jaxpaged.engine.grammars.compiling import CompilingRequests, WaitingRequest
+from jaxpaged.engine.grammars.compiling import LONGEST_WAIT, CompilingRequests, WaitingRequest
 from jaxpaged.engine.grammars.first_token import first_token_left
 from jaxpaged.engine.grammars.masks import SequenceMasks, mask_of
 from jaxpaged.engine.messages import EngineOutput
@@ -22,7 +22,7 @@ from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.plan import StepPlan
 from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.scheduler import Scheduler
-from jaxpaged.structured.checker import COMPILE_SECONDS, too_slow
+from jaxpaged.structured.checker import too_slow
 from jaxpaged.structured.compiler import GrammarCompiler
 from jaxpaged.structured.constraint import Mask
 
@@ -42,7 +42,7 @@ class Grammars:
         scheduler: Scheduler,
         compiler: GrammarCompiler,
         *,
-        compile_seconds: float = COMPILE_SECONDS,
+        compile_seconds: float = LONGEST_WAIT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.compiler = compiler

@@ -22,7 +22,6 @@ from jaxpaged.structured.priority import give_way
 
 QUICK_THREADS, SLOW_THREADS = 4, 2
 SLOW_SECONDS = 0.02  # of computing for a mask; the next one of its sequence then waits for others of its kind only
-SLOW_NICENESS = 10
 
 log = logging.getLogger("jaxpaged")
 
@@ -72,9 +71,7 @@ class SequenceMasks:
     num_waiting: int = 0
     _sequences: dict[int, _Sequence] = field(default_factory=dict)
     _quick: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(QUICK_THREADS, "mask"))
-    _slow: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(SLOW_THREADS, "slow-mask", give_way, (SLOW_NICENESS,))
-    )
+    _slow: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SLOW_THREADS, "slow-mask", give_way))
 
     def __len__(self) -> int:
         return len(self._sequences)
