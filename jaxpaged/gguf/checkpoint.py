@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxpaged.errors import WeightError
 from jaxpaged.gguf.family import GgufFamily, Settings, Undo, transposed
 from jaxpaged.gguf.files import GgufModel
 from jaxpaged.gguf.header import StoredTensor
@@ -48,6 +49,11 @@ def checkpoint_tensors(model: GgufModel) -> dict[str, CheckpointTensor]:
     for stored in model.tensors.values():
         if stored.name not in TABLES:
             name, undo = _renamed(family, stored.name)
+            if name in renamed:
+                raise WeightError(
+                    f"{stored.file} has {stored.name!r} and {renamed[name].stored.name!r}, which are one tensor; "
+                    "fetch the file again."
+                )
             renamed[name] = CheckpointTensor(stored, undo, settings)
     return renamed
 

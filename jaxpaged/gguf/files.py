@@ -26,17 +26,19 @@ class GgufModel:
 
 
 def find_parts(file: Path) -> tuple[Path, ...]:
-    """The files of the model that `file` belongs to, in order. Raises WeightError for a part that is missing."""
+    """The files of the model that `file` belongs to, in order. Raises WeightError for a part that is missing, or is none."""
     named = _PART.fullmatch(file.name)
     if named is None:
         return (file,)
-    stem, _, count = named.groups()
-    parts = [file.with_name(f"{stem}-{number:05}-of-{count}{SUFFIX}") for number in range(1, int(count) + 1)]
-    missing = [part.name for part in parts if not part.is_file()]
-    if missing or file not in parts:
+    stem, place, count = named[1], int(named[2]), int(named[3])
+    if not 1 <= place <= count <= MOST_PARTS:
         raise WeightError(
-            f"{file} is part of {int(count)} files, and {(missing or [parts[0].name])[0]} is not beside it; fetch it."
+            f"{file} calls itself part {place} of {count} files; keep the names that the files were published under."
         )
+    parts = [file.with_name(f"{stem}-{number:05}-of-{count:05}{SUFFIX}") for number in range(1, count + 1)]
+    missing = next((part.name for part in parts if not part.is_file()), None)
+    if missing is not None:
+        raise WeightError(f"{file} is part of {count} files, and {missing} is not beside it; fetch it.")
     return tuple(parts)
 
 

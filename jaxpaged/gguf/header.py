@@ -74,7 +74,9 @@ def read_header(file: Path) -> Header:
 def _read(file: Path, cursor: Cursor) -> Header:
     version = cursor.number("I")
     if version not in VERSIONS:
-        raise BrokenFile(f"has version {version} of the format, or the other order of bytes; 2 and 3 are read")
+        raise WeightError(
+            f"{file} has version {version} of the format, or the other order of bytes; take one with version 2 or 3."
+        )
     tensor_count, key_count = cursor.number("Q"), cursor.number("Q")
     if tensor_count > MOST_TENSORS or key_count > MOST_KEYS:
         raise BrokenFile(f"claims {tensor_count} tensors and {key_count} keys, which is more than any model has")
@@ -118,7 +120,8 @@ def _placed(file: Path, name: str, info: _Info, start: int, size: int) -> Stored
     """`start`: where the first tensor lies; `size`: of the file."""
     kind = kinds().get(info.kind)
     if kind is None or not kind.readable:
-        raise BrokenFile(f"stores {name!r} as {kind.name if kind else f'type {info.kind}'}, which is not read here")
+        stored = kind.name if kind else f"type {info.kind}"
+        raise WeightError(f"{file} stores {name!r} as {stored}, which is not read here; take the model as Q8_0 or F16.")
     if 0 in info.shape or info.shape[-1] % kind.block:
         raise BrokenFile(f"gives {name!r} the shape {list(info.shape)}, which cannot be {kind.name}")
     nbytes = math.prod(info.shape) // kind.block * kind.nbytes

@@ -43,9 +43,9 @@ class Metadata:
             return value[0]
         return value
 
-    def need(self, key: str) -> int:
+    def need(self, key: str, default: int | None = None) -> int:
         """A positive integer. Raises UnsupportedModelError for anything else."""
-        value = self.get(key)
+        value = self.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise UnsupportedModelError(
                 f"{self.file} has {self.architecture}.{key}={_short(value)}, where a positive integer is needed."

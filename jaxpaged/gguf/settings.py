@@ -41,10 +41,11 @@ def model_settings(metadata: Metadata) -> dict[str, Any]:
 
 def generation_settings(metadata: Metadata) -> dict[str, Any]:
     """generation_config.json: what ends an answer, and the sampling that the file recommends."""
-    ends = {metadata.all.get(f"tokenizer.ggml.{name}_token_id") for name in ENDS} | _turn_ends(metadata)
+    named = [metadata.all.get(f"tokenizer.ggml.{name}_token_id") for name in ENDS]
+    ends = {end for end in named if isinstance(end, int)} | _turn_ends(metadata)
     sampling = {name: metadata.all.get(f"general.sampling.{key}") for key, name in SAMPLING.items()}
     return {
-        "eos_token_id": sorted(end for end in ends if isinstance(end, int)),
+        "eos_token_id": sorted(ends),
         **{name: value for name, value in sampling.items() if value is not None},
     }
 

@@ -23,6 +23,7 @@ from jaxpaged.gguf.tokenizer import read_tokenizer
 log = logging.getLogger("jaxpaged")
 
 POINTER = "gguf.json"
+MOST_LETTERS = 100  # of the file's name in the directory's
 VERSION = 1  # of what is written; a new one makes every directory anew
 
 
@@ -65,7 +66,7 @@ def _directory_name(parts: tuple[Path, ...], tokenizer: bool) -> str:
     """Changes with the files, their places and what is written."""
     stats = [(str(part), part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
     digest = hashlib.sha256(repr((VERSION, tokenizer, stats)).encode()).hexdigest()
-    return f"{parts[0].stem}-{digest[:16]}"
+    return f"{parts[0].stem[:MOST_LETTERS]}-{digest[:16]}"
 
 
 def _writable(cache: Path) -> Path:

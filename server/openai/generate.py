@@ -22,7 +22,7 @@ from server.openai.schema import Body, CompletionRequest, Int64, Sampling, Strea
 from server.serving import Serving
 
 # fields of SamplingParams that say how text is made or stored, and ask for nothing here
-_HARMLESS = frozenset(("detokenize", "output_kind", "flat_logprobs", "skip_reading_prefix_cache", "stream_interval"))
+_HARMLESS = frozenset(("detokenize", "output_kind", "flat_logprobs", "skip_reading_prefix_cache"))
 _NOT_PARAMETERS = frozenset("model prompt prompt_embeds stream stream_options echo suffix".split())
 _SERVED = frozenset(CompletionRequest.model_fields) - _NOT_PARAMETERS
 

@@ -7,7 +7,7 @@ from typing import Any
 from jaxpaged import CompletionOutput, RequestOutput
 from server.answers.answer import Answer
 from server.answers.dialect import encode
-from server.openai.logprobs import chat_logprobs, prompt_logprobs
+from server.openai.logprobs import chat_logprobs, prompt_logprobs, shown_alternatives
 
 
 class GenerateDialect:
@@ -15,7 +15,7 @@ class GenerateDialect:
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
-        self._top = answer.batch[0].params.logprobs
+        self._params = answer.batch[0].params
         self._whole: list[RequestOutput] = []
 
     def begin(self) -> bytes:
@@ -65,7 +65,7 @@ class GenerateDialect:
 
     def _logprobs(self, completion: CompletionOutput) -> dict[str, list[Any]] | None:
         """As chats have them, with ids for texts; the sampled token is among the best where none else is asked for."""
-        if completion.logprobs is None or self._top is None:
+        if completion.logprobs is None or self._params.num_logprobs is None:
             return None
-        most = max((len(position) for position in completion.logprobs), default=0)
-        return chat_logprobs(completion.logprobs, as_ids=True, top=most if self._top < 0 else max(1, self._top))
+        top = shown_alternatives(self._params)
+        return chat_logprobs(completion.logprobs, as_ids=True, top=None if top is None else max(1, top))

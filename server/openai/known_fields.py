@@ -10,6 +10,7 @@ from typing import Any
 log = logging.getLogger("jaxpaged.server")
 MAX_LOOKED_AT = 256  # fields of a body in which unknown names are looked for
 
+MAX_TOLD = 1024  # names that a client makes up must not fill the log
 # they ask for no other answer: ignored in silence
 HINTS = frozenset(
     "user metadata store service_tier prompt_cache_key prompt_cache_retention prompt_cache_options safety_identifier "
@@ -47,12 +48,12 @@ def asks_for_something(name: str, value: Any) -> bool:
 
 
 def note_ignored(body: Mapping[str, Any], known: Collection[str]) -> None:
-    """Say once in the log that a field is ignored because nobody here knows it."""
-    if len(body) <= MAX_LOOKED_AT:
+    """Say once in the log that a field is ignored because nobody here knows it, of the first MAX_TOLD ones."""
+    if len(body) <= MAX_LOOKED_AT and _tell.cache_info().misses < MAX_TOLD:
         for name in body.keys() - known - HINTS:
             _tell(name[:64])
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=None)
 def _tell(name: str) -> None:
     log.info("the field %r is not known and is ignored in requests", name)

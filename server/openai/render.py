@@ -28,6 +28,8 @@ async def render_completion_body(serving: Serving, body: CompletionRequest) -> l
     """A body of /v1/completions as bodies of /inference/v1/generate, one a prompt."""
     serving.check_model(body.model)
     _refuse_beams(body)
+    if body.prompt_embeds is not None:
+        raise bad_request("prompt_embeds are not rendered: they have no token ids.", "prompt_embeds")
     call = completion_call(serving, body)
     batch = [await prepare_completion(serving, call, prompt) for prompt in call.prompts]
     return [_generate_body(serving, f"cmpl-{uuid.uuid4().hex}", body, prepared) for prepared in batch]

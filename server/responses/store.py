@@ -41,12 +41,12 @@ class ResponseStore:
         return len(self._entries)
 
     def put(self, owner: str, response: dict[str, Any], messages: list[Message]) -> None:
-        """Keep a response; one that is larger than everything together is not kept."""
+        """Keep a response, instead of what it was before; one larger than everything together is not kept."""
         entry = StoredResponse(owner, msgspec.json.encode(response), msgspec.json.encode(messages))
-        if entry.size() > self._max_bytes or self._max_count < 1:
-            return
         with self._lock:
             self._drop(response["id"])
+            if entry.size() > self._max_bytes or self._max_count < 1:
+                return
             self._entries[response["id"]] = entry
             self.bytes += entry.size()
             while len(self._entries) > self._max_count or self.bytes > self._max_bytes:

@@ -29,8 +29,8 @@ def add_pauses(router: APIRouter, llm: AsyncLLM) -> None:
         if mode not in ("abort", "wait"):
             raise bad_request("mode must be abort (requests end now) or wait; a sleeping engine keeps none.", "mode")
         paused = llm.is_paused()
-        await llm.pause_generation(mode, clear_cache=False)
-        try:
+        try:  # whoever leaves while he waits leaves no pause behind
+            await llm.pause_generation(mode, clear_cache=False)
             await llm.sleep(int(level))
         finally:
             if not paused:

@@ -12,6 +12,8 @@ from jaxpaged.errors import ConfigError, WeightError
 from jaxpaged.gguf.checkpoint import checkpoint_tensors
 from jaxpaged.gguf.files import find_in_directory, find_parts, read_model
 from jaxpaged.gguf.header import read_header
+from jaxpaged.gguf.metadata import Metadata
+from jaxpaged.gguf.settings import generation_settings, model_settings
 from tests.gguf import forward
 from tests.gguf.test_checkpoint import config_of, weights_of, write
 
@@ -95,6 +97,15 @@ def test_a_file_is_refused_wherever_it_was_cut_off(tmp_path: Path) -> None:
             read_header(path)
 
 
+@pytest.mark.parametrize("kind", [24, 999])
+def test_what_is_whole_and_cannot_be_read_is_not_to_be_fetched_again(tmp_path: Path, kind: int) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(file([tensor(b"t", kind=kind)], []))
+    with pytest.raises(WeightError, match="take the model as Q8_0 or F16") as caught:
+        read_header(path)
+    assert "fetch" not in str(caught.value)
+
+
 def described(change: Callable[[dict[str, object]], None], tmp_path: Path) -> None:
     """Read a small Llama whose metadata was changed."""
     metadata = forward.metadata_of(config_of("llama"))
@@ -120,6 +131,38 @@ def test_a_model_that_is_not_served(tmp_path: Path, name: str, value: object, ma
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="context_length=None, where a positive"):
         described(lambda metadata: metadata.pop("llama.context_length"), tmp_path)
+
+
+@pytest.mark.parametrize("architecture", ["phi3", "gptneox"])
+def test_how_much_of_a_head_is_rotated_is_a_number(tmp_path: Path, architecture: str) -> None:
+    case = {"phi3": "phi3", "gptneox": "neox_serial"}[architecture]
+    metadata = forward.metadata_of(config_of(case)) | {f"{architecture}.rope.dimension_count": "all"}
+    path = forward.write(tmp_path / "model.gguf", metadata, forward.tensors_of(config_of(case), weights_of(case)))
+    with pytest.raises(ConfigError, match=r"rope\.dimension_count='all', where a positive integer"):
+        model_settings(Metadata(read_model((path,))))
+
+
+def test_a_list_ends_no_answer(tmp_path: Path) -> None:
+    metadata = forward.metadata_of(config_of("llama"))
+    metadata |= {"tokenizer.ggml.eos_token_id": [1, 2], "tokenizer.ggml.eot_token_id": 3}
+    path = forward.write(tmp_path / "model.gguf", metadata, {"token_embd.weight": np.zeros((4, 4), np.float32)})
+    assert generation_settings(Metadata(read_model((path,))))["eos_token_id"] == [3]
+
+
+def test_a_tensor_under_both_of_its_names(tmp_path: Path) -> None:
+    tensors = forward.tensors_of(config_of("llama"), weights_of("llama"))
+    tensors["model.norm.weight"] = tensors["output_norm.weight"]
+    path = forward.write(tmp_path / "model.gguf", forward.metadata_of(config_of("llama")), tensors)
+    with pytest.raises(WeightError, match="which are one tensor"):
+        checkpoint_tensors(read_model((path,)))
+
+
+@pytest.mark.parametrize("name", ["00001-of-00000", "00000-of-00002", "00003-of-00002", "00001-of-99999"])
+def test_a_part_that_is_none(tmp_path: Path, name: str) -> None:
+    for number in range(3):
+        (tmp_path / f"m-0000{number}-of-00002.gguf").touch()
+    with pytest.raises(WeightError, match=r"calls itself part \d of \d+ files; keep the names"):
+        find_parts(tmp_path / f"m-{name}.gguf")
 
 
 def test_parts(tmp_path: Path) -> None:

@@ -69,6 +69,11 @@ def test_two_processes_at_once(file: Path, tmp_path: Path, monkeypatch: pytest.M
     assert len(list(cache.iterdir())) == 1
 
 
+def test_a_name_may_be_as_long_as_the_system_allows(file: Path, tmp_path: Path) -> None:
+    long = file.rename(file.with_name("m" * 250 + ".gguf"))
+    assert unpack(long, tmp_path / "cache", tokenizer=False).is_dir()
+
+
 def test_a_cache_that_cannot_be_written_is_named(file: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
     with pytest.raises(ConfigError, match=r"cache cannot be made \(.*\); name another directory by download_dir="):

@@ -9,6 +9,7 @@ import pytest
 from jaxpaged.params.ranges import NOT_YET
 from jaxpaged.sampling_params import SamplingParams
 from server.messages.schema import MessagesRequest
+from server.openai import known_fields
 from server.openai.known_fields import HINTS, UNSERVED
 from server.openai.schema import ChatRequest, CompletionRequest
 from server.responses.schema import ResponsesRequest
@@ -108,6 +109,17 @@ async def test_hints_are_silent_and_strangers_are_logged_once(path: str, caplog)
                 assert (await http.post(path, json={**BODIES[path], **hints, name: 1})).status_code == 200
     lines = [record.getMessage() for record in caplog.records if record.name == "jaxpaged.server"]
     assert lines == [f"the field {name!r} is not known and is ignored in requests"]
+
+
+async def test_names_that_clients_make_up_do_not_fill_the_log(caplog, monkeypatch: pytest.MonkeyPatch) -> None:
+    known_fields._tell.cache_clear()
+    monkeypatch.setattr(known_fields, "MAX_TOLD", 5)
+    with caplog.at_level(logging.INFO, logger="jaxpaged.server"):
+        async with client() as http:
+            for number in range(20):
+                body = {"prompt": "hello", f"made_up_{number}": 1}
+                assert (await http.post("/v1/completions", json=body)).status_code == 200
+    assert len([record for record in caplog.records if "made_up" in record.getMessage()]) == 5
 
 
 async def test_a_request_may_ask_for_tokens_in_larger_pieces() -> None:

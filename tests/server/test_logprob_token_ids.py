@@ -51,6 +51,16 @@ async def test_they_are_enough_to_ask_and_not_lost_without_logprobs() -> None:
     assert len(answer.json()["output"][0]["content"][0]["logprobs"][0]["top_logprobs"]) == 5
 
 
+@pytest.mark.parametrize("logprobs", [None, 0, 2, 20])
+async def test_tokens_in_tokens_out_shows_them_all(logprobs: int | None) -> None:
+    sampling = {"max_tokens": 2, "logprobs": logprobs, "logprob_token_ids": NAMED}
+    async with client(engine()) as http:
+        answer = await http.post("/inference/v1/generate", json={"token_ids": [1, 2], "sampling_params": sampling})
+    for entry in answer.json()["choices"][0]["logprobs"]["content"]:
+        shown = {other["token"] for other in entry["top_logprobs"]}
+        assert shown == {entry["token"], *(f"token_id:{token}" for token in NAMED)}
+
+
 @pytest.mark.parametrize("logprobs", [None, 0, 3, 20])
 async def test_completions_keep_tokens_of_one_spelling_apart(logprobs: int | None) -> None:
     body = {"prompt": "hello", "logprobs": logprobs, "logprob_token_ids": NAMED}

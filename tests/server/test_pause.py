@@ -132,3 +132,15 @@ async def test_a_mistake_is_400_and_pauses_nothing(path: str, param: str) -> Non
         answer = await http.post(path)
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
         assert (await http.get("/is_paused")).json() == {"is_paused": False}
+
+
+async def test_who_leaves_while_sleep_waits_leaves_no_pause() -> None:
+    engine = FakeEngine()
+    async with client(engine, OPTIONS, delay=0.005) as http:
+        running = asyncio.create_task(http.post("/v1/completions", json=LONG))
+        await until(lambda: engine.steps > 2)
+        late = await http.post("/sleep?mode=wait", headers={"X-Request-Timeout": "0.02"})
+        assert late.status_code == 504
+        assert (await http.get("/is_paused")).json() == {"is_paused": False}
+        assert (await running).status_code == 200
+        assert (await http.post("/v1/completions", json={"prompt": "hello", "max_tokens": 2})).status_code == 200

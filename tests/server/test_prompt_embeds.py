@@ -81,6 +81,8 @@ async def test_where_it_is_off_or_does_not_fit_it_is_refused_by_name() -> None:
             refused = await http.post(path, json=body)
             assert (refused.status_code, refused.json()["error"]["param"]) == (400, "prompt_embeds")
     async with client(llm=enabled(FakeEngine())) as http:
+        lost = await http.post("/v1/completions/render", json=body)  # its token ids would be zeros
+        assert (lost.status_code, lost.json()["error"]["param"]) == (400, "prompt_embeds")
         for change, param in (({"echo": True}, "echo"), ({"use_beam_search": True}, "use_beam_search")):
             assert (await http.post("/v1/completions", json={**body, **change})).json()["error"]["param"] == param
         for bad in ([], "*", [3], {}, [body["prompt_embeds"]] * 65):

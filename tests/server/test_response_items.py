@@ -24,7 +24,10 @@ def test_the_store_is_bounded_by_count_and_by_bytes() -> None:
     assert (len(store), store.bytes <= 10_000) == (1, True)
     store.put("me", {"id": "too large"}, [{"role": "user", "content": "x" * 10_000}])
     assert (len(store), store.get("me", "too large")) == (1, None)
-    store.remove("me", "large")
+    store.put("me", {"id": "large", "status": "completed"}, [{"role": "user", "content": "x" * 10_000}])
+    assert (len(store), store.get("me", "large")) == (0, None)  # not found, where it would be "queued" for ever
+    store.put("me", {"id": "small"}, [])
+    store.remove("me", "small")
     assert (len(store), store.bytes) == (0, 0)
 
 

@@ -32,7 +32,7 @@ def neox_settings(metadata: Metadata) -> Settings:
         "layer_norm_eps": metadata.get("attention.layer_norm_epsilon"),
         "max_position_embeddings": metadata.need("context_length"),
         "rotary_emb_base": rope.pop("rope_theta"),
-        "rotary_pct": metadata.get("rope.dimension_count", head_dim) / head_dim,
+        "rotary_pct": metadata.need("rope.dimension_count", head_dim) / head_dim,
         "use_parallel_residual": metadata.get("use_parallel_residual", True),
         "vocab_size": metadata.rows("token_embd.weight"),
         "tie_word_embeddings": not metadata.has("output.weight"),

@@ -16,12 +16,11 @@ FUSED = {
 
 def phi3_settings(metadata: Metadata) -> Settings:
     settings = common_settings(metadata)
-    head_dim = settings["hidden_size"] // settings["num_attention_heads"]
-    rotated = metadata.get("rope.dimension_count", head_dim)
+    head_dim = max(1, settings["hidden_size"] // settings["num_attention_heads"])
     return {
         **settings,
         **rope_settings(metadata),
-        "partial_rotary_factor": rotated / head_dim if head_dim else None,
+        "partial_rotary_factor": metadata.need("rope.dimension_count", head_dim) / head_dim,
         "sliding_window": metadata.get("attention.sliding_window") or None,
     }
 
