@@ -49,7 +49,7 @@ READING: dict[str, VllmArgument] = {
     "safetensors_load_strategy": hint("lazy", why=_READING),
     "safetensors_prefetch_num_threads": hint(8, why=_READING),
     "safetensors_prefetch_block_size": hint(16 * 2**20, why=_READING),
-    "pt_load_map_location": hint("cpu", why="weights come from safetensors files or Orbax, never from pickles"),
+    "pt_load_map_location": hint("cpu", why="each device reads its own part of the weights"),
     "ignore_patterns": hint([], "original/**/*", why="only the files that are needed are downloaded"),
     "max_parallel_loading_workers": hint(why=_READING),
     "allow_deprecated_quantization": hint(False, why="quantization= names every scheme there is"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 log = logging.getLogger("jaxpaged.server")
@@ -54,6 +54,6 @@ def note_ignored(body: Mapping[str, Any], known: Collection[str]) -> None:
             _tell(name[:64])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _tell(name: str) -> None:
     log.info("the field %r is not known and is ignored in requests", name)

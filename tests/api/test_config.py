@@ -74,7 +74,7 @@ def test_what_is_no_logit_stage(stage: Any) -> None:
 
 
 def test_the_defaults_are_good() -> None:
-    EngineConfig().validate()
+    EngineConfig().validate()  # raises ConfigError if one is not
 
 
 def test_llm_refuses_before_anything_loads() -> None:

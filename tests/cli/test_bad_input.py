@@ -13,7 +13,7 @@ import pytest
 from jaxpaged.cli.main import main
 
 
-def refuse(capsys: pytest.CaptureFixture[str], arguments: list[str], *words: str) -> None:
+def assert_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], *words: str) -> None:
     assert main(arguments) == 2
     said = capsys.readouterr().err
     assert said.startswith("jaxpaged: ")
@@ -61,28 +61,28 @@ def test_numbers_that_make_no_sense(command: str, flag: str, value: str, capsys)
 
 def test_a_workload_longer_than_the_context(capsys) -> None:
     flags = ["--input-len", "500", "--output-len", "100", "--max-model-len", "512"]
-    refuse(capsys, ["bench", "latency", *flags], "--input-len 500", "--max-model-len 512")
-    refuse(capsys, ["bench", "throughput", *flags], "--output-len 100")
+    assert_refused(capsys, ["bench", "latency", *flags], "--input-len 500", "--max-model-len 512")
+    assert_refused(capsys, ["bench", "throughput", *flags], "--output-len 100")
 
 
 def test_figures_that_could_not_be_written(tmp_path: Path, capsys) -> None:
     path = str(tmp_path / "missing" / "figures.json")
     for command in ("latency", "throughput", "serve"):
-        refuse(capsys, ["bench", command, "--output-json", path], path, "cannot be written")
+        assert_refused(capsys, ["bench", command, "--output-json", path], path, "cannot be written")
 
 
 def test_converting_to_where_nothing_can_be_written(tmp_path: Path, capsys) -> None:
     (tmp_path / "file").write_text("")
-    refuse(capsys, ["convert", "-o", str(tmp_path)], "exists already")
-    refuse(capsys, ["convert", "-o", str(tmp_path / "file" / "below")], "cannot be made")
+    assert_refused(capsys, ["convert", "-o", str(tmp_path)], "exists already")
+    assert_refused(capsys, ["convert", "-o", str(tmp_path / "file" / "below")], "cannot be made")
 
 
 def test_addresses_that_are_none(capsys) -> None:
     for url in ("http://127.0.0.1:port/v1", "http://[::1/v1", "ftp://127.0.0.1/v1", "http:///v1"):
-        refuse(capsys, ["chat", "-q", "hi", "--url", url], url, "is not an address")
+        assert_refused(capsys, ["chat", "-q", "hi", "--url", url], url, "is not an address")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    refuse(capsys, ["bench", "serve", "--base-url", f"http://127.0.0.1:{port}"], "No server answers")
+    assert_refused(capsys, ["bench", "serve", "--base-url", f"http://127.0.0.1:{port}"], "No server answers")
 
 
 class Stranger(BaseHTTPRequestHandler):
@@ -115,7 +115,7 @@ def stranger() -> Iterator[str]:
 
 
 def test_a_server_of_another_kind(stranger: str, capsys) -> None:
-    refuse(capsys, ["chat", "-q", "hi", "--url", f"{stranger}/html"], "is no OpenAI server")
-    refuse(capsys, ["chat", "-q", "hi", "--url", f"{stranger}/v1"], "lists no models")
+    assert_refused(capsys, ["chat", "-q", "hi", "--url", f"{stranger}/html"], "is no OpenAI server")
+    assert_refused(capsys, ["chat", "-q", "hi", "--url", f"{stranger}/v1"], "lists no models")
     assert main(["chat", "-q", "hi", "--url", f"{stranger}/v1", "--model-name", "m"]) == 2
     assert "ended in the middle" in capsys.readouterr().err

@@ -23,7 +23,7 @@ async def tokens(llm: AsyncLLM, count: int) -> list[int]:
     raise AssertionError("no output")
 
 
-async def killed_and_back(llm: AsyncLLM) -> None:
+async def assert_it_comes_back(llm: AsyncLLM) -> None:
     llm.watch()
     before = await tokens(llm, 20)
     lost = asyncio.create_task(tokens(llm, 60))
@@ -45,6 +45,6 @@ def test_it_comes_back(tmp_path: Path) -> None:
     config = tiny.engine_config(model, **small, persistent_cache=True, cache_dir=str(tmp_path / "cache"))
     llm = AsyncLLM(config, restarts=RestartPolicy(most=1, first_delay=0.1), progress=False)
     try:
-        asyncio.run(killed_and_back(llm))
+        asyncio.run(assert_it_comes_back(llm))
     finally:
         llm.shutdown()

@@ -146,6 +146,7 @@ async def test_an_abort_reaches_the_process(llm: AsyncLLM) -> None:
     await until(lambda: llm.stats().num_running == 1)
     task.cancel()
     await until(lambda: llm.stats().num_running == 0)
+    assert llm.num_in_flight() == 0
 
 
 def test_a_mistake_in_the_configuration_is_one_sentence(capfd) -> None:

@@ -139,7 +139,7 @@ def bad_plans() -> dict[str, ShardPlan]:
 
 
 def test_the_plan_that_the_bad_ones_differ_from_is_good() -> None:
-    pack(LAYOUT, StepPlan(1, (good(),)))
+    assert pack(LAYOUT, StepPlan(1, (good(),))).any()
 
 
 @pytest.mark.parametrize("plan", [pytest.param(plan, id=name) for name, plan in bad_plans().items()])

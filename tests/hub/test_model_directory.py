@@ -11,7 +11,7 @@ from jaxpaged.hub import repository
 from tests.weights import tiny_llama
 
 
-def refuse(match: str, **config: object) -> None:
+def assert_refused(match: str, **config: object) -> None:
     with pytest.raises(ConfigError, match=match) as caught:
         hub.resolve_model(ModelConfig(**config))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
@@ -26,22 +26,22 @@ def test_local_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_what_is_no_model(tmp_path: Path) -> None:
-    refuse("is not a model directory: it has no config.json", model=str(tmp_path))
-    refuse("does not exist; name a model directory or a hub id", model=str(tmp_path / "nothing"))
-    refuse("does not exist", model="./nothing")
-    refuse("neither a directory nor a hub id", model="two words")
+    assert_refused("is not a model directory: it has no config.json", model=str(tmp_path))
+    assert_refused("does not exist; name a model directory or a hub id", model=str(tmp_path / "nothing"))
+    assert_refused("does not exist", model="./nothing")
+    assert_refused("neither a directory nor a hub id", model="two words")
     (tmp_path / "model.bin").write_bytes(b"PK")
-    refuse("is a file; name a GGUF file, or the directory", model=str(tmp_path / "model.bin"))
+    assert_refused("is a file; name a GGUF file, or the directory", model=str(tmp_path / "model.bin"))
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    refuse("ends in the middle of its header; fetch the file again", model=str(tmp_path / "model.gguf"))
-    refuse("ends in the middle of its header; fetch the file again", model=str(tmp_path))
+    assert_refused("ends in the middle of its header; fetch the file again", model=str(tmp_path / "model.gguf"))
+    assert_refused("ends in the middle of its header; fetch the file again", model=str(tmp_path))
     (tmp_path / "model.gguf").unlink()
     (tmp_path / "config.json").write_text("{")
-    refuse(r"config\.json cannot be read as JSON", model=str(tmp_path))
+    assert_refused(r"config\.json cannot be read as JSON", model=str(tmp_path))
     (tmp_path / "config.json").write_text("[]")
-    refuse(r"config\.json holds a JSON list", model=str(tmp_path))
+    assert_refused(r"config\.json holds a JSON list", model=str(tmp_path))
     (tmp_path / "config.json").write_text("[" * 100_000)
-    refuse(r"config\.json cannot be read as JSON", model=str(tmp_path))
+    assert_refused(r"config\.json cannot be read as JSON", model=str(tmp_path))
 
 
 def test_hub_ids_are_downloaded_without_code_and_without_weights_for_dummies(
@@ -71,14 +71,14 @@ def test_hub_ids_are_downloaded_without_code_and_without_weights_for_dummies(
 
 def test_a_revision_is_for_the_hub(tmp_path: Path) -> None:
     directory = tiny_llama.write(tmp_path / "model", tiny_llama.tensors())
-    refuse("revision is 'abc', but .* is no repository of the hub; leave it out", model=str(directory), revision="abc")
-    refuse("revision is 'abc'", revision="abc")
+    assert_refused("revision is 'abc', but .* is no repository of the hub; leave it out", model=str(directory), revision="abc")
+    assert_refused("revision is 'abc'", revision="abc")
 
 
 def test_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for model in ("org/name", "org/name:Q4_K_M"):
-        refuse("not in the download cache, and the hub cannot be reached", model=model, download_dir=str(tmp_path))
+        assert_refused("not in the download cache, and the hub cannot be reached", model=model, download_dir=str(tmp_path))
 
 
 def test_torch_files_are_fetched_where_there_are_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from tests.weights import tiny_llama
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5000000000\n"
 
 
-def refuse(directory: Path, match: str) -> None:
+def assert_refused(directory: Path, match: str) -> None:
     with pytest.raises(ConfigError, match=match) as caught:
         resolve_model(ModelConfig(model=str(directory)))
     assert "\n" not in str(caught.value)
@@ -54,7 +54,7 @@ def test_what_it_is(tmp_path: Path, files: dict[str, str], message: str) -> None
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
-    refuse(tmp_path, message)
+    assert_refused(tmp_path, message)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.safetensors.index.json"])

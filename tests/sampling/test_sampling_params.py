@@ -92,7 +92,7 @@ def test_a_bad_value_is_refused_by_name(name: str, value: Any) -> None:
 )
 def test_the_limits_themselves_are_allowed(name: str, values: tuple[Any, ...]) -> None:
     for value in values:
-        SamplingParams(**{name: value})
+        SamplingParams(**{name: value})  # raises RequestError if it is not
 
 
 @pytest.mark.parametrize(
@@ -178,6 +178,7 @@ def test_what_depends_on_the_model_is_checked_by_validate(given: dict[str, Any],
 
 
 def test_validate_lets_the_limits_pass() -> None:
+    """It raises RequestError if one does not."""
     SamplingParams(logprobs=20, prompt_logprobs=20, stop_token_ids=[99]).validate(100, 64, 20)
     SamplingParams(logprobs=-1).validate(100, 64, -1)
     SamplingParams(logprobs=-1).validate(10, 64, 10)

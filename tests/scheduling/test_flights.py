@@ -39,6 +39,7 @@ def test_what_runs_past_an_end_is_dropped_and_its_pages_may_be_given_away_at_onc
     for i in range(12):
         harness.add(prompt(9 + i, i), 12, stop_token_ids=[1, 2, 3, 4, 5, 6])
     harness.drain()
+    assert not harness.live
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

@@ -43,6 +43,7 @@ async def test_a_disconnect_before_the_first_token() -> None:
         exchange.gone.set()
         await until(lambda: not engine.has_work())
         await asyncio.wait_for(task, 1)
+        assert llm.num_in_flight() == 0
     llm.shutdown()
 
 

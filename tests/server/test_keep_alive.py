@@ -50,4 +50,5 @@ async def test_no_task_is_left_behind_by_a_client_that_leaves() -> None:
     exchange.gone.set()
     await task
     await until(lambda: len(asyncio.all_tasks()) <= before + 1)  # the one that receives from the engine stays
+    assert llm.num_in_flight() == 0
     llm.shutdown()

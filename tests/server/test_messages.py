@@ -265,6 +265,7 @@ async def test_a_client_that_leaves_frees_its_row() -> None:
         exchange.gone.set()
         await until(lambda: not engine.has_work(), 1.0)
         await task
+        assert llm.num_in_flight() == 0
         llm.shutdown()
 
 

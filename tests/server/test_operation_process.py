@@ -94,8 +94,8 @@ def test_a_killed_front_end_takes_the_engine_along(model: Path) -> None:
         engine = server.engine_pid()
         server.process.kill()
         wait_for(lambda: not alive(engine), 5)
-        with socket.create_server(("127.0.0.1", server.port)):
-            pass
+        with socket.create_server(("127.0.0.1", server.port)) as free:
+            assert free.getsockname()[1] == server.port
 
 
 def test_overload_is_answered_at_once_and_before_the_body(model: Path) -> None:

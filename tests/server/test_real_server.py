@@ -190,6 +190,7 @@ def test_a_closed_socket_frees_the_rows(server: Server) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset, no polite end
         connection.close()
         wait_for(lambda: server.metric("vllm:num_requests_running") == 0)
+        assert server.metric("vllm:num_requests_waiting") == 0
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:

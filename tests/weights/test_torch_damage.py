@@ -33,7 +33,7 @@ class Evil:
         return os.system, (f"touch {self.marker}",)
 
 
-def refuse(path: Path, message: str) -> None:
+def assert_refused(path: Path, message: str) -> None:
     with pytest.raises(WeightError, match=message) as caught:
         read_torch_entries(path)
     assert "\n" not in str(caught.value)
@@ -45,7 +45,7 @@ def refuse(path: Path, message: str) -> None:
 def test_code_never_runs(tmp_path: Path, protocol: int, wrap: Callable[[Any], Any]) -> None:
     marker = tmp_path / "ran"
     index = pickle.dumps(wrap(Evil(marker)), protocol)
-    refuse(
+    assert_refused(
         write_archive(tmp_path / "x.bin", index, {"0": RECORD}),
         r"it asks for (posix|nt)\.system.*nothing of it was run",
     )
@@ -68,7 +68,7 @@ INSTRUCTIONS = {
 
 @pytest.mark.parametrize("name", INSTRUCTIONS)
 def test_other_instructions_are_refused_by_name(tmp_path: Path, name: str) -> None:
-    refuse(write_archive(tmp_path / "x.bin", INSTRUCTIONS[name], {}), f"the instruction {name}, which")
+    assert_refused(write_archive(tmp_path / "x.bin", INSTRUCTIONS[name], {}), f"the instruction {name}, which")
 
 
 INDICES = {
@@ -99,13 +99,13 @@ INDICES = {
 @pytest.mark.parametrize("name", INDICES)
 def test_a_broken_index(tmp_path: Path, name: str) -> None:
     index, message = INDICES[name]
-    refuse(write_archive(tmp_path / "x.bin", index, {"0": RECORD}), message)
+    assert_refused(write_archive(tmp_path / "x.bin", index, {"0": RECORD}), message)
 
 
 def test_the_steps_of_an_index_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_pickle, "MAX_STEPS", 1000)
     index = START + b"}" + b"N" * 2000 + END
-    refuse(write_archive(tmp_path / "x.bin", index, {}), "more than 1000 steps")
+    assert_refused(write_archive(tmp_path / "x.bin", index, {}), "more than 1000 steps")
 
 
 def test_a_large_place_in_memory_takes_none(tmp_path: Path) -> None:
@@ -115,24 +115,24 @@ def test_a_large_place_in_memory_takes_none(tmp_path: Path) -> None:
 
 def test_other_archives(tmp_path: Path) -> None:
     good = index_of({"a": GOOD})
-    refuse(write_archive(tmp_path / "a.bin", good, {"0": RECORD}, byteorder=b"big"), "a big-endian machine")
+    assert_refused(write_archive(tmp_path / "a.bin", good, {"0": RECORD}, byteorder=b"big"), "a big-endian machine")
     program = write_archive(tmp_path / "b.bin", good, {"0": RECORD}, **{"constants.pkl": b""})
-    refuse(program, "no file of torch.save with the weights of a model")
+    assert_refused(program, "no file of torch.save with the weights of a model")
     with zipfile.ZipFile(tmp_path / "c.bin", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", good)
-    refuse(tmp_path / "c.bin", "is compressed")
+    assert_refused(tmp_path / "c.bin", "is compressed")
     with zipfile.ZipFile(tmp_path / "d.bin", "w") as archive:
         archive.writestr("archive/data.pkl", good)
         archive.writestr(zipfile.ZipInfo("archive/data/0"), RECORD, zipfile.ZIP_DEFLATED)
-    refuse(tmp_path / "d.bin", "not stored as it is")
+    assert_refused(tmp_path / "d.bin", "not stored as it is")
     (tmp_path / "e.bin").write_bytes(OLD_FORMAT + b"anything")
-    refuse(tmp_path / "e.bin", r"the format of torch before 1\.6.*save the model again as safetensors")
+    assert_refused(tmp_path / "e.bin", r"the format of torch before 1\.6.*save the model again as safetensors")
     (tmp_path / "f.bin").write_bytes(b"")
-    refuse(tmp_path / "f.bin", "is truncated or no file of torch.save")
+    assert_refused(tmp_path / "f.bin", "is truncated or no file of torch.save")
     (tmp_path / "g.bin").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
-    refuse(tmp_path / "g.bin", "is a Git LFS pointer")
+    assert_refused(tmp_path / "g.bin", "is a Git LFS pointer")
     (tmp_path / "h.bin").mkdir()
-    refuse(tmp_path / "h.bin", "cannot be read")
+    assert_refused(tmp_path / "h.bin", "cannot be read")
 
 
 def test_every_truncation_is_refused(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for size in range(0, len(whole) - 1, 7):
         path.write_bytes(whole[:size])
-        refuse(path, "x.bin")
+        assert_refused(path, "x.bin")
 
 
 def test_any_other_byte_gives_a_sentence_or_tensors_inside_the_file(tmp_path: Path) -> None:
