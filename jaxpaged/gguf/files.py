@@ -26,7 +26,7 @@ class GgufModel:
 
 
 def find_parts(file: Path) -> tuple[Path, ...]:
-    """The files of the model that `file` belongs to, in order. Raises WeightError for a part that is none, or missing."""
+    """The files of the model that `file` belongs to, in order. Raises WeightError for a part that is not there."""
     named = _PART.fullmatch(file.name)
     if named is None:
         return (file,)

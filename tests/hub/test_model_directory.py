@@ -71,14 +71,18 @@ def test_hub_ids_are_downloaded_without_code_and_without_weights_for_dummies(
 
 def test_a_revision_is_for_the_hub(tmp_path: Path) -> None:
     directory = tiny_llama.write(tmp_path / "model", tiny_llama.tensors())
-    assert_refused("revision is 'abc', but .* is no repository of the hub; leave it out", model=str(directory), revision="abc")
+    assert_refused(
+        "revision is 'abc', but .* is no repository of the hub; leave it out", model=str(directory), revision="abc"
+    )
     assert_refused("revision is 'abc'", revision="abc")
 
 
 def test_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for model in ("org/name", "org/name:Q4_K_M"):
-        assert_refused("not in the download cache, and the hub cannot be reached", model=model, download_dir=str(tmp_path))
+        assert_refused(
+            "not in the download cache, and the hub cannot be reached", model=model, download_dir=str(tmp_path)
+        )
 
 
 def test_torch_files_are_fetched_where_there_are_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
