@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -70,12 +71,11 @@ class AsyncLLM(EngineControl):
         with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as pool:
             front_end = pool.submit(read_front_end, config.model, directory, tokenizer, chat_template=chat_template)
             start = EngineStart(replace(config, model=local), engine, progress, debug)
-            client = EngineSupervisor(start, restarts or RestartPolicy())
-            try:
+            with ExitStack() as failing:
+                client = EngineSupervisor(start, restarts or RestartPolicy())
+                failing.callback(client.close)
                 self._connect(client, front_end.result(), config)
-            except BaseException:
-                client.close()
-                raise
+                failing.pop_all()
 
     @classmethod
     def from_engine_args(

@@ -27,14 +27,14 @@ from jaxpaged.frontend.beam_output import BeamSearchOutput
 from jaxpaged.frontend.cached_prefix import CachedPrefix
 from jaxpaged.frontend.engine_start import start_engine
 from jaxpaged.frontend.input_processor import PreparedRequest
-from jaxpaged.frontend.llm_arguments import needs, no_adapter, refuse
+from jaxpaged.frontend.llm_arguments import chat_options, needs, no_adapter, refuse
 from jaxpaged.frontend.model_files import FrontEnd
 from jaxpaged.frontend.offline import ProgressOption
 from jaxpaged.frontend.offline_control import OfflineControl
 from jaxpaged.frontend.offline_requests import OfflineRequests, SamplingChoice
 from jaxpaged.outputs import RequestOutput
 from jaxpaged.sampling_params import BeamSearchParams, SamplingParams
-from jaxpaged.text.chat_template import ChatOptions, Message, read_chat_template
+from jaxpaged.text.chat_template import Message, read_chat_template
 from jaxpaged.text.prompts import PromptType
 
 if TYPE_CHECKING:
@@ -185,31 +185,19 @@ class LLM(OfflineControl):
         )
         return self._requests.run(prepared, use_tqdm)
 
-    def _prepared_chat(  # noqa: PLR0913 - vLLM's arguments
+    def _prepared_chat(
         self,
         messages: Sequence[Message] | Sequence[Sequence[Message]],
         sampling_params: SamplingChoice = None,
         *,
         lora_request: Sequence[None] | None = None,
         priority: int | Sequence[int] | None = None,
-        chat_template: str | None = None,
-        chat_template_content_format: Literal["auto", "string", "openai"] = "auto",
-        add_generation_prompt: bool = True,
-        continue_final_message: bool = False,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        chat_template_kwargs: Mapping[str, Any] | None = None,
         tokenization_kwargs: None = None,
         mm_processor_kwargs: None = None,
+        **rendering: Any,
     ) -> list[PreparedRequest]:
         refuse(tokenization_kwargs=tokenization_kwargs, mm_processor_kwargs=mm_processor_kwargs)
-        options = ChatOptions(
-            chat_template,
-            add_generation_prompt,
-            continue_final_message,
-            tools,
-            template_kwargs=chat_template_kwargs,
-            content_format=chat_template_content_format,
-        )
+        options = chat_options(**rendering)
         batch: Sequence[Any] = [messages] if messages and isinstance(messages[0], Mapping) else messages
         no_adapter(lora_request, batch)
         return self._requests.conversations(batch, sampling_params, priority, options)

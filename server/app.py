@@ -101,7 +101,12 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
         app.include_router(dev_router(serving))
     install_openapi(app, [*_BODIES, UpdateWeightsRequest, AbortRequest] if options.dev_routes else _BODIES, serving)
     install_error_handlers(app)
-    # the last one added is the outermost
+    _add_middleware(app, llm, options, http)
+    return app
+
+
+def _add_middleware(app: FastAPI, llm: AsyncLLM, options: ServerOptions, http: HttpMetrics) -> None:
+    """The last one added is the outermost."""
     app.add_middleware(HeadAsGet)
     app.add_middleware(Deadline, seconds=options.request_timeout)
     app.add_middleware(Admission, llm=llm)
@@ -123,7 +128,6 @@ def build_app(llm: AsyncLLM, options: ServerOptions | None = None) -> FastAPI:
     for middleware in options.middleware:
         add_middleware(app, middleware)
     app.add_middleware(Portions)
-    return app
 
 
 def _include_batches(app: FastAPI, serving: Serving) -> None:

@@ -128,7 +128,7 @@ class Engine:
         try:
             with self.guard():
                 return self._step()
-        except Exception as error:
+        except Exception as error:  # whatever it is, it passes on
             error.add_note(f"The engine's last steps, a JSON line each: {self.records.dump(crash_file())}")
             raise
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -11,6 +11,8 @@ import numpy as np
 
 from jaxpaged.errors import RequestError
 from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
+from jaxpaged.text.chat_template import ChatOptions
+from jaxpaged.text.message_forms import ContentFormat
 from jaxpaged.text.prompts import prompt_list
 
 
@@ -45,6 +47,16 @@ def no_adapter(lora_request: object, prompts: Any) -> None:
             )
         lora_request = next((one for one in lora_request if one is not None), None)
     refuse(lora_request=lora_request)
+
+
+def chat_options(
+    *,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    chat_template_content_format: ContentFormat = "auto",
+    **others: Any,
+) -> ChatOptions:
+    """ChatOptions by chat()'s names of its fields. Raises TypeError for an unknown one."""
+    return ChatOptions(**others, template_kwargs=chat_template_kwargs, content_format=chat_template_content_format)
 
 
 @contextmanager

@@ -168,7 +168,16 @@ class EngineMetrics:
         return generate_latest(self._registry)
 
     def families(self) -> Iterator[Metric]:
-        stats, labels = self._stats(), self._labels
+        """Everything, as Prometheus takes it."""
+        stats = self._stats()
+        yield from self._gauges(stats)
+        yield from self._counters(stats)
+        for name in _Histograms.__slots__:
+            yield _histogram(f"vllm:{name}", self._labels, getattr(self.histograms, name))
+        yield _histogram("vllm:iteration_tokens_total", self._labels, _step_tokens(stats))
+
+    def _gauges(self, stats: EngineStats) -> Iterator[Metric]:
+        labels = self._labels
         yield _gauge("vllm:num_requests_running", "Requests in the running batch.", labels, stats.num_running)
         yield _gauge("vllm:num_requests_waiting", "Requests in the queue.", labels, stats.num_waiting)
         by_reason = labels | {"reason": "capacity"}
@@ -188,6 +197,9 @@ class EngineMetrics:
             ("jaxpaged:kv_physical_pages", "KV pages that running requests hold, averaged.", stats.kv.physical),
         ):
             yield _gauge(name, what, labels, average)
+
+    def _counters(self, stats: EngineStats) -> Iterator[Metric]:
+        labels = self._labels
         for name, what, value in (
             ("vllm:prefix_cache_queries", "Tokens looked up in the prefix cache.", stats.prefix_cache_queries),
             ("vllm:prefix_cache_hits", "Tokens found in the prefix cache.", stats.prefix_cache_hits),
@@ -200,6 +212,10 @@ class EngineMetrics:
             ("jaxpaged:compiles_after_ready", "Programs compiled while serving.", stats.compiles_after_ready),
         ):
             yield _counter(name, what, [(labels, value)])
+        yield from self._labelled_counters()
+
+    def _labelled_counters(self) -> Iterator[Metric]:
+        labels = self._labels
         sources = {"local_compute": self.prompt_tokens - self.cached_tokens, "local_cache_hit": self.cached_tokens}
         yield _counter(
             "vllm:prompt_tokens_by_source",
@@ -213,9 +229,6 @@ class EngineMetrics:
         )
         queue_full = {"model_name": labels["model_name"], "reason": "max_num_queued_reqs"}
         yield _counter("vllm:admission_rejections", "Requests refused by a full queue.", [(queue_full, self.rejected)])
-        for name in _Histograms.__slots__:
-            yield _histogram(f"vllm:{name}", labels, getattr(self.histograms, name))
-        yield _histogram("vllm:iteration_tokens_total", labels, _step_tokens(stats))
 
 
 class _Exposition(Collector):

@@ -45,7 +45,7 @@ def checkpoint_tensors(model: GgufModel) -> dict[str, CheckpointTensor]:
     metadata = Metadata(model)
     family = find_family(metadata)
     settings = family.settings(metadata)
-    renamed = {}
+    renamed: dict[str, CheckpointTensor] = {}
     for stored in model.tensors.values():
         if stored.name not in TABLES:
             name, undo = _renamed(family, stored.name)

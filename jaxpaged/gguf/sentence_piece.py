@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tokenizers import Tokenizer, decoders, models, normalizers
+from tokenizers import Tokenizer, models, normalizers
 
+from jaxpaged.gguf.pieces import SPACE, merges_of, piece_decoder
 from jaxpaged.gguf.vocabulary import NORMAL, UNKNOWN, USER_DEFINED, Vocabulary
-
-SPACE = "\u2581"
-LONGEST_PIECE = 512
 
 
 def sentence_piece_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
@@ -28,8 +26,7 @@ def sentence_piece_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
     prefix = bool(vocabulary.value("add_space_prefix", True))
     replaced = normalizers.Replace(" ", SPACE)
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), replaced]) if prefix else replaced
-    spelled = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
-    tokenizer.decoder = decoders.Sequence([*spelled, decoders.Strip(" ", 1, 0)] if prefix else spelled)
+    tokenizer.decoder = piece_decoder(prefixed=prefix)
     return tokenizer
 
 
@@ -43,14 +40,7 @@ def _merges(vocabulary: Vocabulary) -> list[tuple[str, str]]:
     """Every way to put a piece together from two others, the best pieces first."""
     rank = _ranks(vocabulary)
     pieces = {*vocabulary.of_kind(NORMAL), *vocabulary.of_kind(USER_DEFINED)}  # else "<s>" in a text would begin it
-    pairs = [
-        (rank[piece], rank[piece[:cut]], (piece[:cut], piece[cut:]))
-        for piece in pieces & rank.keys()
-        if len(piece) <= LONGEST_PIECE
-        for cut in range(1, len(piece))
-        if piece[:cut] in rank and piece[cut:] in rank
-    ]
-    return [pair for *_, pair in sorted(pairs, key=lambda each: each[:2])]
+    return sorted(merges_of(pieces & rank.keys(), rank), key=lambda pair: (rank["".join(pair)], rank[pair[0]]))
 
 
 def _ranks(vocabulary: Vocabulary) -> Mapping[str, tuple[float, int]]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-SPACE = "\u2581"  # how SentencePiece writes a space
-LONGEST_PIECE = 512  # of those that are made of two
+from jaxpaged.gguf.pieces import SPACE, merges_of, piece_decoder
+
 UNIGRAM, BPE = 1, 2
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
 
@@ -46,8 +46,7 @@ def fast_tokenizer(proto: Any, *, spaces_everywhere: bool = True) -> Tokenizer:
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme="first", split=False)
     steps.append(normalizers.Replace(" ", SPACE))
     tokenizer.normalizer = normalizers.Sequence(steps)
-    pieces = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
-    tokenizer.decoder = decoders.Sequence([*pieces, decoders.Strip(" ", 1, 0)] if before else pieces)
+    tokenizer.decoder = piece_decoder(prefixed=before)
     tokenizer.add_tokens(_added(proto))
     return tokenizer
 
@@ -72,13 +71,7 @@ def _model(proto: Any) -> models.Model:
 def _merges(proto: Any) -> list[tuple[str, str]]:
     """Every way to make a piece of two, the best piece first; of equal ones that which continues what was begun."""
     scores = {piece.piece: piece.score for piece in proto.pieces if piece.type not in (UNKNOWN, CONTROL)}
-    found = [
-        (-score, -cut, piece[:cut], piece[cut:])
-        for piece, score in scores.items()
-        for cut in range(1, len(piece) if len(piece) <= LONGEST_PIECE else 1)
-        if piece[:cut] in scores and piece[cut:] in scores
-    ]
-    return [(left, right) for *_, left, right in sorted(found, key=lambda merge: merge[:2])]
+    return sorted(merges_of(scores, scores), key=lambda pair: (-scores["".join(pair)], -len(pair[0])))
 
 
 def _cleaning(spec: Any) -> list[normalizers.Normalizer]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxpaged.errors import ConfigError
 from jaxpaged.hub.model_directory import CONFIG, read_json
@@ -46,8 +46,21 @@ def load_tokenizer(directory: Path, *, chat_template: str | None = None) -> PreT
     with _IMPORTING, _without_advice():  # here: it takes over a second, which the engine's compilation can hide
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    tokenizer = _read(AutoTokenizer, directory)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ConfigError(
+            f"The tokenizer in {directory} ({type(tokenizer).__name__}) has no tokenizer.json form; "
+            "convert it with transformers' save_pretrained() first."
+        )
+    if chat_template is not None:
+        tokenizer.chat_template = chat_template
+    return tokenizer
+
+
+def _read(auto: Any, directory: Path) -> Any:
+    """What transformers' AutoTokenizer makes of the files, or we do. Raises ConfigError."""
     try:
-        tokenizer = convert_tokenizer(directory) or AutoTokenizer.from_pretrained(
+        return convert_tokenizer(directory) or auto.from_pretrained(
             directory,
             config=_kind_of_model(directory),
             local_files_only=True,
@@ -61,14 +74,6 @@ def load_tokenizer(directory: Path, *, chat_template: str | None = None) -> PreT
             f"The tokenizer in {directory} cannot be loaded ({type(error).__name__}: {_one_line(error)}); "
             "fetch its files again."
         ) from error
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ConfigError(
-            f"The tokenizer in {directory} ({type(tokenizer).__name__}) has no tokenizer.json form; "
-            "convert it with transformers' save_pretrained() first."
-        )
-    if chat_template is not None:
-        tokenizer.chat_template = chat_template
-    return tokenizer
 
 
 def _kind_of_model(directory: Path) -> PreTrainedConfig | None:

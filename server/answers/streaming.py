@@ -73,7 +73,7 @@ class EventStream(Response):
                 await self._send_events(send)
                 if not client.gone:
                     await send(_chunk(self._dialect.end()))
-            except Exception as error:
+            except Exception as error:  # a client gets an event, whatever it is: the status has gone out
                 if as_api_error(error).status == 500:
                     log.exception("a stream failed")
                 if not self._started:

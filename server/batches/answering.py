@@ -85,7 +85,7 @@ async def _response(serving: Serving, endpoint: Endpoint, body: dict[str, Any]) 
                 return await work()
             except QueueFullError:
                 await asyncio.sleep(RETRY_SECONDS)
-    except Exception as error:
+    except Exception as error:  # one line must not end the others
         if as_api_error(error).status == 500:
             log.exception("a line of a batch failed")
         return error_response(error)

@@ -27,7 +27,7 @@ class ErrorBoundary:
 
         try:
             await self._app(scope, receive, watched_send)
-        except Exception as error:
+        except Exception as error:  # whatever no route has foreseen is a 500, never a lost connection
             log.exception("%s %s failed", scope.get("method"), scope.get("path"))
             if started:
                 raise

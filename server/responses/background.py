@@ -65,7 +65,7 @@ class BackgroundResponses:
             dialect.body()
         except TimeoutError:
             dialect.keep("failed", ApiError(504, f"The response took longer than {self._seconds:g} seconds."))
-        except Exception as error:
+        except Exception as error:  # nobody waits here who could be told: it is stored
             if as_api_error(error).status == 500:
                 log.exception("a response in the background failed")
             dialect.keep("failed", error)
