@@ -31,6 +31,7 @@ from server.app import build_app
 from server.flags import ServerOptions
 from tests.fake_engine import FakeEngine
 from tests.server.asgi import Answer, call
+from tests.server.bad_answers import check, check_error, without_ids
 from tests.server.bad_fields import CONTEXT, VOCAB
 from tests.server.bad_routes import CLASSES
 from tests.server.bad_rows import JSON, KEY, ROWS, Case, Target
@@ -41,7 +42,6 @@ from tests.server.test_sockets import listening
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 NUM_ROWS = 62
 OWN_TESTS = {6, 7, 50, 62}
-INSIDE = re.compile(r"0x[0-9a-f]{6,}|/home|/work|/tmp|site-packages|Traceback|\.py\b|secret")
 ANSWER_SECONDS = 2.0
 LOOP_SECONDS = 0.25
 RSS_BYTES = 20 * 2**20
@@ -286,28 +286,6 @@ async def timed(app: object, case: Case) -> Answer:
             return await call(app, case.method, case.target, case.headers, case.chunks)
     except TimeoutError:
         raise AssertionError(f"{case.what}: no answer within {ANSWER_SECONDS} s") from None
-
-
-def check(case: Case, answer: Answer) -> None:
-    assert answer.status in case.allowed, f"{case.what}: {answer.status} {answer.content[:300]!r}"
-    assert answer.header(b"access-control-allow-origin") is None
-    if answer.status >= 400:
-        error = check_error(answer)
-        if case.params and "param" in error and answer.status in (400, 404):
-            assert (error["param"] or "").split(".")[0] in case.params, f"{case.what}: {error}"
-
-
-def check_error(answer: Answer) -> dict:
-    error = answer.json()["error"]
-    assert set(error) in ({"message", "type", "param", "code"}, {"message", "type"})
-    assert error["message"]
-    assert len(answer.content) < 4096
-    assert not INSIDE.search(answer.content.decode()), answer.content
-    return error
-
-
-def without_ids(content: bytes) -> bytes:
-    return re.sub(rb'"(id|created)":("[^"]*"|\d+)', b"", content)
 
 
 def test_the_table_says_what_it_says_of_files() -> None:
