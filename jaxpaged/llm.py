@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import jax
 
 from jaxpaged.arguments.engine_args import EngineArgs
+from jaxpaged.arguments.reasoning_parsers import with_parser_marks
 from jaxpaged.arguments.settings import config_of
 from jaxpaged.arguments.vllm import check_other_arguments
 from jaxpaged.config import (
@@ -91,7 +92,7 @@ class LLM(OfflineControl):
         **others: Any,
     ) -> None:
         check_other_arguments(others, signature(LLM).parameters)
-        config = config_of({**others, **locals()})  # takes the settings among them
+        config = config_of(with_parser_marks({**others, **locals()}))  # takes the settings among them
         template = None if chat_template is None else read_chat_template(chat_template)
         self._connect(*start_engine(config, template, mesh, devices, progress=use_tqdm_on_load), config)
 

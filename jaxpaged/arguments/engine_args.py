@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from jaxpaged.arguments.flags import add_engine_flags
+from jaxpaged.arguments.reasoning_parsers import with_parser_marks
 from jaxpaged.arguments.settings import config_of
 from jaxpaged.arguments.vllm import VLLM_ONLY, take_vllm_arguments
 from jaxpaged.arguments.vllm_argument import VllmArgument
@@ -99,7 +100,7 @@ class EngineArgs(_VllmOnly):
         """The EngineConfig that these say, checked; log what changes nothing. Raises ConfigError."""
         given = vars(self)
         take_vllm_arguments({name: given[name] for name in VLLM_ONLY})
-        config = config_of(given)
+        config = config_of(with_parser_marks(given))
         config.validate()
         return config
 

@@ -41,7 +41,10 @@ REPORTS: dict[str, VllmArgument] = {
 
 # The server has flags for these; for LLM(...) there is nothing to set.
 SERVER_ONLY: dict[str, VllmArgument] = {
-    "reasoning_parser": hint("", why="an answer's text is given whole; the server tells reasoning apart"),
+    "reasoning_parser": hint(
+        "",
+        why="a text is given whole, the server tells reasoning apart; its marks limit thoughts",
+    ),
     "reasoning_parser_plugin": refused("", why="the parsers there are have names; see --reasoning-parser"),
     "otlp_traces_endpoint": hint(why="the server sends spans, not LLM()"),
     "shutdown_timeout": hint(0, why="LLM() has no requests left when it ends"),

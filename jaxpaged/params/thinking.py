@@ -9,14 +9,16 @@ Mark = tuple[int, ...]  # token ids, one or more
 
 @dataclass(frozen=True, slots=True)
 class ThinkingLimit:
-    """Each thought may hold `budget` tokens between its marks; then `forced` is said, token by token.
+    """Each thought may hold `budget` tokens between its marks; then its end is forced, token by token.
 
-    `begins`, `ends`: the marks as token ids, in every spelling; `forced` is one of the ends, or closes with one.
-    `begun`: tokens of the thought that the prompt leaves open, None where it leaves none open.
+    `begins`, `ends`: the marks as token ids, in every spelling. forced[i] is one of the ends, or closes with one, and
+    ends a thought that begins[i] has begun. `begun`: tokens of the thought that the prompt leaves open, with
+    begins[opening]; None where it leaves none open.
     """
 
     budget: int
-    forced: Mark
     begins: tuple[Mark, ...]
+    forced: tuple[Mark, ...]
     ends: tuple[Mark, ...]
     begun: int | None = None
+    opening: int = 0

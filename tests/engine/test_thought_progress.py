@@ -12,7 +12,7 @@ BEGIN, END = (1, 2), (7, 7, 8)
 
 
 def progress(budget: int, begun: int | None = None, forced: tuple[int, ...] = END) -> ThoughtProgress:
-    return ThoughtProgress.of(ThinkingLimit(budget, forced, (BEGIN,), (END,), begun))
+    return ThoughtProgress.of(ThinkingLimit(budget, (BEGIN,), (forced,), (END,), begun))
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,14 @@ def test_a_sentence_may_come_before_the_mark() -> None:
         said.append(one.next_forced())
         one.advance(said[-1:])
     assert said == [4, 4, 5, *END]
+
+
+def test_each_begin_has_an_end_of_its_own() -> None:
+    limit = ThinkingLimit(0, (BEGIN, (3,)), (END, (9,)), (END, (9,)), 0, 1)
+    one = ThoughtProgress.of(limit)
+    assert one.next_forced() == 9
+    one.advance([9, 1, 2])
+    assert (one.free(), one.next_forced()) == (0, 7)
 
 
 def test_whatever_comes_thoughts_stay_within_their_budget(rng: np.random.Generator) -> None:

@@ -138,7 +138,7 @@ async def test_a_parser_that_is_named_says_the_marks(parser: str, end: str | Non
         assert (await http.post("/v1/chat/completions", json=body)).status_code == 200
     limit = talker.engine.requests[-1].thinking
     assert limit.begun == begun
-    assert talker.tokenizer.decode(limit.forced) == (end or "</seed:think>")
+    assert talker.tokenizer.decode(limit.forced[0]) == (end or "</seed:think>")
 
 
 async def test_harmony_ends_a_message_of_analysis() -> None:
@@ -149,7 +149,7 @@ async def test_harmony_ends_a_message_of_analysis() -> None:
         answer = await http.post("/v1/chat/completions", json=body)
     assert "".join(event["choices"][0]["delta"].get("reasoning") or "" for event in events(answer.text)) == "where?"
     limit = talker.engine.requests[-1].thinking
-    assert (talker.tokenizer.decode(limit.forced), limit.begun) == ("<|end|>", None)
+    assert (talker.tokenizer.decode(limit.forced[0]), limit.begun) == ("<|end|>", None)
 
 
 async def test_each_sample_gets_the_limit() -> None:

@@ -25,7 +25,7 @@ PROMPT = [3, 1, 4, 1, 5]
 def limited(
     name: str, budget: int, begun: int | None = 0, prompt: list[int] = PROMPT, **params: object
 ) -> EngineRequest:
-    limit = ThinkingLimit(budget, END, begins=((2, 6),), ends=(END,), begun=begun)
+    limit = ThinkingLimit(budget, begins=((2, 6),), forced=(END,), ends=(END,), begun=begun)
     return replace(ask(name, prompt, **{"max_tokens": 20, **params}), thinking=limit)
 
 
@@ -88,7 +88,7 @@ def test_far_from_its_limit_a_row_is_planned_ahead(built: Engine) -> None:
 def test_a_form_goes_on_behind_the_mark_that_is_forced(engine: Engine) -> None:
     """The thought is part of the grammar; where a grammar has none, it forbids the mark and nothing is forced."""
     end = tuple(byte_level_backend().encode("</a>").ids)
-    limit = ThinkingLimit(4, end, begins=((2, 6),), ends=(end,), begun=0)
+    limit = ThinkingLimit(4, begins=((2, 6),), forced=(end,), ends=(end,), begun=0)
     form = StructuredOutputsParams(regex="[0-9]{3}", thought=Thought(("<a>",), ("</a>",), opened=True))
     thinker = engines.ask("thinker", structured_outputs=form, max_tokens=40)
     strict = engines.ask("strict", structured_outputs={"regex": "[0-9]{9}"}, max_tokens=40)

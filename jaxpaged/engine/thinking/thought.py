@@ -10,26 +10,28 @@ from jaxpaged.params.thinking import Mark, ThinkingLimit
 
 @dataclass(slots=True)
 class ThoughtProgress:
-    """Outside of thoughts, or `length` tokens into one. `tail`: the last tokens since a mark."""
+    """Outside of thoughts, or `length` tokens into one, which `forced` ends. `tail`: the last tokens since a mark."""
 
     limit: ThinkingLimit
     length: int | None
+    forced: Mark
     tail: list[int] = field(default_factory=list)
 
     @classmethod
     def of(cls, limit: ThinkingLimit) -> ThoughtProgress:
         """At the end of the prompt."""
-        return cls(limit, limit.begun)
+        return cls(limit, limit.begun, limit.forced[limit.opening])
 
     def advance(self, tokens: Iterable[int]) -> None:
         """The sequence has said these."""
         for token in tokens:
-            self.tail = [*self.tail[-self._longest :], token]
-            if self.length is not None:
+            self.tail = [*self.tail, token][-self._longest :]
+            if self.length is None:
+                self._look_for_begin()
+            else:
                 self.length += 1
-            if any(_ends_with(self.tail, mark) for mark in self._awaited):
-                self.length = 0 if self.length is None else None
-                self.tail = []
+                if any(_ends_with(self.tail, mark) for mark in self.limit.ends):
+                    self.length, self.tail = None, []
 
     def free(self) -> int:
         """How many tokens may follow whatever they are; with 0 the next one is next_forced()."""
@@ -40,16 +42,18 @@ class ThoughtProgress:
 
     def next_forced(self) -> int:
         """The token that must follow: a mark that has been begun is gone on with."""
-        forced = self.limit.forced
-        return forced[_begun(self.tail, forced)]
+        return self.forced[_begun(self.tail, self.forced)]
 
-    @property
-    def _awaited(self) -> tuple[Mark, ...]:
-        return self.limit.begins if self.length is None else self.limit.ends
+    def _look_for_begin(self) -> None:
+        for mark, forced in zip(self.limit.begins, self.limit.forced, strict=True):
+            if _ends_with(self.tail, mark):
+                self.length, self.forced, self.tail = 0, forced, []
+                return
 
     @property
     def _longest(self) -> int:
-        return max(map(len, (self.limit.forced, *self._awaited)))
+        marks = self.limit.begins if self.length is None else (self.forced, *self.limit.ends)
+        return max(map(len, marks))
 
 
 def _ends_with(tokens: Sequence[int], mark: Mark) -> bool:
