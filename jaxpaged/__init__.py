@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from jaxpaged.frontend.beam_output import BeamSearchOutput, BeamSearchSequence
     from jaxpaged.frontend.cached_prefix import CachedPrefix
+    from jaxpaged.frontend.embeds import read_embeds
     from jaxpaged.frontend.gate import PAUSED
     from jaxpaged.frontend.input_processor import PreparedRequest
     from jaxpaged.frontend.observation import RequestObserver, observing
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from jaxpaged.params.thought import Thought
     from jaxpaged.sampling_params import BeamSearchParams, RequestOutputKind, SamplingParams
     from jaxpaged.text.chat_template import ChatOptions, RenderedChat, read_chat_template
-    from jaxpaged.text.embeds import read_embeds
     from jaxpaged.text.prompts import EmbedsPrompt, PromptType, TextPrompt, TokensPrompt
     from jaxpaged.text.special_tokens import with_special_tokens
     from jaxpaged.text.tokenizer_info import tokenizer_info
@@ -144,7 +144,7 @@ _HOMES = {
     "Truncation": "jaxpaged.text.truncation",
     "observing": "jaxpaged.frontend.observation",
     "read_chat_template": "jaxpaged.text.chat_template",
-    "read_embeds": "jaxpaged.text.embeds",
+    "read_embeds": "jaxpaged.frontend.embeds",
     "sampling_limits": "jaxpaged.params.ranges",
     "token_id_list_limits": "jaxpaged.params.ranges",
     "tokenizer_info": "jaxpaged.text.tokenizer_info",

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from jaxpaged.frontend.text_worker import LONGEST_INLINE
 from jaxpaged.text.chat_template import ChatOptions, Message
 from jaxpaged.text.prompts import PromptType
 
 
 def prompt_characters(prompt: PromptType) -> int:
+    """Characters of its text, or numbers of its embeddings."""
+    embeds = prompt.get("prompt_embeds") if isinstance(prompt, Mapping) else None
+    if isinstance(embeds, np.ndarray):
+        return int(embeds.size)
     text = prompt.get("prompt") if isinstance(prompt, Mapping) and "prompt_token_ids" not in prompt else prompt
     return len(text) if isinstance(text, str) else 0
 

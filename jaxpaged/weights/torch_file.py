@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +21,15 @@ INDEX_NAME, PROGRAM_NAME, ORDER_NAME = "data.pkl", "constants.pkl", "byteorder"
 MAX_ORDER, ENCRYPTED = 16, 1
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 LOCAL_MAGIC = b"PK\x03\x04"
+ARCHIVE_FAULTS = (
+    zipfile.BadZipFile,
+    struct.error,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    EOFError,
+)
 MEND = "save the model again as safetensors (save_pretrained of transformers)"
 
 
@@ -52,26 +62,37 @@ def read_torch_entries(path: Path) -> dict[str, TensorEntry]:
         raise WeightError(f"{path} cannot be read: {fault}; fetch it again, or {MEND}.") from fault
     except OSError as error:
         raise WeightError(f"{path} cannot be read ({error.strerror}).") from error
-    except (zipfile.BadZipFile, struct.error, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
+    except ARCHIVE_FAULTS as error:
         raise WeightError(_no_archive(path)) from error
 
 
 def _entries(path: Path, archive: zipfile.ZipFile, file: BinaryIO) -> dict[str, TensorEntry]:
+    views, starts = places(archive, file, path.stat().st_size, read_index, MAX_BYTES)
+    return {name: _entry(path, view, starts[view.storage.key]) for name, view in views.items()}
+
+
+def places(
+    archive: zipfile.ZipFile, file: BinaryIO, size: int, read: Callable[[bytes], dict[str, View]], limit: int
+) -> tuple[dict[str, View], dict[str, int]]:
+    """The tensors, and where in the file of `size` bytes each storage begins. Raises IndexFault and zipfile's errors.
+
+    `read` reads the index, which may have `limit` bytes.
+    """
     members = archive.NameToInfo
     indices = [name for name in members if name.rpartition("/")[2] == INDEX_NAME]
     folder = indices[0].removesuffix(INDEX_NAME) if len(indices) == 1 else None
     if folder is None or folder + PROGRAM_NAME in members:
         raise IndexFault("it is no file of torch.save with the weights of a model")
-    views = read_index(_small(archive, folder + INDEX_NAME, MAX_BYTES))
+    views = read(_small(archive, folder + INDEX_NAME, limit))
     if folder + ORDER_NAME in members and _small(archive, folder + ORDER_NAME, MAX_ORDER) != b"little":
         raise IndexFault("it was written by a big-endian machine")
-    size, starts = path.stat().st_size, dict[str, int]()
+    starts = dict[str, int]()
     for storage in {view.storage for view in views.values()}:
         info = members.get(f"{folder}data/{storage.key}")
         if info is None:
             raise IndexFault(f"its record {storage.key[:80]} is missing")
         starts[storage.key] = _start(file, info, storage.elements * storage.dtype.itemsize, size)
-    return {name: _entry(path, view, starts[view.storage.key]) for name, view in views.items()}
+    return views, starts
 
 
 def _small(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:

@@ -63,18 +63,30 @@ def read_index(data: bytes) -> dict[str, View]:
     """The tensors by name. Raises IndexFault."""
     if len(data) > MAX_BYTES:
         raise IndexFault(f"its index has {len(data)} bytes; at most {MAX_BYTES} are read")
-    try:
-        found = _run(data)
-    except IndexFault:
-        raise
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        raise IndexFault("its index is broken") from error
+    found = _found(data)
     if not isinstance(found, dict):
         raise IndexFault(f"it holds a {type(found).__name__}, not a dictionary of tensors")
     for name, value in found.items():
         if not isinstance(value, View):
             raise IndexFault(f"{name[:80]!r} in it is no tensor, so it is no state dict of a model")
     return found
+
+
+def read_tensor_index(data: bytes) -> dict[str, View]:
+    """The tensor of a file that holds one, under no name. Raises IndexFault."""
+    found = _found(data)
+    if not isinstance(found, View):
+        raise IndexFault(f"it holds a {type(found).__name__}, not a tensor")
+    return {"": found}
+
+
+def _found(data: bytes) -> Any:
+    try:
+        return _run(data)
+    except IndexFault:
+        raise
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        raise IndexFault("its index is broken") from error
 
 
 def _run(data: bytes) -> Any:

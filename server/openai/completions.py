@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from server.answers.connected import while_connected
 from server.answers.streaming import EventStream, answer_whole
 from server.errors import bad_request
 from server.openai.completion_dialect import CompletionDialect
+from server.openai.embeds import is_large
 from server.openai.parse import CompletionCall, Prompt, parse_completion
 from server.openai.schema import CompletionRequest
 from server.serving import Serving
@@ -24,7 +26,7 @@ async def answer_completion(serving: Serving, body: CompletionRequest, receive: 
     """Answer a body of /v1/completions."""
     llm = serving.llm
     serving.check_model(body.model)
-    call = completion_call(serving, body)
+    call = await completion_call_soon(serving, body)
     batch = await while_connected(receive, prepare_completions(serving, call))
     answer = Answer(f"cmpl-{uuid.uuid4().hex}", llm.model_name, call.reply, batch)
     dialect = CompletionDialect(answer, _echoes(serving, call, batch))
@@ -32,6 +34,13 @@ async def answer_completion(serving: Serving, body: CompletionRequest, receive: 
     if call.reply.stream:
         return EventStream(stream, dialect)
     return await answer_whole(stream, dialect, receive)
+
+
+async def completion_call_soon(serving: Serving, body: CompletionRequest) -> CompletionCall:
+    """completion_call(), in a thread where it has many embeddings to read."""
+    if is_large(body):
+        return await asyncio.to_thread(completion_call, serving, body)
+    return completion_call(serving, body)
 
 
 def completion_call(serving: Serving, body: CompletionRequest) -> CompletionCall:

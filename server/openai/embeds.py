@@ -12,6 +12,13 @@ from server.errors import bad_request
 from server.openai.schema import CompletionRequest
 
 MAX_EMBEDS = 64
+MOST_INLINE = 1 << 18  # characters that are read on the event loop: about 1 ms
+
+
+def is_large(body: CompletionRequest) -> bool:
+    """Whether reading the embeddings of a body would hold other clients up."""
+    given = body.prompt_embeds or ()
+    return (len(given) if isinstance(given, str) else sum(map(len, given))) > MOST_INLINE
 
 
 def embeds_prompts(body: CompletionRequest) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ from typing import Any
 from jaxpaged import PreparedRequest, RequestOutputKind, SamplingParams
 from server.errors import bad_request
 from server.openai.chat import chat_call, prepare_chat
-from server.openai.completions import completion_call, prepare_completion
+from server.openai.completions import completion_call_soon, prepare_completion
 from server.openai.schema import ChatRequest, CompletionRequest, Sampling
 from server.serving import Serving
 
@@ -30,7 +30,7 @@ async def render_completion_body(serving: Serving, body: CompletionRequest) -> l
     _refuse_beams(body)
     if body.prompt_embeds is not None:
         raise bad_request("prompt_embeds are not rendered: they have no token ids.", "prompt_embeds")
-    call = completion_call(serving, body)
+    call = await completion_call_soon(serving, body)
     batch = [await prepare_completion(serving, call, prompt) for prompt in call.prompts]
     return [_generate_body(serving, f"cmpl-{uuid.uuid4().hex}", body, prepared) for prepared in batch]
 
