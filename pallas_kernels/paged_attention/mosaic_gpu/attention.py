@@ -95,10 +95,11 @@ def _refuse(q: jax.Array, pool: jax.Array, layout: PoolLayout, score: ScoreMod) 
 def decodes(call: _Call, config: DecodeConfig) -> jax.Array:
     """Outputs [n, hq, padded d] of the first tokens, one a sequence; 0 where it is no decode."""
     count, (page_size, padded) = min(len(call.q), len(call.sequences.kv_lens)), call.pool.shape[4:]
-    page_table, kv_lens = call.sequences.page_table[:count], call.sequences.kv_lens[:count]
+    # Whole to the kernel, whatever the number of tokens: XLA wraps a call whose operands are slices into a fusion.
+    page_table, kv_lens = call.sequences.page_table, call.sequences.kv_lens
     context = page_table.shape[1] * page_size
     split = config.keys_per_split(context)
-    first, end = split_range(kv_lens, call.sequences.distribution[0], split, call.score.window)
+    first, end = split_range(kv_lens[:count], call.sequences.distribution[0], split, call.score.window)
     shape = DecodeShape(
         sequences=count,
         columns=call.group + -call.group % COLUMNS,

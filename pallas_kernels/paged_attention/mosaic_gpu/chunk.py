@@ -64,6 +64,7 @@ def chunk_tiles(
         thread_name="warpgroup",
         scratch_types=scratch(shape, q.dtype, pool.dtype),
         compiler_params=plgpu.CompilerParams(approx_math=True),
+        kernel_name="paged_chunk",
     )
     out: jax.Array = kernel(*operands)
     return out

@@ -79,6 +79,7 @@ def decode_splits(
         thread_name="warpgroup",
         scratch_types=scratch(shape, q.dtype, pool.dtype),
         compiler_params=plgpu.CompilerParams(approx_math=True),
+        kernel_name="paged_decode",
     )
     values, softmax = kernel(*operands)
     lead = (shape.sequences, shape.splits, pages.kv_heads)

@@ -39,6 +39,7 @@ def merge_splits(
         grid_names=("row",),
         scratch_types=[plgpu.SMEM((head_dim, columns), dtype)],
         compiler_params=plgpu.CompilerParams(approx_math=True),
+        kernel_name="paged_merge",
     )
     merged: jax.Array = kernel(*operands)
     return merged.reshape(sequences, heads, head_dim, columns)
