@@ -72,6 +72,11 @@ class TpuConfig:
         return tokens
 
 
+# Of an H100 or H200: multiprocessors, bytes of shared memory of each, of which every block loses `RESERVED`.
+MULTIPROCESSORS, MULTIPROCESSOR_MEMORY, RESERVED = 132, 228 << 10, 1 << 10
+THREADS = 128  # of a warpgroup
+
+
 @dataclass(frozen=True)
 class DecodeConfig:
     """Sizes of the Hopper decode kernel.
@@ -79,7 +84,7 @@ class DecodeConfig:
     split: keys that one work item attends to, counted from token 0. max_splits: in a longer context (the page table's
         width, not a sequence's length) the split grows instead. Both, and the tile, are part of the numerics.
     tile: keys of one online-softmax step. ring: bytes of tiles in flight of a block, min_stages tiles at least.
-    blocks: persistent blocks, two for each multiprocessor of an H100 or H200.
+    blocks: persistent blocks; None: for each multiprocessor of an H100 or H200 two, or one where two do not fit.
     """
 
     split: int = 512
@@ -87,7 +92,7 @@ class DecodeConfig:
     tile: int = 64
     ring: int = 96 << 10
     min_stages: int = 3
-    blocks: int = 264
+    blocks: int | None = None
 
     def keys_per_split(self, context: int) -> int:
         """Keys of a split where a row of the page table holds `context` tokens: a multiple of the tile."""
@@ -97,6 +102,24 @@ class DecodeConfig:
         """Tiles of `tile_size` keys' and as many values' elements that fit, beside a widened one where it takes one."""
         wide = 2 * tile_size * itemsize if stored_itemsize < itemsize else 0
         return max(self.min_stages, (self.ring - wide) // (2 * tile_size * stored_itemsize))
+
+    def shared_memory(self, columns: int, head_dim: int, itemsize: int, stored_itemsize: int) -> int:
+        """Bytes of a block's buffers: queries of two items, weights, outputs, the ring, a widened tile; barriers."""
+        tile_size = self.tile * head_dim
+        held = columns * ((2 * head_dim + self.tile) * itemsize + (head_dim + 2) * 4)
+        wide = 2 * tile_size * itemsize if stored_itemsize < itemsize else 0
+        ring = self.stages(tile_size, itemsize, stored_itemsize) * 2 * tile_size * stored_itemsize
+        return held + ring + wide + (1 << 10)
+
+    def blocks_for(self, columns: int, head_dim: int, itemsize: int, stored_itemsize: int) -> int:
+        """Persistent blocks that run at once: a second block a multiprocessor must find memory and registers."""
+        if self.blocks is not None:
+            return self.blocks
+        # Of a thread: sums of values, new ones too, and scores, their exponentials and sums; ptxas agrees within 20.
+        registers = 50 + columns * (2 * head_dim + 3 * self.tile) // THREADS
+        held = self.shared_memory(columns, head_dim, itemsize, stored_itemsize)
+        two = held + RESERVED <= MULTIPROCESSOR_MEMORY // 2 and registers <= 128
+        return MULTIPROCESSORS * (2 if two else 1)
 
 
 @dataclass(frozen=True)
@@ -108,8 +131,9 @@ class ChunkConfig:
     shared_memory: bytes that queries, weights and the ring may take; the ring has as many tiles as fit, at most
         max_stages.
     blocks: persistent blocks, one for each multiprocessor of an H100 or H200.
-    weights_in_registers: the second product takes its left operand from there. Faster on paper, but GPU interpret mode
-        cannot run it; off until a run on a device has proved the results equal.
+    weights_in_registers: the second product takes its left operand from there and adds to the old sums, which leaves
+        room for a third stage of 128 keys. Faster on paper, but GPU interpret mode cannot run it; off until a run on a
+        device has proved the results equal.
     """
 
     tile: int = 128
@@ -133,7 +157,7 @@ class ChunkConfig:
         A tile that is stored in fewer bytes takes room once more, as it arrives.
         """
         tile = self.keys_per_tile(head_dim)
-        left = self.shared_memory - rows * (head_dim + tile) * itemsize
+        left = self.shared_memory - rows * (head_dim + (0 if self.weights_in_registers else tile)) * itemsize
         left -= 2 * tile * head_dim * stored_itemsize if stored_itemsize < itemsize else 0
         stages = min(self.max_stages, left // (2 * tile * head_dim * itemsize))
         if stages < 1:

@@ -42,6 +42,7 @@ from pallas_kernels.paged_attention.mosaic_gpu import attention as mosaic_gpu  #
 LAYOUT = pool_layout("hopper")
 KERNELS = 3  # decode, merge, chunk
 BY_NAME = {spec.name: spec for spec in MODEL_SPECS}
+IN_REGISTERS = ChunkConfig(weights_in_registers=True)
 SPILLS = dict.fromkeys(
     ("gemma2", "gemma2_fp8"),
     "sums of 64 rows x 256 columns are 128 registers a thread, and interpretable products add 32 more",
@@ -66,6 +67,9 @@ CASES = {name: Case(spec) for name, spec in BY_NAME.items()} | {
     **{f"{name}_fp8": Case(spec, stored="float8_e4m3fn") for name, spec in BY_NAME.items()},
     "llama8b_e5m2": Case(BY_NAME["llama8b"], stored="float8_e5m2"),
     # Smaller tiles and a longer ring than the default, which has two stages with heads of 128.
+    # What a run on a card may choose: the second product's left operand and sums in registers, three stages of 128 keys.
+    **{f"{name}_registers": Case(spec, chunk=IN_REGISTERS) for name, spec in BY_NAME.items()},
+    "llama8b_fp8_registers": Case(BY_NAME["llama8b"], stored="float8_e4m3fn", chunk=IN_REGISTERS),
     **{f"llama8b_64x{n}": Case(BY_NAME["llama8b"], chunk=ChunkConfig(tile=64, max_stages=n)) for n in (3, 5)},
 }
 

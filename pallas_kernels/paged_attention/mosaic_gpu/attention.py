@@ -13,7 +13,14 @@ import jax.numpy as jnp
 from pallas_kernels.paged_attention.config import ChunkConfig, DecodeConfig
 from pallas_kernels.paged_attention.layout import AXES, PoolLayout, pad_heads
 from pallas_kernels.paged_attention.mosaic_gpu.chunk import chunk_tiles
-from pallas_kernels.paged_attention.mosaic_gpu.chunk_refs import ALIGNED_ROWS, TILE_ROWS, ChunkShape, Rows, Tiles
+from pallas_kernels.paged_attention.mosaic_gpu.chunk_items import (
+    chunk_items,
+    chunk_rows,
+    room_for,
+    row_of_token,
+    token_of_row,
+)
+from pallas_kernels.paged_attention.mosaic_gpu.chunk_refs import TILE_ROWS, ChunkShape, Rows
 from pallas_kernels.paged_attention.mosaic_gpu.decode import DecodeShape, decode_splits, split_range, work_list
 from pallas_kernels.paged_attention.mosaic_gpu.merge import merge_splits
 from pallas_kernels.paged_attention.mosaic_gpu.tiles import WIDENED, Pages
@@ -24,7 +31,6 @@ from pallas_kernels.paged_attention.tokens import TokenPlaces, token_places, wri
 DECODE, CHUNK = DecodeConfig(), ChunkConfig()
 COLUMNS = 8  # of a product come in eights
 WIDENABLE = (jnp.dtype("float8_e4m3fn"), jnp.dtype("float8_e5m2"))  # pages of these are attended to in float16
-FAR = 1 << 29  # a row that there is not
 
 
 class _Call(NamedTuple):
@@ -100,14 +106,15 @@ def decodes(call: _Call, config: DecodeConfig) -> jax.Array:
     context = page_table.shape[1] * page_size
     split = config.keys_per_split(context)
     first, end = split_range(kv_lens[:count], call.sequences.distribution[0], split, call.score.window)
+    columns = call.group + -call.group % COLUMNS
     shape = DecodeShape(
         sequences=count,
-        columns=call.group + -call.group % COLUMNS,
+        columns=columns,
         head_dim=padded,
         splits=-(-context // split),
         split=split,
         stages=config.stages(config.tile * padded, call.q.dtype.itemsize, call.pool.dtype.itemsize),
-        blocks=config.blocks,
+        blocks=config.blocks_for(columns, padded, call.q.dtype.itemsize, call.pool.dtype.itemsize),
         pages=Pages(page_size, config.tile, call.kv_heads),
     )
     q = call.q[:count].reshape(count, call.kv_heads, call.group, padded)
@@ -117,8 +124,8 @@ def decodes(call: _Call, config: DecodeConfig) -> jax.Array:
     values, softmax = decode_splits(
         q, call.pool, call.layer, page_table, kv_lens, work, slopes, shape=shape, score=call.score
     )
-    out = merge_splits(values, softmax, first, end, sinks, call.q.dtype)
-    return out[..., : call.group].swapaxes(2, 3).reshape(count, -1, padded)
+    out = merge_splits(values, softmax, first, end, sinks, call.group, call.q.dtype)
+    return out.reshape(count, -1, padded)
 
 
 def _by_column(per_head: jax.Array | None, kv_heads: int, columns: int) -> jax.Array | None:
@@ -132,71 +139,35 @@ def _by_column(per_head: jax.Array | None, kv_heads: int, columns: int) -> jax.A
 def chunks(call: _Call, places: TokenPlaces, config: ChunkConfig) -> jax.Array:
     """Outputs [t, hq, padded d] of the tokens of chunks; arbitrary for other tokens."""
     tokens, q_heads, padded = call.q.shape
-    tiles, row = chunk_list(call, places)
+    kv_heads, group = call.kv_heads, call.group
     shape = ChunkShape(
         head_dim=padded,
         width=padded if padded <= 128 else 64,
         stages=config.stages(TILE_ROWS, padded, call.q.dtype.itemsize, call.pool.dtype.itemsize),
         blocks=config.blocks,
         weights_in_registers=config.weights_in_registers,
-        pages=Pages(call.pool.shape[4], config.keys_per_tile(padded), call.kv_heads),
+        pages=Pages(call.pool.shape[4], config.keys_per_tile(padded), kv_heads),
     )
-    # Chunks of fewer than two tokens are decodes, but nothing here relies on it.
-    room = tokens * call.group + min(tokens, len(call.sequences.kv_lens)) * (ALIGNED_ROWS - 1) + TILE_ROWS
-    room += -room % ALIGNED_ROWS
-
-    def by_row(x: jax.Array) -> jax.Array:
-        """[n, t, group, ...] -> [n, room, ...], zeros where there is no row."""
-        rows = jnp.zeros((x.shape[0], room, *x.shape[3:]), x.dtype)
-        return rows.at[:, row].set(x, mode="drop", unique_indices=True)
-
-    def of_heads(per_head: jax.Array | None) -> jax.Array | None:
-        """[hq] -> [hkv, room]."""
-        if per_head is None:
-            return None
-        return by_row(jnp.broadcast_to(per_head.reshape(call.kv_heads, 1, -1), (call.kv_heads, *row.shape)))
-
-    q = by_row(call.q.reshape(tokens, call.kv_heads, call.group, padded).swapaxes(0, 1))
-    position = by_row(jnp.broadcast_to(places.position[None, :, None], (1, *row.shape)))[0]
-    rows = Rows(position, of_heads(call.alibi_slopes), of_heads(call.sinks))
-    out = chunk_tiles(q, rows, call.pool, call.layer, call.sequences.page_table, tiles, shape=shape, score=call.score)
-    out = out.at[:, jnp.minimum(row, room - 1)].get(mode="promise_in_bounds")
-    return out.swapaxes(0, 1).reshape(tokens, q_heads, padded)
-
-
-def chunk_list(call: _Call, places: TokenPlaces) -> tuple[Tiles, jax.Array]:
-    """The tiles of all chunks, and the row of each token and member of its group, Int32[t, group].
-
-    Each chunk's rows begin at a multiple of ALIGNED_ROWS; tokens that are in no chunk have rows beyond all others.
-    """
-    _, kv_lens, cu_q_lens, distribution = call.sequences
-    count, tokens, group = len(kv_lens), len(call.q), call.group
-    index = jnp.arange(count, dtype=jnp.int32)
-    is_chunk = (index >= distribution[0]) & (index < distribution[2])
-    rows = jnp.where(is_chunk, (cu_q_lens[1:] - cu_q_lens[:-1]) * group, 0)
-    aligned = (rows + (ALIGNED_ROWS - 1)) // ALIGNED_ROWS * ALIGNED_ROWS
-    begin_row = jnp.cumsum(aligned, dtype=jnp.int32) - aligned
-
-    tile_count = (rows + (TILE_ROWS - 1)) // TILE_ROWS
-    ends = jnp.cumsum(tile_count, dtype=jnp.int32)
-    item = jnp.arange(-(-tokens * group // TILE_ROWS) + min(count, tokens), dtype=jnp.int32)
-    sequence = jnp.sum((item[:, None] >= ends[None, :]).astype(jnp.int32), axis=1)
-    sequence = jnp.minimum(sequence, count - 1)
-    offset = (item - (ends - tile_count)[sequence]) * TILE_ROWS  # of the item's first row from its sequence's
-    last_offset = jnp.minimum(offset + TILE_ROWS, rows[sequence]) - 1
-    old = kv_lens[sequence] - (cu_q_lens[1:] - cu_q_lens[:-1])[sequence]
-    first, last = old + offset // group, old + last_offset // group
-    window = call.score.window
-    tiles = Tiles(
-        sequence=sequence,
-        start=begin_row[sequence] + offset,
-        stop=(begin_row + aligned)[sequence],
-        begin=jnp.zeros_like(first) if window is None else jnp.maximum(first - window + 1, 0),
-        end=last + 1,
-        whole=first + 1,
-        real=ends[-1:],
+    laid = chunk_rows(call.sequences, group)
+    room = room_for(tokens, len(call.sequences.kv_lens), group)
+    token, member = token_of_row(call.sequences, laid, tokens, group, room)
+    head = jnp.arange(kv_heads, dtype=jnp.int32)[:, None] * group + member  # [hkv, room]
+    slope, sink = (None if x is None else x[head] for x in (call.alibi_slopes, call.sinks))
+    out = chunk_tiles(
+        _take_rows(call.q, token * q_heads + head),
+        Rows(places.position[token], slope, sink),
+        call.pool,
+        call.layer,
+        call.sequences.page_table,
+        chunk_items(call.sequences, laid, tokens, group, call.score.window),
+        shape=shape,
+        score=call.score,
     )
-    token = jnp.arange(tokens, dtype=jnp.int32)
-    first_row = begin_row[places.sequence] + (token - cu_q_lens[places.sequence]) * group
-    first_row = jnp.where(places.valid & is_chunk[places.sequence], first_row, FAR + token * group)
-    return tiles, first_row[:, None] + jnp.arange(group, dtype=jnp.int32)[None, :]
+    row = row_of_token(call.sequences, laid, places, group, room)
+    at = jnp.arange(kv_heads, dtype=jnp.int32)[None, :, None] * room + row[:, None, :]
+    return _take_rows(out, at.reshape(tokens, q_heads))
+
+
+def _take_rows(x: jax.Array, index: jax.Array) -> jax.Array:
+    """Rows of x [.., d], its leading axes taken as one: [*index.shape, d]. A gather writes each element once."""
+    return x.reshape(-1, x.shape[-1]).at[index].get(mode="promise_in_bounds")

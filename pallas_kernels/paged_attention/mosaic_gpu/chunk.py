@@ -28,6 +28,7 @@ from pallas_kernels.paged_attention.mosaic_gpu.chunk_refs import (
     Tiles,
     item_of,
     scratch,
+    turns_of,
 )
 from pallas_kernels.paged_attention.mosaic_gpu.tiles import drain
 from pallas_kernels.paged_attention.score import ScoreMod
@@ -70,15 +71,15 @@ def chunk_tiles(
     return out
 
 
-def _kernel(*refs: Any, shape: ChunkShape, score: ScoreMod, alibi: bool, sinks: bool) -> None:
+def _kernel(*refs: Any, shape: ChunkShape, score: ScoreMod, alibi: bool, sinks: bool, **scratch: Any) -> None:
     q, source, table, first_page, position, *others = refs
     tiles = Tiles(*(others.pop(0) for _ in Tiles._fields))
     rows = Rows(position, others.pop(0) if alibi else None, others.pop(0) if sinks else None)
-    out, *scratch = others
-    buffers = Buffers(*scratch)
+    (out,) = others
+    buffers = Buffers(**scratch)
     block, warpgroup = lax.axis_index("block"), lax.axis_index("warpgroup")
     total = tiles.real[0] * shape.pages.kv_heads
-    turns = jnp.maximum(lax.div(total - block + (shape.blocks - 1), jnp.int32(shape.blocks)), 0)
+    turns = turns_of(block, total, shape.blocks)
     registers = REGISTERS if buffers.narrow is None else WIDENING_REGISTERS
     context = Context(buffers, partial(item_of, tiles, shape, score, block), shape, score)
 

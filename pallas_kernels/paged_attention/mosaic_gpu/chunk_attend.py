@@ -17,6 +17,7 @@ from pallas_kernels.paged_attention.mosaic_gpu.tiles import (
     LOWEST,
     WGMMA,
     accumulator,
+    add_product,
     clear_unseen,
     filled,
     logit_unit,
@@ -124,10 +125,10 @@ def _merge_tile(
     shrink = jnp.exp2((state.top - top) * unit)
     p = jnp.exp2((s - _columns(top, s.shape)) * unit)
     total = state.total * shrink + p.sum(axis=1)
-    weights = p.astype(buffers.weights.dtype)
+    weights = p.astype(buffers.q.dtype)
     values = tuple(old * _columns(shrink, old.shape) for old in state.values)
     values, top, total, weights = lax.optimization_barrier((values, top, total, weights))
-    if not shape.weights_in_registers:
+    if buffers.weights is not None:
         buffers.weights[mine] = weights
         plgpu.commit_smem()
     if masked:
@@ -137,11 +138,12 @@ def _merge_tile(
     if not masked:
         plgpu.barrier_wait(buffers.v_full.at[stage])
     plgpu.barrier_wait(buffers.turn)
-    weights = weights if shape.weights_in_registers else buffers.weights.at[mine]
-    values = tuple(
-        old + product(weights, buffers.v.at[stage, :, pl.ds(i * shape.width, shape.width)], old.shape)
-        for i, old in enumerate(values)
-    )
+    parts = (buffers.v.at[stage, :, pl.ds(i * shape.width, shape.width)] for i in range(len(values)))
+    if buffers.weights is None:
+        values = tuple(add_product(old, weights, part) for old, part in zip(values, parts, strict=True))
+    else:
+        staged = buffers.weights.at[mine]
+        values = tuple(old + product(staged, part, old.shape) for old, part in zip(values, parts, strict=True))
     plgpu.barrier_arrive(buffers.v_free.at[stage])
     return _State(values, top, total, state.done + 1)
 

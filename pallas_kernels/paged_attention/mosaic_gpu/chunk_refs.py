@@ -34,7 +34,7 @@ class ChunkShape:
 
 
 class Tiles(NamedTuple):
-    """The items that there are, Int32[n] each; `real` Int32[1]: how many of the n there are.
+    """The items that there are, longest first, Int32[n] each; `real` Int32[1]: how many of the n there are.
 
     start: the item's first row. stop: the end of its sequence's rows, padded; both are multiples of ALIGNED_ROWS.
     begin, end: keys that any row of the item sees. whole: the keys up to here are seen by all.
@@ -63,7 +63,6 @@ class Buffers(NamedTuple):
     q: Any  # and, at the end, the output
     k: Any
     v: Any
-    weights: Any
     q_full: Any
     q_free: Any
     k_full: Any
@@ -72,12 +71,14 @@ class Buffers(NamedTuple):
     v_free: Any
     cleared: Any  # of what no row sees, by the first consumer
     turn: Any  # the consumers take turns on the tensor cores
+    weights: Any = None  # of a tile's keys, where the second product reads them in SMEM
     # Of pages of float8: a tile of keys and one of values as they arrive, before the producer widens them.
     narrow: Any = None
     narrow_full: Any = None
 
 
-def scratch(shape: ChunkShape, dtype: Any, stored: Any) -> list[Any]:
+def scratch(shape: ChunkShape, dtype: Any, stored: Any) -> dict[str, Any]:
+    """Buffers by name; those that this shape does not need are not there."""
     stages, tile, boxes = shape.stages, shape.pages.tile, shape.pages.boxes
     narrow = stored != dtype
     full = partial(plgpu.Barrier, num_arrivals=1 if narrow else boxes, num_barriers=stages)
@@ -86,7 +87,6 @@ def scratch(shape: ChunkShape, dtype: Any, stored: Any) -> list[Any]:
         q=swizzled((CONSUMERS, ROWS, shape.head_dim), dtype),
         k=swizzled((stages, tile, shape.head_dim), dtype),
         v=swizzled((stages, tile, shape.head_dim), dtype),
-        weights=swizzled((CONSUMERS, ROWS, tile), dtype),
         q_full=plgpu.Barrier(num_arrivals=CONSUMERS),
         q_free=plgpu.Barrier(num_arrivals=CONSUMERS),
         k_full=full(),
@@ -95,10 +95,11 @@ def scratch(shape: ChunkShape, dtype: Any, stored: Any) -> list[Any]:
         v_free=free(),
         cleared=plgpu.Barrier(),
         turn=plgpu.Barrier(num_arrivals=CONSUMERS),
-        narrow=swizzled((2, tile, shape.head_dim), stored),
-        narrow_full=plgpu.Barrier(num_arrivals=boxes, num_barriers=2),
+        weights=None if shape.weights_in_registers else swizzled((CONSUMERS, ROWS, tile), dtype),
+        narrow=swizzled((2, tile, shape.head_dim), stored) if narrow else None,
+        narrow_full=plgpu.Barrier(num_arrivals=boxes, num_barriers=2) if narrow else None,
     )
-    return list(buffers if narrow else buffers[:-2])
+    return {name: buffer for name, buffer in buffers._asdict().items() if buffer is not None}
 
 
 class Item(NamedTuple):
@@ -124,9 +125,20 @@ class Context(NamedTuple):
     score: ScoreMod
 
 
+def place(block: jax.Array, turn: jax.Array, blocks: int) -> jax.Array:
+    """Of a block in a turn, there and back: who has the longest item of a turn has the shortest of the next."""
+    return jnp.where(lax.rem(turn, jnp.int32(2)) == 1, blocks - 1 - block, block)
+
+
+def turns_of(block: jax.Array, items: jax.Array, blocks: int) -> jax.Array:
+    """How many of `items` items a block takes."""
+    full = lax.div(items, jnp.int32(blocks))
+    return full + (place(block, full, blocks) < items - full * blocks).astype(jnp.int32)
+
+
 def item_of(tiles: Tiles, shape: ChunkShape, score: ScoreMod, block: jax.Array, turn: jax.Array) -> Item:
     heads, tile = jnp.int32(shape.pages.kv_heads), jnp.int32(shape.pages.tile)
-    at = block + turn * shape.blocks
+    at = place(block, turn, shape.blocks) + turn * shape.blocks
     entry = lax.div(at, heads)
     begin, end = tiles.begin[entry], tiles.end[entry]
     first = lax.div(begin, tile)

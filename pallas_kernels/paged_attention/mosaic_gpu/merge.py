@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from pallas_kernels.paged_attention.mosaic_gpu.tiles import LOG2E, LOWEST, WGMMA, filled
@@ -17,9 +18,10 @@ PER_COLUMN = WGMMA.reduce(0)
 
 
 def merge_splits(
-    values: jax.Array, softmax: jax.Array, first: jax.Array, end: jax.Array, sinks: jax.Array | None, dtype: Any
-) -> jax.Array:
-    """[s, hkv, d, columns] in `dtype`: attention over the splits first:end (Int32[s]) of each sequence, 0 for none.
+    values: jax.Array, softmax: jax.Array, first: jax.Array, end: jax.Array, sinks: jax.Array | None, group: int,
+    dtype: Any,
+) -> jax.Array:  # fmt: skip
+    """[s, hkv, group, d] in `dtype`: attention over the splits first:end (Int32[s]) of each sequence, 0 for none.
 
     values and softmax: see decode_splits. sinks: float32 [hkv, columns], logits without a value, or None.
     A kernel of its own, because XLA would read the splits that are not there, up to the longest context.
@@ -34,15 +36,15 @@ def merge_splits(
     ]
     kernel = plgpu.kernel(
         partial(_kernel, splits=splits, heads=heads, has_sinks=sinks is not None),
-        out_type=jax.ShapeDtypeStruct((sequences * heads, head_dim, columns), dtype),
+        out_type=jax.ShapeDtypeStruct((sequences * heads, group, head_dim), dtype),
         grid=(sequences * heads,),
         grid_names=("row",),
-        scratch_types=[plgpu.SMEM((head_dim, columns), dtype)],
+        scratch_types=[plgpu.SMEM((columns, head_dim), dtype)],
         compiler_params=plgpu.CompilerParams(approx_math=True),
         kernel_name="paged_merge",
     )
     merged: jax.Array = kernel(*operands)
-    return merged.reshape(sequences, heads, head_dim, columns)
+    return merged.reshape(sequences, heads, group, head_dim)
 
 
 def _kernel(
@@ -74,9 +76,11 @@ def _kernel(
     )
     rounds = lax.div(stop - begin + (AT_ONCE - 1), jnp.int32(AT_ONCE))
     acc, _, total = lax.fori_loop(0, rounds, merge, state)
-    staged[...] = (acc / _rows(jnp.where(total > 0, total, 1.0), acc.shape)).astype(staged.dtype)
+    merged = (acc / _rows(jnp.where(total > 0, total, 1.0), acc.shape)).astype(staged.dtype)
+    # A head's values together, as the product that follows reads them; XLA would take a pass over them for it.
+    staged.T[...] = plgpu.layout_cast(merged, plgpu.Layout.WGMMA_TRANSPOSED)
     plgpu.commit_smem()
-    plgpu.copy_smem_to_gmem(staged, out.at[row])
+    plgpu.copy_smem_to_gmem(staged.at[pl.ds(0, out.shape[1])], out.at[row])
     plgpu.wait_smem_to_gmem(0)
 
 

@@ -95,6 +95,12 @@ def product(a: Any, b: Any, shape: tuple[int, ...]) -> jax.Array:
     return made
 
 
+def add_product(sums: jax.Array, a: Any, b: Any) -> jax.Array:
+    """sums + a @ b, accumulated on the tensor cores; a may be in registers. GPU interpret mode cannot run it."""
+    added: jax.Array = pl.run_state(lambda acc: plgpu.wgmma(acc, a, b))(plgpu.ACC.init(sums))
+    return added
+
+
 def logit_unit(score: ScoreMod, alibi: bool) -> float:
     """What a unit of logits() is in log2.
 
