@@ -15,6 +15,7 @@ import argparse
 import math
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
 os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # no cuDNN is needed to compile
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from scripts.aot import thunks
 from scripts.aot.hlo import collectives, is_copy, produced, size_of
+from scripts.aot.thunks import Thunk
 
 __all__ = ["H200", "Target", "backbone", "is_copy", "size_of", "use_cuda_wheels"]
 
@@ -47,6 +50,7 @@ CONFIG = {
     "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "hidden_act": "silu",
     "tie_word_embeddings": False,
 }  # fmt: skip
+# Without the driver's version XLA takes it for 0, and then leaves custom calls and cuBLAS out of command buffers.
 GPU = """
 gpu_device_info {{
   threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 shared_memory_per_core: 233472
@@ -55,6 +59,7 @@ gpu_device_info {{
   memory_bandwidth: {bandwidth} l2_cache_size: 62914560 clock_rate_ghz: 1.98 device_memory_size: {memory}
   shared_memory_per_block_optin: 232448 cuda_compute_capability {{ major: {major} minor: {minor} }}
   registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  driver_version: "13.0.0" runtime_version: "13.0.0"
 }}
 platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 12 }} runtime_version {{ major: 13 }}
 device_description_str: "{name}"
@@ -79,10 +84,11 @@ class Target:
     layout: str
     device: str = ""
     head: bool = False
+    tokens: tuple[int, ...] = (64, 2048)
 
 
 TARGETS = {
-    "h200": Target("1x1x1", 1, "unroll", "hopper", H200, head=True),
+    "h200": Target("1x1x1", 1, "unroll", "hopper", H200, head=True, tokens=(8, 64, 2048)),
     "h200x4": Target("1x1x4", 4, "unroll", "hopper", H200, head=True),
     "a100": Target("1x1x1", 1, "unroll", "gpu", A100),
     "l4": Target("1x1x1", 1, "unroll", "gpu", L4),
@@ -92,9 +98,12 @@ TARGETS = {
 }
 
 
-TEMPORARIES = {64: 64 << 20, 2048: 512 << 20}  # most bytes of a backbone by its tokens
+TEMPORARIES = {8: 32 << 20, 64: 64 << 20, 2048: 512 << 20}  # most bytes of a backbone by its tokens
 HEAD_TEMPORARIES = 256 << 20  # of logits, or of sampling, for 64 rows
 HEAD_ROWS = 64
+# Of a layer without chunks: 4 of attention (keys and values to the pool, queries, decode, merge), and 9 of the rest (4
+# products, 2 norms, 2 sums, the activation).
+THUNKS = 13
 POOL = 1 << 15  # layers times pages, 4 GiB: more than the temporaries may be, even of a fourth, so a copy of it shows
 
 
@@ -107,6 +116,7 @@ class Report:
     large: tuple[str, ...]
     exchanges: dict[str, int]
     mosaic_kernels: int
+    thunks: tuple[Thunk, ...]  # of a GPU
     seconds: float
 
     def __str__(self) -> str:
@@ -120,7 +130,7 @@ class Report:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", nargs="+", choices=TARGETS, default=list(TARGETS))
-    parser.add_argument("--tokens", nargs="+", type=int, choices=TEMPORARIES, default=list(TEMPORARIES))
+    parser.add_argument("--tokens", nargs="+", type=int, choices=TEMPORARIES, help="default: the target's")
     parser.add_argument("--layers", type=int, default=32, help="fewer compile faster; what is checked is per layer")
     args = parser.parse_args()
     if any(TARGETS[name].device for name in args.target):
@@ -128,7 +138,7 @@ def main() -> int:
     CONFIG["num_hidden_layers"] = args.layers
     failures = 0
     for name in args.target:
-        for tokens in args.tokens:
+        for tokens in args.tokens or TARGETS[name].tokens:
             for label, report, problems in check(TARGETS[name], tokens):
                 failures += bool(problems)
                 print(f"{name:7} {label:16} {report}  {'; '.join(problems) or 'ok'}", flush=True)
@@ -162,8 +172,11 @@ def backbone_problems(target: Target, report: Report, tokens: int, pool_bytes: i
         problems.append("the pool is not aliased")
     if report.temporaries > TEMPORARIES[tokens]:
         problems.append(f"temporaries above {TEMPORARIES[tokens] >> 20} MiB")
-    if target.layout == "hopper" and report.mosaic_kernels != 3 * layers:
-        problems.append(f"{report.mosaic_kernels} Mosaic kernels, not 3 a layer")
+    if target.layout == "hopper":
+        calls, most = (2, THUNKS) if tokens <= HEAD_ROWS else (3, None)
+        problems += [] if target.split > 1 else thunks.problems(report.thunks, calls, layers, most)
+        if report.mosaic_kernels != calls * layers:
+            problems.append(f"{report.mosaic_kernels} Mosaic kernels, not {calls} a layer")
     expected = 2 * layers if target.split > 1 else 0
     # Outside of the layers stands at most the embedding's.
     if not expected <= report.exchanges.get("all-reduce", 0) <= expected + (target.split > 1):
@@ -208,7 +221,7 @@ def step_programs(target: Target, tokens: int) -> tuple[Any, int]:
 
     from jaxpaged.decoder.functional import build_decoder
     from jaxpaged.execution.batch import BatchLimits
-    from jaxpaged.execution.buckets import Buckets
+    from jaxpaged.execution.buckets import DECODES_ONLY, Buckets
     from jaxpaged.execution.programs import ProgramSet
     from jaxpaged.execution.step import StepFunctions
     from jaxpaged.kv.pool import PoolGeometry
@@ -234,7 +247,9 @@ def step_programs(target: Target, tokens: int) -> tuple[Any, int]:
         jax.ShapeDtypeStruct(info.shape, info.dtype, sharding=sharding_of(mesh, info.axes)) for info in decoder.params
     )
     functions = StepFunctions(decoder, Sampler(spec.vocab_size), mesh, pool)
-    programs = ProgramSet(functions, Buckets.for_limits(tokens, 64), limits, leaves, pool.abstract(pages))
+    # A size is the engine's own only beside larger ones: the largest holds every kind of step.
+    buckets = Buckets.for_limits(max(TEMPORARIES), 64, decodes_only=DECODES_ONLY.get(target.layout, 0))
+    programs = ProgramSet(functions, buckets, limits, leaves, pool.abstract(pages))
     return programs, pages[0] * pool.page_bytes(0)
 
 
@@ -246,8 +261,10 @@ def compile_report(program: Any, large: set[int], tokens: int, updated: int = 0)
 
     started = time.monotonic()
     mesh = jax.tree.leaves(program.arguments)[0].sharding.mesh
-    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        compiled = lower(program).compile()
+    is_gpu = mesh.devices.flat[0].platform == "gpu"
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh), tempfile.TemporaryDirectory() as dump:
+        compiled = lower(program).compile(compiler_options={"xla_dump_to": dump} if is_gpu else {})
+        listed = tuple(thunks.dumped(dump))
     memory, text = compiled.memory_analysis(), compiled.as_text()
     return Report(
         temporaries=memory.temp_size_in_bytes,
@@ -255,6 +272,7 @@ def compile_report(program: Any, large: set[int], tokens: int, updated: int = 0)
         large=tuple(produced(text, large, tokens=tokens, updated=updated)),
         exchanges=dict(collectives(text)),
         mosaic_kernels=text.count('custom_call_target="mosaic_gpu'),
+        thunks=listed,
         seconds=time.monotonic() - started,
     )
 

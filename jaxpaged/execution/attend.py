@@ -31,6 +31,7 @@ class PagedAttend:
     kv_lens: Int32[Array, "d s"]
     cu_q_lens: Int32[Array, "d s1"]
     distribution: Int32[Array, "d 3"]
+    decodes_only: bool = False
 
     def __call__(self, pools: Pools, q: Array, k: Array, v: Array, layer: LayerRef) -> tuple[Pools, Array]:
         """Paged attention: heads over `model`, sequences and pages over `data`."""
@@ -53,6 +54,7 @@ class PagedAttend:
                 layout=layout,
                 alibi_slopes=per_head.get("alibi_slopes"),
                 sinks=per_head.get("sinks"),
+                decodes_only=self.decodes_only,
             )
             return result.out, result.pool
 

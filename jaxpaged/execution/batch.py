@@ -36,10 +36,14 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class BatchLayout:
-    """Where each field of a step of `tokens` padded tokens lies in the packed array."""
+    """Where each field of a step of `tokens` padded tokens lies in the packed array.
+
+    decodes_only: such a step computes one token of each sequence.
+    """
 
     tokens: int
     limits: BatchLimits
+    decodes_only: bool = False
 
     @property
     def page_writes(self) -> int:
@@ -189,6 +193,7 @@ def _sequences_fit(layout: BatchLayout, shard: ShardPlan) -> bool:
         and shard.counts.min() >= 1
         and 0 <= decodes <= len(shard.rows)
         and bool((shard.counts[:decodes] == 1).all())
+        and (decodes == len(shard.rows) or not layout.decodes_only)
         and _within(shard.rows, 1, limits.rows)
         and shard.starts.min() >= 0
         and int((shard.starts + shard.counts).max()) < limits.history

@@ -5,7 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
+# By the pool's layout: steps of up to so many tokens have backbones for decodes alone. A GPU pays for every kernel that
+# it launches, and weights, not tokens, bound so small a step, so one with a chunk loses little in the next larger size.
+DECODES_ONLY = MappingProxyType({"hopper": 64})
 SMALLEST = 8  # one-row bf16 products are 14x slower than padded ones on a CPU, and no slower elsewhere
 
 
@@ -43,6 +47,8 @@ class Buckets:
     """Sizes of the backbone (`tokens`), of the logits (`logit_rows`), of the sampler for common sampling and for the
     rest, and of logits that are masked for structured output.
 
+    decodes_only: sizes of `tokens` up to this, the largest aside, are for steps that compute one token of each
+        sequence and need nothing of what attention does for chunks; a step with a chunk takes the next larger size.
     sample_group: the sampler works off so many rows at a time, as many times as there are rows; None: all at once.
     """
 
@@ -52,13 +58,27 @@ class Buckets:
     rare_samples: tuple[int, ...]
     masks: tuple[int, ...]
     sample_group: int | None = None
+    decodes_only: int = 0
 
     @classmethod
-    def for_limits(cls, max_num_batched_tokens: int, max_num_seqs: int, sample_group: int | None = None) -> Buckets:
+    def for_limits(
+        cls, max_num_batched_tokens: int, max_num_seqs: int, sample_group: int | None = None, decodes_only: int = 0
+    ) -> Buckets:
         """With `sample_group` one size of the sampler serves all: sampling programs are the slowest to compile."""
         tokens, logit_rows = ladder(max_num_batched_tokens), ladder(max_num_seqs)
         if sample_group is None:
-            return cls(tokens, logit_rows, logit_rows, sparse(logit_rows), sparse(logit_rows))
-        return cls(
-            tokens, logit_rows, logit_rows[-1:], logit_rows[-1:], sparse(logit_rows), min(sample_group, max_num_seqs)
-        )
+            common, rare = logit_rows, sparse(logit_rows)
+        else:
+            common, rare, sample_group = logit_rows[-1:], logit_rows[-1:], min(sample_group, max_num_seqs)
+        return cls(tokens, logit_rows, common, rare, sparse(logit_rows), sample_group, decodes_only)
+
+    def holds_decodes_only(self, size: int) -> bool:
+        """Whether the backbone of `size` tokens is one for steps without chunks."""
+        return size <= self.decodes_only and size < self.tokens[-1]
+
+    def of_step(self, tokens: int, only_decodes: bool) -> int:
+        """The backbone for a step of so many tokens. Raises ValueError when none holds them."""
+        size = choose(self.tokens, tokens)
+        if only_decodes or not self.holds_decodes_only(size):
+            return size
+        return next(larger for larger in self.tokens if larger > size and not self.holds_decodes_only(larger))

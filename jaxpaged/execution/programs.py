@@ -97,13 +97,16 @@ class ProgramSet:
         if self.structured:
             yield from (self.mask(size) for size in self.buckets.masks)
 
+    def layout(self, size: int) -> BatchLayout:
+        return BatchLayout(size, self.limits, self.buckets.holds_decodes_only(size))
+
     def backbone(self, size: int) -> Program:
-        layout = BatchLayout(size, self.limits)
+        layout = self.layout(size)
         arguments = (self.leaves, self.pools, self.rows(), self._per_shard(layout.size))
         return Program(("backbone", size), partial(self.functions.backbone, layout), arguments, donate=(1, 2))
 
     def _backbone_with_embeds(self, size: int) -> Program:
-        layout = BatchLayout(size, self.limits)
+        layout = self.layout(size)
         width = self.functions.decoder.spec.embedding.width
         embeds = self._per_shard(size, width, dtype=jnp.float32)
         use = self._per_shard(size, dtype=jnp.bool_)

@@ -65,14 +65,16 @@ class Runner:
     _pages: tuple[int, ...] | None = None  # of the pool that sleep() freed, per cache group
 
     def __post_init__(self) -> None:
-        self.layouts = {size: BatchLayout(size, self.limits) for size in self.buckets.tokens}
+        holds = self.buckets.holds_decodes_only
+        self.layouts = {size: BatchLayout(size, self.limits, holds(size)) for size in self.buckets.tokens}
 
     def submit(self, plan: StepPlan) -> PendingStep:
         """Dispatch a plan; returns at once. Programs run in the order of the calls."""
         self._admit(plan)
         self._copy_pages(plan)
         tokens = max(int(shard.counts.sum()) for shard in plan.shards)
-        logit_rows = self._backbone(plan, self.layouts[choose(self.buckets.tokens, tokens)])
+        size = self.buckets.of_step(tokens, all(shard.num_decodes == len(shard.rows) for shard in plan.shards))
+        logit_rows = self._backbone(plan, self.layouts[size])
         wanted = max(_num_logit_rows(shard) for shard in plan.shards)
         return PendingStep(plan, self._head(plan, logit_rows, wanted) if wanted else None)
 

@@ -123,7 +123,7 @@ class StepFunctions:
         given = None if embeds is None else embeds.reshape(-1, embeds.shape[-1]).astype(self.decoder.dtype)
         is_given = None if use_embeds is None else use_embeds.reshape(-1)
         x = self.decoder.embed(leaves, prepared.ids.reshape(-1), positions, given, is_given)
-        attend = self.attend(prepared, batch)
+        attend = self.attend(layout, prepared, batch)
         hidden, pools = self.decoder.hidden(leaves, x, positions, attend, pools)
         shards = packed.shape[0]
         hidden = hidden.reshape(shards, -1, hidden.shape[-1])
@@ -131,9 +131,16 @@ class StepFunctions:
         logit_rows = LogitRows(batch.logits_request_rows, batch.logits_positions, batch.logits_samples)
         return pools, rows, LogitInput(chosen, logit_rows, batch.header[:, HEADER.index("num_logit_rows")])
 
-    def attend(self, prepared: _Prepared, batch: DeviceBatch) -> PagedAttend:
+    def attend(self, layout: BatchLayout, prepared: _Prepared, batch: DeviceBatch) -> PagedAttend:
         """The decoder's attention argument: what its layers keep is in the pools."""
-        return PagedAttend(self.pool, prepared.page_tables, batch.kv_lens, batch.cu_q_lens, prepared.distribution)
+        return PagedAttend(
+            self.pool,
+            prepared.page_tables,
+            batch.kv_lens,
+            batch.cu_q_lens,
+            prepared.distribution,
+            layout.decodes_only,
+        )
 
     def logits(
         self, size: int, leaves: Leaves, buffer: Float32[Array, "d s v"], logit_rows: LogitInput

@@ -55,6 +55,7 @@ def paged_attention(
     score: ScoreMod,
     alibi_slopes: jax.Array | None = None,
     sinks: jax.Array | None = None,
+    decodes_only: bool = False,
     layout: PoolLayout | None = None,
     implementation: str | Sequence[str] | None = None,
 ) -> PagedAttentionResult:
@@ -68,6 +69,7 @@ def paged_attention(
     sequences: pages, lengths and new tokens of each sequence.
     alibi_slopes: float32 [hq], adds slope * (k_pos - q_pos). sinks: float32 [hq], a logit in each softmax's sum
         without a value.
+    decodes_only: every sequence has one new token, always; spares an implementation what is for chunks.
     implementation: a name, or names in the order to try; default: the layout's order.
 
     Page 0 is the null page: tokens beyond the last sequence are written there and their rows of `out` are finite but
@@ -93,6 +95,7 @@ def paged_attention(
         score=score,
         alibi_slopes=alibi_slopes,
         sinks=sinks,
+        decodes_only=decodes_only,
         layout=layout,
     )
     return PagedAttentionResult(out, pool)

@@ -25,6 +25,7 @@ def paged_attention(
     score: ScoreMod,
     alibi_slopes: jax.Array | None,
     sinks: jax.Array | None,
+    decodes_only: bool = False,
     layout: PoolLayout,
 ) -> tuple[jax.Array, jax.Array]:
     """See api.paged_attention. Needs memory for t * p * page_size keys and values in float32."""

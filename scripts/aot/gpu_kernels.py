@@ -67,7 +67,7 @@ CASES = {name: Case(spec) for name, spec in BY_NAME.items()} | {
     **{f"{name}_fp8": Case(spec, stored="float8_e4m3fn") for name, spec in BY_NAME.items()},
     "llama8b_e5m2": Case(BY_NAME["llama8b"], stored="float8_e5m2"),
     # Smaller tiles and a longer ring than the default, which has two stages with heads of 128.
-    # What a run on a card may choose: the second product's left operand and sums in registers, three stages of 128 keys.
+    # What a run on a card may choose: weights and sums of the second product in registers, three stages of 128 keys.
     **{f"{name}_registers": Case(spec, chunk=IN_REGISTERS) for name, spec in BY_NAME.items()},
     "llama8b_fp8_registers": Case(BY_NAME["llama8b"], stored="float8_e4m3fn", chunk=IN_REGISTERS),
     **{f"llama8b_64x{n}": Case(BY_NAME["llama8b"], chunk=ChunkConfig(tile=64, max_stages=n)) for n in (3, 5)},

@@ -43,7 +43,7 @@ class EnginePlan:
 
 FULL = EnginePlan(
     config=LLAMA_8B,
-    buckets=Buckets((8, 64, 256, 512, 2048), (8, 64, 256), (8, 64, 256), (256,), ()),
+    buckets=Buckets((8, 64, 256, 512, 2048), (8, 64, 256), (8, 64, 256), (256,), (), decodes_only=64),
     max_num_seqs=256,
     max_num_batched_tokens=2048,
     max_model_len=4096,

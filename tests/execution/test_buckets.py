@@ -28,3 +28,17 @@ def test_rare_programs_are_few_and_cover_the_limit():
     assert buckets.rare_samples[-1] == 256
     assert len(buckets.rare_samples) < len(buckets.samples)
     assert sparse((8,)) == (8,)
+
+
+def test_a_small_step_with_a_chunk_takes_the_next_larger_size():
+    buckets = Buckets.for_limits(512, 256, decodes_only=64)
+    assert [buckets.of_step(tokens, True) for tokens in (1, 8, 9, 64, 65)] == [8, 8, 16, 64, 96]
+    assert [buckets.of_step(tokens, False) for tokens in (2, 9, 64, 65, 512)] == [96, 96, 96, 96, 512]
+    assert [size for size in buckets.tokens if buckets.holds_decodes_only(size)] == [8, 16, 32, 48, 64]
+
+
+def test_the_largest_size_holds_every_kind_of_step():
+    buckets = Buckets.for_limits(64, 64, decodes_only=64)
+    assert not buckets.holds_decodes_only(64)
+    assert buckets.of_step(2, False) == 64
+    assert Buckets.for_limits(64, 64).of_step(2, False) == 8

@@ -160,6 +160,18 @@ def test_a_step_without_tokens_and_sequences_without_tokens(capfd: pytest.Captur
     check(spec, replace(EDGES, lengths=((40, 1), (7, 0), (33, 20), (12, 0), (0, 5))), capfd)
 
 
+def test_a_step_of_decodes_alone_needs_no_kernel_for_chunks(capfd: pytest.CaptureFixture[str]) -> None:
+    spec, batch = BY_NAME["smol135"], Batch(((70, 1), (0, 1)), tokens=3, sequences=4, fill=NAN)
+    args, options = make(spec, batch, HOPPER, BFLOAT16).args, {"alibi_slopes": None, "sinks": None}
+    with_chunks, without = kernels(spec), partial(kernels(spec).__wrapped__, decodes_only=True)
+    names = [str(jax.make_jaxpr(x)(*args, **options)) for x in (with_chunks, without)]
+    assert [[f"paged_{kernel}" in text for kernel in ("decode", "merge", "chunk")] for text in names] == [
+        [True, True, True],
+        [True, True, False],
+    ]
+    check(spec, batch, capfd, attention=jax.jit(without))
+
+
 def test_one_token(capfd: pytest.CaptureFixture[str]) -> None:
     check(BY_NAME["smol135"], Batch(((70, 1),), tokens=1, sequences=4, fill=NAN), capfd)
 

@@ -12,7 +12,7 @@ from jaxpaged.engine.startup.context import ServedModel, shorten_to_fit
 from jaxpaged.engine.startup.device_state import DeviceState
 from jaxpaged.engine.startup.setup import Setup
 from jaxpaged.execution.batch import BatchLimits
-from jaxpaged.execution.buckets import Buckets
+from jaxpaged.execution.buckets import DECODES_ONLY, Buckets
 from jaxpaged.execution.compiler import ProgramTable
 from jaxpaged.execution.memory import MemoryPlan, MemoryUse
 from jaxpaged.execution.programs import ProgramSet
@@ -56,7 +56,12 @@ def program_set(setup: Setup, served: ServedModel, plan: MemoryPlan) -> ProgramS
     sampler = Sampler(decoder.spec.vocab_size, config.model.max_logprobs, config.model.logprobs_mode, stages)
     return ProgramSet(
         functions=StepFunctions(decoder, sampler, setup.mesh, pool),
-        buckets=Buckets.for_limits(limits.max_num_batched_tokens, limits.max_num_seqs, setup.settings.sample_group),
+        buckets=Buckets.for_limits(
+            limits.max_num_batched_tokens,
+            limits.max_num_seqs,
+            setup.settings.sample_group,
+            DECODES_ONLY.get(pool.layout.name, 0),
+        ),
         limits=_batch_limits(setup, served, plan),
         leaves=tuple(
             jax.ShapeDtypeStruct(info.shape, info.dtype, sharding=sharding_of(setup.mesh, info.axes))

@@ -64,6 +64,7 @@ def paged_attention(
     score: ScoreMod,
     alibi_slopes: jax.Array | None,
     sinks: jax.Array | None,
+    decodes_only: bool = False,
     layout: PoolLayout,
     decode: DecodeConfig = DECODE,
     chunk: ChunkConfig = CHUNK,
@@ -78,7 +79,7 @@ def paged_attention(
     call = _Call(padded, pool, layer, sequences, alibi_slopes, sinks, score)
     out = decodes(call, decode)
     out = jnp.pad(out, ((0, tokens - len(out)), (0, 0), (0, 0)))
-    if tokens > 1:
+    if tokens > 1 and not decodes_only:
         in_chunk = places.valid & (jnp.arange(tokens, dtype=jnp.int32) >= sequences.distribution[0])
         out = jnp.where(in_chunk[:, None, None], chunks(call, places, chunk), out)
     return out[..., :head_dim].astype(q.dtype), pool
@@ -101,11 +102,13 @@ def _refuse(q: jax.Array, pool: jax.Array, layout: PoolLayout, score: ScoreMod) 
 def decodes(call: _Call, config: DecodeConfig) -> jax.Array:
     """Outputs [n, hq, padded d] of the first tokens, one a sequence; 0 where it is no decode."""
     count, (page_size, padded) = min(len(call.q), len(call.sequences.kv_lens)), call.pool.shape[4:]
-    # Whole to the kernel, whatever the number of tokens: XLA wraps a call whose operands are slices into a fusion.
-    page_table, kv_lens = call.sequences.page_table, call.sequences.kv_lens
+    page_table, kv_lens = call.sequences.page_table, call.sequences.kv_lens[:count]
     context = page_table.shape[1] * page_size
     split = config.keys_per_split(context)
-    first, end = split_range(kv_lens[:count], call.sequences.distribution[0], split, call.score.window)
+    # The kernel gets a whole page table and computed lengths: XLA wraps a call that is given slices into a fusion.
+    index = jnp.arange(count, dtype=jnp.int32)
+    length = jnp.where(index < call.sequences.distribution[0], kv_lens, 0)
+    first, end = split_range(length, split, call.score.window)
     columns = call.group + -call.group % COLUMNS
     shape = DecodeShape(
         sequences=count,
@@ -122,7 +125,7 @@ def decodes(call: _Call, config: DecodeConfig) -> jax.Array:
     slopes, sinks = (_by_column(x, call.kv_heads, shape.columns) for x in (call.alibi_slopes, call.sinks))
     work = work_list(first, end, shape.splits)
     values, softmax = decode_splits(
-        q, call.pool, call.layer, page_table, kv_lens, work, slopes, shape=shape, score=call.score
+        q, call.pool, call.layer, page_table, length, work, slopes, shape=shape, score=call.score
     )
     out = merge_splits(values, softmax, first, end, sinks, call.group, call.q.dtype)
     return out.reshape(count, -1, padded)
@@ -151,10 +154,10 @@ def chunks(call: _Call, places: TokenPlaces, config: ChunkConfig) -> jax.Array:
     laid = chunk_rows(call.sequences, group)
     room = room_for(tokens, len(call.sequences.kv_lens), group)
     token, member = token_of_row(call.sequences, laid, tokens, group, room)
-    head = jnp.arange(kv_heads, dtype=jnp.int32)[:, None] * group + member  # [hkv, room]
+    head = jnp.arange(kv_heads, dtype=jnp.int32)[:, None] * group + member[None, :]  # [hkv, room]
     slope, sink = (None if x is None else x[head] for x in (call.alibi_slopes, call.sinks))
     out = chunk_tiles(
-        _take_rows(call.q, token * q_heads + head),
+        _take_rows(call.q, token[None, :] * q_heads + head),
         Rows(places.position[token], slope, sink),
         call.pool,
         call.layer,

@@ -25,10 +25,8 @@ from pallas_kernels.paged_attention.mosaic_gpu.tiles import drain
 from pallas_kernels.paged_attention.score import ScoreMod
 
 
-def split_range(kv_lens: jax.Array, num_decodes: jax.Array, split: int, window: int | None) -> tuple[Any, Any]:
-    """First split that holds a visible key and the end of the splits, Int32[s] each; equal where there is no decode."""
-    index = jnp.arange(len(kv_lens), dtype=jnp.int32)
-    length = jnp.where(index < num_decodes, kv_lens, 0)
+def split_range(length: jax.Array, split: int, window: int | None) -> tuple[jax.Array, jax.Array]:
+    """First split that holds a visible key and the end of the splits, Int32[s] each; equal where the length is 0."""
     first = jnp.zeros_like(length) if window is None else jnp.maximum(length - window, 0) // split
     return first, jnp.where(length > 0, (length - 1) // split + 1, first)
 
@@ -40,7 +38,7 @@ def work_list(first: jax.Array, end: jax.Array, splits: int) -> Work:
     item = jnp.arange(sequences * splits, dtype=jnp.int32)
     sequence = jnp.sum((item[:, None] >= ends[None, :]).astype(jnp.int32), axis=1)
     sequence = jnp.minimum(sequence, sequences - 1)
-    return Work(sequence, end[sequence] + item - ends[sequence], ends[-1:])
+    return Work(sequence, end[sequence] + item - ends[sequence], jnp.sum(end - first, dtype=jnp.int32, keepdims=True))
 
 
 def decode_splits(
@@ -48,7 +46,7 @@ def decode_splits(
     pool: jax.Array,
     layer: jax.Array,
     page_table: jax.Array,
-    kv_lens: jax.Array,
+    length: jax.Array,
     work: Work,
     slopes: jax.Array | None,
     *,
@@ -65,7 +63,7 @@ def decode_splits(
     pages = shape.pages
     items = shape.sequences * shape.splits * pages.kv_heads
     first_page = (layer.astype(jnp.int32) * pool.shape[1]).reshape(1)
-    operands = [q, pages.view(pool), page_table, kv_lens, first_page, *work]
+    operands = [q, pages.view(pool), page_table, length, first_page, *work]
     operands += [] if slopes is None else [slopes]
     kernel = plgpu.kernel(
         partial(_kernel, shape=shape, score=score, alibi=slopes is not None),

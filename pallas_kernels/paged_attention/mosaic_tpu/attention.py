@@ -35,6 +35,7 @@ def paged_attention(
     score: ScoreMod,
     alibi_slopes: jax.Array | None,
     sinks: jax.Array | None,
+    decodes_only: bool = False,
     layout: PoolLayout,
     config: TpuConfig = CONFIG,
 ) -> tuple[jax.Array, jax.Array]:

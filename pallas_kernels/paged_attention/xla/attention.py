@@ -43,6 +43,7 @@ def paged_attention(
     score: ScoreMod,
     alibi_slopes: jax.Array | None,
     sinks: jax.Array | None,
+    decodes_only: bool = False,
     layout: PoolLayout,
     config: XlaConfig = CONFIG,
 ) -> tuple[jax.Array, jax.Array]:
@@ -51,7 +52,7 @@ def paged_attention(
     pool = write_tokens(pool, layer, k, v, places, layout)
     call = Call(q, pool, layer, sequences, alibi_slopes, sinks, score=score, layout=layout, config=config)
     out = _decodes(call, jnp.zeros_like(q))
-    if q.shape[0] > 1:
+    if q.shape[0] > 1 and not decodes_only:
         out = _chunks(call, out)
     return out, pool
 
