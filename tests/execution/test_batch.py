@@ -148,6 +148,14 @@ def test_an_index_out_of_range_is_refused(plan: ShardPlan) -> None:
         pack(LAYOUT, StepPlan(1, (ShardPlan.empty(2), plan)))
 
 
+def test_a_chunk_is_refused_where_only_decodes_are_computed() -> None:
+    layout = replace(LAYOUT, decodes_only=True)
+    decodes = shard_plan([Sequence(3, 10, 1, (), True, ())], NO_WRITES)
+    assert pack(layout, StepPlan(1, (decodes, ShardPlan.empty(2)))).any()
+    with pytest.raises(InvariantError, match="does not fit"):
+        pack(layout, StepPlan(1, (decodes, good())))
+
+
 def test_a_shard_without_work_points_at_the_null_row() -> None:
     batch, other = batches(ShardPlan.empty(2), good())
     assert not any(field.any() for field in jax.tree.leaves(batch))

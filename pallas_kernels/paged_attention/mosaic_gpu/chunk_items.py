@@ -15,10 +15,10 @@ from pallas_kernels.paged_attention.tokens import TokenPlaces
 class ChunkRows(NamedTuple):
     """Where each chunk's rows lie, Int32[s] each: `begin` and the padded `stop` are multiples of ALIGNED_ROWS.
 
-    A row is a token and a member of its group of query heads; `count` 0: the sequence is no chunk.
+    A row is a token and a member of its group of query heads; `held` 0 of them: the sequence is no chunk.
     """
 
-    count: jax.Array
+    held: jax.Array
     begin: jax.Array
     stop: jax.Array
 
@@ -44,18 +44,19 @@ def chunk_items(sequences: Sequences, rows: ChunkRows, tokens: int, group: int, 
     """The tiles of all chunks, those that see most keys first."""
     _, kv_lens, cu_q_lens, _ = sequences
     count = len(kv_lens)
-    tile_count = (rows.count + (TILE_ROWS - 1)) // TILE_ROWS
+    tile_count = (rows.held + (TILE_ROWS - 1)) // TILE_ROWS
     ends = jnp.cumsum(tile_count, dtype=jnp.int32)
     item = jnp.arange(-(-tokens * group // TILE_ROWS) + min(count, tokens), dtype=jnp.int32)
     sequence = _first_beyond(item, ends)
     offset = (item - (ends - tile_count)[sequence]) * TILE_ROWS  # of the item's first row from its sequence's
-    last_offset = jnp.minimum(offset + TILE_ROWS, rows.count[sequence]) - 1
+    last_offset = jnp.minimum(offset + TILE_ROWS, rows.held[sequence]) - 1
     old = kv_lens[sequence] - (cu_q_lens[1:] - cu_q_lens[:-1])[sequence]
     first, last = old + offset // group, old + last_offset // group
     begin = jnp.zeros_like(first) if window is None else jnp.maximum(first - window + 1, 0)
     fields = (sequence, rows.begin[sequence] + offset, rows.stop[sequence], begin, last + 1, first + 1)
-    order = jnp.argsort(jnp.where(item < ends[-1], begin - (last + 1), 1))
-    return Tiles(*(field[order] for field in fields), real=ends[-1:])
+    real = jnp.sum(tile_count, dtype=jnp.int32, keepdims=True)
+    order = jnp.argsort(jnp.where(item < real, begin - (last + 1), 1))
+    return Tiles._make([*(field[order] for field in fields), real])
 
 
 def row_of_token(sequences: Sequences, rows: ChunkRows, places: TokenPlaces, group: int, room: int) -> jax.Array:
