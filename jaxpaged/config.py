@@ -22,6 +22,7 @@ LoadFormat = Literal["auto", "safetensors", "orbax", "dummy"]
 LogprobsMode = Literal["raw_logprobs", "processed_logprobs", "raw_logits", "processed_logits"]
 Quantization = Literal["int8"]  # the names in quant/schemes.py
 LayerLoop = Literal["auto", "scan", "unroll", "switch"]
+Attention = Literal["auto", "xla"]
 SamplerVariant = Literal["greedy", "plain", "full", "logprobs"]
 CompileGuard = Literal["count", "refuse"]
 MAX_LOGPROBS_DEFAULT = 20
@@ -159,12 +160,14 @@ class CompileConfig:
     """Compilation before ready. `cache_dir` None keeps the persistent compile cache in the user's cache folder.
 
     `variants` of the sampler are compiled; a request that needs another one is refused. Fewer make a start faster.
+    `attention` auto is the best that the device has; xla keeps clear of the Pallas kernels, whatever the device.
     A step that compiles after ready is counted in the metrics; with `guard` "refuse" it is an error.
     """
 
     cache_dir: str | None = None
     persistent_cache: bool = True
     layer_loop: LayerLoop = "auto"
+    attention: Attention = "auto"
     threads: int | None = None
     variants: tuple[SamplerVariant, ...] = get_args(SamplerVariant)
     guard: CompileGuard = "count"

@@ -39,7 +39,7 @@ NAMES = {
 DTYPES = {"half": "float16", "float": "float32"}  # other names in vLLM
 # vLLM's loaders of the same files; auto finds out what a directory holds
 LOAD_FORMATS = dict.fromkeys(("hf", "pt", "gguf", "fastsafetensors", "instanttensor", "runai_streamer"), "auto")
-FLAGLESS = frozenset(("variants",))  # of use to programs and tests only
+FLAGLESS = frozenset(("attention", "variants"))  # of use to programs and tests only
 
 
 def argument_name(field_name: str) -> str:

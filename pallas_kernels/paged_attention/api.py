@@ -27,7 +27,13 @@ IMPLEMENTATIONS = MappingProxyType(
     }
 )
 ORDER = MappingProxyType(
-    {"cpu": ("xla",), "gpu": ("xla",), "hopper": ("mosaic_gpu", "xla"), "tpu": ("mosaic_tpu", "xla")}
+    {
+        "cpu": ("xla",),
+        "gpu": ("xla",),
+        "hopper": ("mosaic_gpu", "xla"),
+        "tpu": ("mosaic_tpu", "xla"),
+        "xla": ("xla",),
+    }
 )
 
 

@@ -90,6 +90,7 @@ _LAYOUTS = MappingProxyType(
         "gpu": PoolLayout("gpu", AXES),
         "hopper": PoolLayout("hopper", AXES, head_multiple=WGMMA_ROWS),
         "tpu": PoolLayout("tpu", FUSED_AXES),
+        "xla": PoolLayout("xla", AXES),
     }
 )
 
@@ -101,7 +102,10 @@ def device_layout(device: jax.Device) -> PoolLayout:
 
 
 def pool_layout(backend: str) -> PoolLayout:
-    """The layout that the kernels of `backend` ("cpu", "gpu", "hopper", "tpu") want. Raises ValueError for others."""
+    """The layout that the kernels of `backend` ("cpu", "gpu", "hopper", "tpu") want. Raises ValueError for others.
+
+    "xla" is that of attention by XLA, on any device.
+    """
     if backend not in _LAYOUTS:
         raise ValueError(f"backend: no pool layout for {backend!r}; choose from {sorted(_LAYOUTS)}.")
     return _LAYOUTS[backend]

@@ -1,130 +1,106 @@
-"""The attention cases of an 8B Llama that a GPU is measured on, with their arrays made on the device."""
+"""The attention steps that a GPU is measured on: an 8B Llama's, and other shapes and options."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+from pallas_kernels.paged_attention.example_specs import MODEL_SPECS, Spec
 
-from pallas_kernels.paged_attention import PoolLayout, ScoreMod, Sequences
-
-QUERY_SCALE = 2.0  # makes the softmax peaked enough for mistakes to show
-UNWRITTEN = 3  # slots at the end of each decode's last page
-SPARE = 8  # pages that no sequence holds, and entries of each row of the page table that lead to one of them
+Lengths = tuple[tuple[int, int], ...]
+ITEMSIZES = {"bfloat16": 2, "float8_e4m3fn": 1}
 
 
 @dataclass(frozen=True)
 class Case:
-    """`sequences` of `context` tokens: one new token of each (`decode`), or all of one's. `layers`: of the program.
+    """One layer's step: sequences as (tokens in pages, new tokens), those with one new token first.
 
-    Layers are many enough that their keys and values, one after the other, do not stay in the cache.
+    layers: of the program; many enough that their keys and values, one after the other, do not stay in the cache.
+    stored: the pool's dtype. width: of the metadata, as an engine has it; None: as many as there are sequences.
+    tokens: padded; None: as many as there are new ones.
     """
 
     name: str
-    decode: bool
-    sequences: int
-    context: int
+    spec: Spec
+    lengths: Lengths
     layers: int
-    q_heads: int = 32
-    kv_heads: int = 8
-    head_dim: int = 128
-    page_size: int = 32
+    stored: str = "bfloat16"
+    width: int | None = None
+    padded: int | None = None
+
+    @property
+    def new_tokens(self) -> int:
+        return sum(new for _, new in self.lengths)
 
     @property
     def tokens(self) -> int:
-        return self.sequences if self.decode else self.context
+        return self.padded or self.new_tokens
 
     @property
-    def length(self) -> int:
-        """Tokens of each sequence after the step."""
-        return self.context - UNWRITTEN if self.decode else self.context
-
-    @property
-    def pages(self) -> int:
-        """Pages of one sequence."""
-        return -(-self.context // self.page_size)
+    def decodes(self) -> int:
+        return sum(new == 1 for _, new in self.lengths)
 
     @property
     def bytes(self) -> int:
         """The fewest that a layer moves: keys and values read once, queries read, outputs written."""
-        kept = self.sequences * self.length * 2 * self.kv_heads * self.head_dim
-        return 2 * (kept + 2 * self.tokens * self.q_heads * self.head_dim)
+        spec = self.spec
+        kept = sum(self._read(old, new) for old, new in self.lengths)
+        of_pages = kept * 2 * spec.kv_heads * spec.head_dim * ITEMSIZES[self.stored]
+        return of_pages + 2 * 2 * self.new_tokens * spec.q_heads * spec.head_dim
 
     @property
     def operations(self) -> int:
-        """Floating-point operations of a layer's two products, below the diagonal alone."""
-        seen = self.sequences * self.length if self.decode else self.context * (self.context + 1) // 2
-        return 4 * self.q_heads * self.head_dim * seen
+        """Floating-point operations of a layer's two products, of what queries see alone."""
+        return 4 * self.spec.q_heads * self.spec.head_dim * sum(self._seen(old, new) for old, new in self.lengths)
 
-    @property
-    def score(self) -> ScoreMod:
-        return ScoreMod(scale=self.head_dim**-0.5)
+    def floor(self, copy: float, matmul: float) -> float:
+        """The least seconds that a layer can take, by bytes and by operations a second."""
+        return max(self.bytes / copy, self.operations / matmul)
+
+    def _read(self, old: int, new: int) -> int:
+        """Keys that any of a sequence's new tokens sees."""
+        return min(old + new, (self.spec.window or old + new) + new - 1)
+
+    def _seen(self, old: int, new: int) -> int:
+        """Pairs of a query and a key that it sees."""
+        window = self.spec.window or old + new
+        short = min(max(window - old, 0), new)  # queries that see all that is before them
+        return short * old + short * (short + 1) // 2 + (new - short) * window
 
 
+def _decodes(count: int, context: int) -> Lengths:
+    """The last slots of each one's last page stay unwritten."""
+    return ((context - 4, 1),) * count
+
+
+BY_NAME = {spec.name: spec for spec in MODEL_SPECS}
+LLAMA, GEMMA, BLOOM, GPT_OSS = (BY_NAME[name] for name in ("llama8b", "gemma2", "bloom", "gpt_oss_page128"))
+FP8 = "float8_e4m3fn"
 CASES = (
-    Case("decode 64 x 8k", True, 64, 8192, 4),
-    Case("decode 64 x 1k", True, 64, 1024, 16),
-    Case("decode 1 x 32k", True, 1, 32768, 16),
-    Case("prefill 8k", False, 1, 8192, 4),
-    Case("prefill 4k", False, 1, 4096, 4),
-    Case("prefill 2k", False, 1, 2048, 8),
-    Case("prefill 1k", False, 1, 1024, 8),
+    Case("decode 64 x 8k", LLAMA, _decodes(64, 8192), 4),
+    Case("prefill 4k", LLAMA, ((0, 4096),), 4),
+    Case("decode 64 x 1k", LLAMA, _decodes(64, 1024), 16),
+    Case("decode 1 x 32k", LLAMA, _decodes(1, 32768), 16),
+    Case("decode 64 x 1k, metadata 256 wide", LLAMA, _decodes(64, 1024), 16, width=256),
+    Case("prefill 8k", LLAMA, ((0, 8192),), 4),
+    Case("prefill 2k", LLAMA, ((0, 2048),), 8),
+    Case("prefill 1k", LLAMA, ((0, 1024),), 8),
+    Case("mixed 63 x 1k and 1,985 new, metadata 256 wide", LLAMA, (*_decodes(63, 1024), (0, 1985)), 8, width=256),
 )
+MORE_CASES = (
+    Case("decode 64 x 8k, float8", LLAMA, _decodes(64, 8192), 4, FP8),
+    Case("prefill 4k, float8", LLAMA, ((0, 4096),), 4, FP8),
+    Case("decode 64 x 8k, window 128, sinks", GPT_OSS, _decodes(64, 8192), 4, width=256),
+    Case("prefill 4k, window 128, sinks", GPT_OSS, ((0, 4096),), 4),
+    Case("decode 64 x 4k, soft cap", GEMMA, _decodes(64, 4096), 4),
+    Case("prefill 4k, soft cap", GEMMA, ((0, 4096),), 4),
+    Case("decode 16 x 2k, ALiBi", BLOOM, _decodes(16, 2048), 4),
+    Case("prefill 2k, ALiBi", BLOOM, ((0, 2048),), 4),
+    Case("one token of 1k", LLAMA, _decodes(1, 1024), 16, width=256, padded=8),
+)
+_SMALL = Spec("small", 4, 2, 64)
+_ALL = Spec("all", 4, 2, 64, window=50, soft_cap=10.0, alibi=True, sinks=True)
 QUICK_CASES = (
-    Case("decode 3 x 128", True, 3, 128, 2, q_heads=8, kv_heads=2, head_dim=64),
-    Case("prefill 96", False, 1, 96, 2, q_heads=8, kv_heads=2, head_dim=64),
+    Case("decode 3 x 128", _SMALL, _decodes(3, 128), 2),
+    Case("mixed, all at once, metadata 8 wide", _ALL, (*_decodes(2, 96), (60, 30)), 2, width=8, padded=40),
 )
-
-
-class Arrays(NamedTuple):
-    """One step: per layer q, k, v of the new tokens; the pool of all layers; the sequences."""
-
-    new: tuple[tuple[jax.Array, jax.Array, jax.Array], ...]
-    pool: jax.Array
-    sequences: Sequences
-
-
-def make_arrays(case: Case, layout: PoolLayout, seed: int) -> Arrays:
-    """Random bfloat16 values, pages in random order; the null page, spare pages and unwritten slots are NaN."""
-    rng = np.random.default_rng(seed)
-    held = case.sequences * case.pages
-    order = rng.permutation(np.arange(1, 1 + held + SPARE))
-    table = np.full((case.sequences, case.pages + SPARE), order[-1], np.int32)
-    table[:, : case.pages] = order[:held].reshape(case.sequences, case.pages)
-    kept = np.zeros((1 + held + SPARE, case.page_size), bool)
-    kept[table[:, : case.pages]] = True
-    kept[table[:, case.pages - 1], case.page_size - (UNWRITTEN if case.decode else 0) :] = False
-    pool_key, *keys = jax.random.split(jax.random.key(seed), 1 + 3 * case.layers)
-    shape = layout.shape(
-        layers=case.layers, pages=len(kept), page_size=case.page_size, kv_heads=case.kv_heads, head_dim=case.head_dim
-    )
-    decodes = case.sequences if case.decode else 0
-    starts = np.arange(case.sequences + 1) * (case.tokens // case.sequences)
-    sequences = (table, np.full(case.sequences, case.length), starts, np.array([decodes, decodes, case.sequences]))
-    return Arrays(
-        tuple(_new_tokens(case, keys[3 * layer : 3 * layer + 3]) for layer in range(case.layers)),
-        _random_pool(shape, layout, pool_key, jnp.asarray(kept)),
-        Sequences(*(jnp.asarray(x, jnp.int32) for x in sequences)),
-    )
-
-
-def _new_tokens(case: Case, keys: list[jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-    heads = (case.q_heads, case.kv_heads, case.kv_heads)
-    q, k, v = (
-        jax.random.normal(key, (case.tokens, count, case.head_dim), jnp.bfloat16)
-        for key, count in zip(keys, heads, strict=True)
-    )
-    return q * jnp.asarray(QUERY_SCALE, q.dtype), k, v
-
-
-def _random_pool(shape: tuple[int, ...], layout: PoolLayout, key: jax.Array, kept: jax.Array) -> jax.Array:
-    def make(key: jax.Array, kept: jax.Array) -> jax.Array:
-        axes = layout.axes
-        where = kept.reshape([n if axis in ("page", "slot") else 1 for axis, n in zip(axes, shape, strict=True)])
-        values = jax.random.normal(key, shape, jnp.bfloat16)
-        return jnp.where(where, values, jnp.asarray(jnp.nan, values.dtype))
-
-    return jax.jit(make)(key, kept)
+QUICK_MORE_CASES = (Case("prefill 96, float8", _SMALL, ((0, 96),), 2, FP8),)

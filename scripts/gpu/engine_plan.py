@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from gpu.llama import LLAMA_8B, TINY
+from gpu.card import NEEDED_MEMORY
+from gpu.llama import LLAMA_1B, LLAMA_8B, TINY
 from jaxpaged.execution.buckets import Buckets
 
 
@@ -54,6 +55,10 @@ FULL = EnginePlan(
     generate_batches=(1, 8, 32),
     kv_share=0.9,
 )
+SMALL = replace(
+    FULL, config=LLAMA_1B, batch=Workload(16, 1920, 257), offline=Workload(128, 1000, 300),
+    conversations=Workload(256, 161, 338),
+)  # fmt: skip
 QUICK = EnginePlan(
     config=TINY,
     buckets=Buckets((8, 32), (8,), (8,), (8,), ()),
@@ -67,3 +72,10 @@ QUICK = EnginePlan(
     generate_batches=(1, 2),
     kv_share=0.9,
 )
+
+
+def plan_for(*, quick: bool, memory: int) -> EnginePlan:
+    """`memory`: bytes that JAX may use, 0 where it is not known."""
+    if quick:
+        return QUICK
+    return SMALL if 0 < memory < NEEDED_MEMORY else FULL

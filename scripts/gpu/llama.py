@@ -26,6 +26,9 @@ LLAMA_8B = MappingProxyType(
         "torch_dtype": "bfloat16",
     }
 )
+LLAMA_1B = MappingProxyType(
+    {**LLAMA_8B, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "head_dim": 64}
+)
 TINY = MappingProxyType(
     {
         **LLAMA_8B,

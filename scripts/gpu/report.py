@@ -7,27 +7,38 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jax
+from gpu.watch import ROOT, Outcome
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("jax", "jaxlib", "jax-cuda13-plugin", "nvidia-cudnn-cu13", "nvidia-cublas", "torch", "transformers")
+PACKAGES = (
+    "jax", "jaxlib", "jax-cuda13-plugin", "flax", "orbax-checkpoint", "transformers", "llguidance", "nvidia-cudnn-cu13",
+    "nvidia-cublas", "torch",
+)  # fmt: skip
 
 
 @dataclass
 class Report:
-    """Figures by part. `path`: the JSON file, written by `add`; None prints only."""
+    """Figures by section and part. Imports no jax: a process that has used the card holds most of its memory.
+
+    path: the JSON file, written by `add`; log: what the children print is appended there.
+    """
 
     command: str
-    path: Path | None
+    path: Path
+    log_path: Path
     figures: dict[str, Any] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.figures |= {"command": self.command, **provenance()}
         self.say(" ".join(f"{key}={value}" for key, value in self.figures.items() if key != "versions"))
         self.say(" ".join(f"{key}=={value}" for key, value in self.figures["versions"].items()))
@@ -39,21 +50,43 @@ class Report:
     def say(self, line: str) -> None:
         print(f"[{self.elapsed:6.1f} s] {line}", flush=True)
 
-    def add(self, part: str, value: Any) -> None:
-        """Keep a part's figures, and write all of them."""
-        self.figures[part] = value
+    def tell(self, outcome: Outcome) -> None:
+        """Keep the outcome of a part, and write everything."""
+        with self.lock:
+            self.outcomes.append(outcome)
+            entry: dict[str, Any] = {"status": outcome.status, "seconds": round(outcome.seconds, 2)}
+            entry |= {"why": outcome.detail} if outcome.detail else {}
+            entry |= outcome.figures if isinstance(outcome.figures, Mapping) else {}
+            self.figures.setdefault(outcome.group, {})[outcome.part] = entry
+            self.write()
+            shown = {key: value for key, value in entry.items() if key not in ("status", "seconds", "report")}
+            self.say(f"{outcome.group} | {outcome.part}: {outcome.status}, {outcome.seconds:.1f} s {_short(shown)}")
+
+    def add(self, name: str, value: Any) -> None:
+        with self.lock:
+            self.figures[name] = value
+            self.write()
+
+    def write(self) -> None:
+        """By a file beside it, so that whoever reads finds all of it."""
         self.figures["seconds"] = round(self.elapsed, 1)
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(json.dumps(self.figures, indent=1), encoding="utf-8")
+        beside = self.path.with_suffix(".part")
+        beside.write_text(json.dumps(self.figures, indent=1), encoding="utf-8")
+        beside.replace(self.path)
+
+    def log(self, name: str, text: bytes) -> None:
+        with self.lock, self.log_path.open("ab") as file:
+            file.write(f"==== {name}, until {self.elapsed:.1f} s\n".encode() + text + b"\n")
+
+
+def _short(figures: Mapping[str, Any]) -> str:
+    text = json.dumps(figures, default=str)
+    return text if len(text) <= 400 else text[:400] + " ..."
 
 
 def provenance() -> dict[str, Any]:
-    """Device, versions, commit and date of a run."""
-    device = jax.devices()[0]
+    """Versions, commit and date of a run."""
     return {
-        "device": device.device_kind,
-        "runtime": device.client.platform_version.splitlines()[0],
         "date": datetime.date.today().isoformat(),
         "commit": _commit(),
         "python": sys.version.split()[0],

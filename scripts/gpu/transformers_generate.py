@@ -8,19 +8,23 @@ from types import MappingProxyType
 from typing import Any
 
 from gpu.engine_plan import Workload
+from gpu.task import Skip
 
 
 def bench_generate(
     config: MappingProxyType[str, Any], workload: Workload, batches: tuple[int, ...], *, on_cpu: bool
 ) -> dict[str, Any]:
-    """Output tokens a second by batch size: static batches of `workload`'s mean lengths, in bfloat16."""
+    """Output tokens a second by batch size: static batches of `workload`'s mean lengths, in bfloat16.
+
+    Raises Skip without torch.
+    """
     if importlib.util.find_spec("torch") is None:
-        return {"skipped": "torch is not installed"}
+        raise Skip("torch is not installed")
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     if not on_cpu and not torch.cuda.is_available():
-        return {"skipped": "torch has no GPU"}
+        raise Skip("torch has no GPU")
     device = torch.device("cpu" if on_cpu else "cuda")
     settings = {key: value for key, value in config.items() if key not in ("model_type", "torch_dtype")}
     with device:

@@ -33,9 +33,10 @@ class Variant:
     options: Mapping[str, str | bool] = field(default_factory=dict)
 
 
+NO_COMMAND_BUFFERS = "static slices, no command buffers"
 GPU_VARIANTS: Mapping[str, Variant] = {
     "static slices": Variant("unroll"),
-    "static slices, no command buffers": Variant("unroll", {"xla_gpu_enable_command_buffer": ""}),
+    NO_COMMAND_BUFFERS: Variant("unroll", {"xla_gpu_enable_command_buffer": ""}),
     "scan": Variant("scan"),
     "scan, no Triton products": Variant("scan", {"xla_gpu_enable_triton_gemm": False}),
     "static slices, no Triton products": Variant("unroll", {"xla_gpu_enable_triton_gemm": False}),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from jaxpaged.engine.messages import EngineRequest
+from jaxpaged.engine.startup.context import layout_of
 from jaxpaged.errors import MemoryPlanError
 from jaxpaged.sampling.variant import Variant
 from jaxpaged.sampling_params import SamplingParams
@@ -69,3 +71,9 @@ def test_every_program_has_room_for_what_it_needs(tmp_path: Path) -> None:
     assert shown is not None
     unit = {"MiB": 1 << 20, "KiB": 1 << 10}[shown[2]]
     assert float(shown[1]) * unit == pytest.approx(max(needed.values()), abs=unit * 0.01)
+
+
+def test_attention_by_xla_has_its_own_layout_whatever_the_device_is() -> None:
+    hopper = SimpleNamespace(platform="gpu", compute_capability="9.0")
+    assert layout_of("auto", hopper).name == "hopper"
+    assert layout_of("xla", hopper).name == "xla"

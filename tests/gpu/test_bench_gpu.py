@@ -1,17 +1,18 @@
-"""The engine's benchmark for a GPU, from end to end with a tiny model, where our server's packages are missing."""
+"""Both calls on a lent card, from end to end with tiny shapes, where our server's packages are missing."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from bench_gpu import Parts
-from gpu.engine_plan import FULL, QUICK
-from gpu.report import Report
+from gpu.engine_plan import FULL, QUICK, SMALL, plan_for
+from gpu.plan import LONGEST, sections
 from gpu.variants import thunk_counts
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("target", "start", "single", "batch", "offline", "conversations", "generate")
 # The machines that a session may use have jax, flax, orbax and transformers, and none of these.
 WITHOUT = (
     "fastapi",
@@ -25,51 +26,107 @@ WITHOUT = (
     "uvicorn",
     "zmq",
 )
-RUN = """
-import runpy, sys
+MISSING = """
+import sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {without}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Missing())
+"""
+RUN = """
+import runpy, sys
 sys.argv = {arguments}
-sys.path.insert(0, "scripts")
-runpy.run_path(sys.argv[0], run_name="__main__")
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    assert not {{"jax", "jaxlib", "torch"}} & set(sys.modules), "the parent must not touch the card"
 """
 
 
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = RUN.format(without=WITHOUT, arguments=["scripts/bench_gpu.py", *arguments])
-    command = [sys.executable, "-c", program]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+def bench(tmp_path: Path, call: str, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    """Exit status, figures and what was printed. No process of it finds a package of WITHOUT."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(MISSING.format(without=WITHOUT))
+    words = ["scripts/bench_gpu.py", call, "--quick", "--out", str(tmp_path / "out"), *arguments]
+    command = [sys.executable, "-c", RUN.format(arguments=words)]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    printed = run.stdout + run.stderr
+    assert "Traceback" not in printed, printed[-3000:]
+    names = [path.name for path in (tmp_path / "out").iterdir()]
+    assert len(names) <= 8  # more do not come back
+    assert all(re.fullmatch(r"[\w.-]+", name) for name in names)
+    return run.returncode, json.loads((tmp_path / "out" / f"{call}.json").read_text()), printed
 
 
-def test_every_part_runs_in_order_and_leaves_its_figures(tmp_path: Path) -> None:
-    run = bench("--quick", "--out", str(tmp_path))
-    assert run.returncode == 0, run.stderr[-3000:]
-    figures = json.loads((tmp_path / "engine.json").read_text())
-    parts = [name for name in figures if isinstance(figures[name], dict) and name != "versions"]
-    assert parts == [*PARTS, "variant: scan"]
-    for name, workload in (("single", QUICK.single), ("batch", QUICK.batch)):
-        assert figures[name]["steps"] >= workload.answer // 2
-        assert 0 < figures[name]["median_ms"] <= figures[name]["p99_ms"]
-        assert figures["variant: scan"][name]["steps"] >= workload.answer // 2
-    assert figures["offline"]["mean_answer"] == QUICK.offline.answer
-    assert figures["offline"]["output_tokens_per_s"] > 0
-    assert figures["compiles_after_ready"] == 0
+def statuses(figures: dict[str, Any], group: str) -> dict[str, str]:
+    return {part: entry["status"] for part, entry in figures[group].items()}
 
 
-def test_a_part_that_fails_or_comes_too_late_is_noted_and_the_next_runs(tmp_path: Path) -> None:
-    report = Report("a test", tmp_path / "engine.json")
-    parts = Parts(report, 1000.0)
-    parts.run("broken", lambda: 1 // 0)
-    parts.run("whole", lambda: {"ms": 1})
-    Parts(report, 0.0).run("late", lambda: 1 // 0)
-    figures = json.loads((tmp_path / "engine.json").read_text())
-    assert figures["broken"] == {"failed": "ZeroDivisionError: integer division or modulo by zero"}
-    assert figures["whole"] == {"ms": 1}
-    assert "had passed" in figures["late"]["skipped"]
-    assert parts.failed == ["broken"]
+def test_the_first_call_with_a_fault_of_each_kind(tmp_path: Path) -> None:
+    rung, spec = "chunk after a prefix, bfloat16, command buffers", "gqa4_page16, float8_e4m3fn, command buffers"
+    faults = (f"{rung} off=abort", f"{spec} on=wrong", "decode 3 x 128=hang", "blocks of 64 keys=raise", "batch=raise")
+    code, figures, printed = bench(tmp_path, "first", *(word for fault in faults for word in ("--fault", fault)))
+    assert code == 1
+    assert statuses(figures, "ladder") == {f"{rung} off": "abort", f"{rung} on": "ok"}
+    assert statuses(figures, "specs") == {f"{spec} on": "wrong"}
+    assert figures["way"]["way"] == "xla"
+    cases = {"ceilings": "ok", "decode 3 x 128": "hang", "mixed, all at once, metadata 8 wide": "ok"}
+    assert statuses(figures, "cases") == cases
+    assert set(statuses(figures, "kernel times").values()) == {"skipped"}
+    assert figures["sweep"]["blocks of 64 keys"]["why"] == "RuntimeError: told to raise"
+    engine = {"start": "ok", "target": "skipped", "single": "ok", "batch": "raise", "offline": "ok"}
+    assert statuses(figures, "engine") == engine | {"compiles_after_ready": "ok"}
+    assert "attention by xla" in figures["engine"]["start"]["report"]
+    _check_the_measured(figures)
+    assert f"| {spec} on | wrong (" in printed
+    assert "a further call needs --way xla" in printed
+    assert "is no Hopper (compute capability 9.0): attention is measured by XLA" in printed
+
+
+def _check_the_measured(figures: dict[str, Any]) -> None:
+    assert figures["cases"]["ceilings"]["copy"] > 0
+    row = figures["cases"]["mixed, all at once, metadata 8 wide"]
+    assert 0 < row["rounding"] <= row["error"]
+    assert 0 < row["best_ms"] <= row["ms"] <= row["worst_ms"]
+    single, offline = figures["engine"]["single"], figures["engine"]["offline"]
+    assert single["steps"] >= QUICK.single.answer // 2
+    assert 0 < single["median_ms"] <= single["p99_ms"]
+    assert offline["mean_answer"] == QUICK.offline.answer
+    assert offline["output_tokens_per_s"] > 0
+    assert figures["engine"]["compiles_after_ready"]["count"] == 0
+
+
+def test_the_second_call(tmp_path: Path) -> None:
+    code, figures, printed = bench(tmp_path, "second")
+    assert code == 0, printed[-3000:]
+    parts = statuses(figures, "engine")
+    assert parts.pop("generate") in ("ok", "skipped")
+    assert parts == {"start": "ok", "conversations": "ok", "compiles_after_ready": "ok", "variant: scan": "ok"}
+    variant = figures["engine"]["variant: scan"]
+    assert variant["single"]["steps"] >= QUICK.single.answer // 2
+    assert statuses(figures, "more cases") == {"prefill 96, float8": "ok"}
+    assert set(statuses(figures, "peers").values()) == {"skipped"}
+    assert list(figures)[-1] == "peers" or list(figures).index("peers") > list(figures).index("engine")
+
+
+def test_a_call_without_time_names_all_that_it_skips_and_starts_no_child(tmp_path: Path) -> None:
+    code, figures, printed = bench(tmp_path, "first", "--longest", "0")
+    assert code == 0
+    for group in ("ladder", "specs", "cases", "kernel times", "sweep", "engine"):
+        assert statuses(figures, group) == {"all parts": "skipped"}
+    assert "jax==" in printed.splitlines()[1]
+    assert "flax==" in printed.splitlines()[1]
+    assert "orbax-checkpoint==" in printed.splitlines()[1]
+
+
+def test_the_calls_leave_the_engine_its_time() -> None:
+    first, second = sections("first", quick=False), sections("second", quick=False)
+    assert [section.name for section in first] == ["ladder", "specs", "cases", "sweep", "ncu", "engine"]
+    assert [section.name for section in second] == ["engine", "more cases", "peers"]
+    assert LONGEST["first"] - sum(section.most for section in first[:-1]) >= 230
+    assert (LONGEST["first"], LONGEST["second"]) <= (555, 195)
 
 
 def test_thunks_inside_and_outside_of_command_buffers_are_told_apart() -> None:
@@ -88,10 +145,12 @@ def test_thunks_inside_and_outside_of_command_buffers_are_told_apart() -> None:
 
 
 def test_the_sizes_that_are_compiled_serve_the_workloads() -> None:
-    for plan in (FULL, QUICK):
+    for plan in (FULL, SMALL, QUICK):
         assert plan.buckets.tokens[-1] == plan.max_num_batched_tokens
         assert plan.buckets.logit_rows[-1] == plan.buckets.samples[-1] == plan.max_num_seqs
         assert plan.buckets.tokens[:2] >= (plan.single.requests, plan.batch.requests)
         assert plan.batch.requests <= plan.buckets.tokens[1]
         for workload in (plan.single, plan.batch, plan.offline, plan.conversations):
             assert workload.prompt + workload.answer <= plan.max_model_len
+    assert plan_for(quick=False, memory=24 << 30) is SMALL
+    assert plan_for(quick=False, memory=100 << 30) is plan_for(quick=False, memory=0) is FULL

@@ -1,63 +1,54 @@
-"""The benchmark of kernels for a GPU, from end to end on small shapes; and that it sees mistakes."""
+"""The cases of attention for a GPU: their arrays, and that the check against float64 sees mistakes."""
 
-import json
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import fields, replace
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpu.attention import bench_attention, table
-from gpu.attention_cases import CASES, QUICK_CASES, Arrays, Case, make_arrays
-from gpu.attention_check import LIMIT, compare, draw
-from gpu.attention_program import compile_layers
-from gpu.report import Report
-from pallas_kernels.paged_attention import pool_layout
+from gpu.attention_arrays import Arrays, make_arrays
+from gpu.attention_cases import CASES, MORE_CASES, QUICK_CASES, QUICK_MORE_CASES, Case
+from gpu.attention_check import compare, draw
+from gpu.sizes import Sizes, attention_with
+from gpu.sweep import VARIANTS
+from gpu.task import Skip
+from pallas_kernels.paged_attention import paged_attention, pool_layout
+from pallas_kernels.paged_attention.config import ChunkConfig, DecodeConfig
 
 CPU = pool_layout("cpu")
+BY_NAME = {case.name: case for case in (*CASES, *MORE_CASES)}
 
 
-def test_the_quick_run_checks_and_times_every_case(tmp_path: Path) -> None:
-    path = tmp_path / "out" / "kernels.json"
-    assert bench_attention(Report("a test", path), quick=True, implementation=None)
-    figures = json.loads(path.read_text())
-    assert figures["ceilings"]["copy"] > 0
-    assert figures["ceilings"]["matmul"] > 0
-    assert [row["case"] for row in figures["attention"]] == [case.name for case in QUICK_CASES]
-    for row in figures["attention"]:
-        assert 0 < row["rounding"] <= row["error"] < LIMIT
-        assert 0 < row["best_ms"] <= row["ms"] <= row["worst_ms"]
-        assert row["cudnn"] == {"skipped": "cuDNN needs an NVIDIA GPU"}
-        assert row["torch"]["skipped"]
-    assert len(table(figures["attention"])) == 2 + len(QUICK_CASES)
-
-
-@pytest.fixture(params=QUICK_CASES, ids=lambda case: case.name)
+@pytest.fixture(params=[QUICK_CASES[1], *QUICK_MORE_CASES], ids=lambda case: case.name)
 def case(request: pytest.FixtureRequest) -> Case:
     return replace(request.param, layers=1)
+
+
+def by_reference(case: Case, arrays: Arrays) -> jnp.ndarray:
+    attend = jax.jit(partial(paged_attention, score=case.spec.score, layout=CPU, implementation="reference"))
+    return attend(*arrays.new[-1], arrays.pool, jnp.int32(0), arrays.sequences, **arrays.options).out
 
 
 def test_it_sees_a_wrong_row_a_missing_element_and_a_key_that_is_not_read(case: Case) -> None:
     arrays = make_arrays(case, CPU, seed=5)
     sample = draw(case, CPU, arrays, seed=5)
-    spoilt = _with_a_page_read_twice(case, arrays)
-    short = draw(case, CPU, spoilt, seed=5) if case.decode else None
-    (out,), _ = compile_layers(case, CPU, arrays, "reference")(arrays.pool, arrays.new, arrays.sequences)
+    out = by_reference(case, arrays)
     assert compare(sample, out).problem == ""
-    unsampled = int(np.setdiff1d(np.arange(case.tokens), sample.rows, assume_unique=True)[0]) if not case.decode else 0
-    assert "not finite" in compare(sample, out.at[unsampled, -1, -1].set(jnp.nan)).problem
+    assert "not finite" in compare(sample, out.at[case.new_tokens - 1, -1, -1].set(jnp.nan)).problem
     assert "relative error" in compare(sample, out.at[int(sample.rows[0])].set(0)).problem
     assert "relative error" in compare(replace(sample, exact=sample.exact[:, ::-1]), out).problem
-    if short is not None:
+    if case.decodes:
+        short = draw(case, CPU, _with_a_page_read_twice(arrays), seed=5)
         assert "relative error" in compare(short, out).problem
 
 
-def _with_a_page_read_twice(case: Case, arrays: Arrays) -> Arrays:
-    """The first page of every sequence stands for its second too."""
-    table = arrays.sequences.page_table
-    swapped = jnp.concatenate([table[:, :1], table[:, :1], table[:, 2:]], axis=1)
-    return arrays._replace(sequences=arrays.sequences._replace(page_table=swapped))
+def _with_a_page_read_twice(arrays: Arrays) -> Arrays:
+    """The page before the last of every sequence stands for its last too."""
+    table = np.array(arrays.sequences.page_table)
+    table[:, 2] = table[:, 1]
+    return arrays._replace(sequences=arrays.sequences._replace(page_table=jnp.asarray(table)))
 
 
 def test_free_pages_and_unwritten_slots_are_poisoned_and_held_ones_are_not() -> None:
@@ -66,18 +57,46 @@ def test_free_pages_and_unwritten_slots_are_poisoned_and_held_ones_are_not() -> 
     table, kv_lens, cu_q_lens, distribution = (np.asarray(x) for x in arrays.sequences)
     numbers = np.isfinite(np.asarray(arrays.pool, np.float32)).all(axis=(0, 2, 3, 5))  # [page, slot]
     for row in table:
-        assert numbers[row[: case.pages]].reshape(-1).tolist() == [i < case.length for i in range(case.context)]
-        assert not numbers[row[case.pages :]].any()
+        assert numbers[row[:4]].reshape(-1).tolist() == [i < 124 for i in range(128)]
+        assert not numbers[row[4:]].any()
     assert not numbers[0].any()
-    assert len(np.unique(table[:, : case.pages])) == case.sequences * case.pages
-    assert kv_lens.tolist() == [case.length] * case.sequences
+    assert len(np.unique(table[:, :4])) == 12
+    assert kv_lens.tolist() == [125] * 3
     assert (cu_q_lens.tolist(), distribution.tolist()) == ([0, 1, 2, 3], [3, 3, 3])
 
 
+def test_metadata_wider_than_the_batch() -> None:
+    case = QUICK_CASES[1]
+    table, kv_lens, cu_q_lens, distribution = (np.asarray(x) for x in make_arrays(case, CPU, seed=1).sequences)
+    assert len(table) == case.width
+    assert kv_lens.tolist() == [93, 93, 90, *[0] * 5]
+    assert cu_q_lens.tolist() == [0, 1, 2, *[32] * 6]
+    assert distribution.tolist() == [2, 3, 3]
+    assert case.tokens == 40
+
+
 def test_bytes_and_operations_of_the_cases() -> None:
-    decode, prefill = CASES[0], CASES[3]
-    assert (decode.name, prefill.name) == ("decode 64 x 8k", "prefill 8k")
+    decode, prefill = BY_NAME["decode 64 x 8k"], BY_NAME["prefill 8k"]
     assert decode.bytes == 64 * 8189 * 4096 + 2 * 64 * 32 * 128 * 2
     assert prefill.operations == 4 * 32 * 128 * 8192 * 8193 // 2
-    pool = [case.layers * case.sequences * case.pages * case.page_size * 4096 for case in CASES if case.decode]
-    assert min(pool) >= 2**31  # many times a cache of 60 MB
+    assert BY_NAME["decode 64 x 8k, float8"].bytes == 64 * 8189 * 2048 + 2 * 64 * 32 * 128 * 2
+    window = BY_NAME["decode 64 x 8k, window 128, sinks"]
+    assert window.operations == 4 * 64 * 64 * 64 * 128
+    short = BY_NAME["prefill 4k, window 128, sinks"]
+    assert short.operations == 4 * 64 * 64 * (128 * 129 // 2 + (4096 - 128) * 128)
+    assert decode.floor(4e12, 8e14) == decode.bytes / 4e12
+    assert prefill.floor(4e12, 8e14) == prefill.operations / 8e14
+    assert sum(case.width == 256 for case in CASES) == 2
+    mixed = BY_NAME["mixed 63 x 1k and 1,985 new, metadata 256 wide"]
+    assert (mixed.decodes, mixed.tokens) == (63, 2048)
+
+
+def test_a_size_that_no_config_has_is_skipped_and_the_others_are_taken() -> None:
+    hopper = pool_layout("hopper")
+    with pytest.raises(Skip, match="ChunkConfig has no colour"):
+        attention_with(Sizes(chunk={"colour": 1}), hopper)
+    known = {item.name for config in (ChunkConfig, DecodeConfig) for item in fields(config)}
+    for sizes in VARIANTS.values():
+        if {*sizes.decode, *sizes.chunk} <= known:
+            assert attention_with(sizes, hopper)
+    assert {"split", "blocks", "tile", "max_stages", "weights_in_registers"} <= known

@@ -9,7 +9,7 @@ import pytest
 
 from pallas_kernels.paged_attention import PoolLayout, copy_pages, device_layout, pool_layout, read_pages, write_pages
 
-BACKENDS = ["cpu", "gpu", "hopper", "tpu"]
+BACKENDS = ["cpu", "gpu", "hopper", "tpu", "xla"]
 SIZES = {"layers": 3, "pages": 6, "page_size": 4, "kv_heads": 2, "head_dim": 8}
 
 
@@ -30,6 +30,7 @@ def bits(pool: jax.Array) -> np.ndarray:
         ("gpu", (3, 6, 2, 2, 4, 8)),
         ("hopper", (3, 6, 2, 2, 4, 64)),
         ("tpu", (3, 6, 2, 4, 128)),
+        ("xla", (3, 6, 2, 2, 4, 8)),
     ],
 )
 def test_shape(backend: str, shape: tuple[int, ...]) -> None:

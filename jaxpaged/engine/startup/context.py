@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+import jax
+
+from jaxpaged.config import Attention
 from jaxpaged.decoder.functional import FunctionalDecoder
 from jaxpaged.engine.startup.model import Model
 from jaxpaged.engine.startup.setup import Setup
@@ -12,7 +15,7 @@ from jaxpaged.errors import MemoryPlanError
 from jaxpaged.execution.memory import MemoryPlanner, MemoryUse, weight_bytes
 from jaxpaged.kv.pool import PoolGeometry
 from jaxpaged.kv.spec import cache_groups
-from pallas_kernels.paged_attention import device_layout
+from pallas_kernels.paged_attention import PoolLayout, device_layout, pool_layout
 
 log = logging.getLogger("jaxpaged")
 
@@ -58,7 +61,12 @@ def shorten_to_fit(setup: Setup, served: ServedModel, use: MemoryUse) -> ServedM
 def serve_at(setup: Setup, model: Model, context: int) -> ServedModel:
     """The decoder and the pages for a context."""
     decoder = model.decoder(setup, context)
-    groups, layout = cache_groups(decoder.layer_caches()), device_layout(setup.device)
+    groups, layout = cache_groups(decoder.layer_caches()), layout_of(setup.config.compile.attention, setup.device)
     pool = PoolGeometry(groups, layout, setup.settings.page_size, model.dtype, setup.mesh)
     weights = weight_bytes(decoder.params, setup.mesh)
     return ServedModel(model, context, decoder, MemoryPlanner(setup.config.cache, setup.settings.limits, pool, weights))
+
+
+def layout_of(attention: Attention, device: jax.Device) -> PoolLayout:
+    """How pages lie, which says what serves attention: see CompileConfig."""
+    return pool_layout("xla") if attention == "xla" else device_layout(device)
