@@ -35,7 +35,7 @@ from pallas_kernels.paged_attention.mosaic_tpu.refs import (
     softmax_scratch,
     write_scratch,
 )
-from pallas_kernels.paged_attention.mosaic_tpu.softmax import clean, init_softmax, merge_block, store_out
+from pallas_kernels.paged_attention.mosaic_tpu.softmax import init_softmax, merge_block, store_out
 
 
 def attend(
@@ -140,11 +140,6 @@ def _attend_item(g: Geometry, r: Refs, tile: jax.Array, i: jax.Array, item: Item
         begin = b * g.plan.block
         if g.writes:
             pl.when(b == last - 1)(lambda: _write_token(g, r, buffer, i, item.last_key - begin))
-
-        @pl.when((begin < item.first_key) | (begin + g.plan.block > item.last_key + 1))
-        def _edge() -> None:
-            clean(g, r, buffer, item.first_key - begin, item.last_key - begin)
-
         merge_block(g, r, buffer, i, tile * g.plan.tile, item, begin)
 
 

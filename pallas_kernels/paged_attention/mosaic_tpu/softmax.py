@@ -38,18 +38,6 @@ def _per_head(g: Geometry, values: jax.Ref, head: jax.Array | int) -> jax.Array:
     return column
 
 
-def clean(g: Geometry, r: Refs, buffer: jax.Array, first: jax.Array, last: jax.Array) -> None:
-    """Zero the rows that no query sees: they may hold NaN, and NaN times a weight of 0 would be NaN."""
-    row = lax.broadcasted_iota(jnp.int32, (g.plan.block, 1), 0)
-    keep = (row >= first) & (row <= last)
-
-    def head(h: jax.Array) -> None:
-        rows = r.f.kv[buffer, h]
-        r.f.kv[buffer, h] = jnp.where(keep, rows, jnp.zeros_like(rows))
-
-    for_heads(g.kv_heads, 1, head)
-
-
 def merge_block(
     g: Geometry, r: Refs, buffer: jax.Array, i: jax.Array, tile_begin: jax.Array, item: Item, begin: jax.Array
 ) -> None:
@@ -66,7 +54,8 @@ def merge_block(
 
     def heads(masked: bool) -> None:
         def head(h: jax.Array) -> None:
-            _merge_head(g, r, buffer, i, h, begin, position() if masked or r.slopes is not None else None, masked)
+            keep = _readable(g, item, begin) if masked else None
+            _merge_head(g, r, buffer, i, h, begin, position() if masked or r.slopes is not None else None, keep)
 
         for_heads(g.kv_heads, g.head_unroll, head)
 
@@ -82,30 +71,44 @@ def _merge_head(
     head: jax.Array,
     begin: jax.Array,
     position: jax.Array | None,
-    masked: bool,
+    keep: jax.Array | None,
 ) -> None:
+    """keep: the rows of values that may be read, None: all, and no score needs a mask either."""
     q = r.q[i, head]
     kv = r.f.kv[buffer, head].astype(q.dtype)
     keys, values = (kv, kv) if g.half < LANES else (kv[:, : g.half], kv[:, g.half :])
+    if keep is not None:
+        values = jnp.where(keep, values, jnp.zeros_like(values))
     s = _logits(g, _dot(q, keys, 1))
     if position is not None:
         distance = position - (begin + lax.broadcasted_iota(jnp.int32, (1, g.plan.block), 1))
         if r.slopes is not None:
             s = s - (_per_head(g, r.slopes, head) * LOG2E) * distance.astype(jnp.float32)
-        if masked:
+        if keep is not None:
             s = jnp.where(_visible(g, distance), s, MASKED)
-    before = r.top[head, :, :1]
+    before = r.top[head]
     top = jnp.maximum(before, jnp.max(s, axis=1, keepdims=True))
-    p = jnp.exp2(s - top)
+    p = jnp.exp2(s - _wide(top, g.plan.block))
     shrink = jnp.exp2(before - top)
-    acc = r.acc[head] * shrink + _dot(p.astype(q.dtype), values, 0)
-    if position is not None and masked:
+    acc = r.acc[head] * _wide(shrink, g.lanes) + _dot(p.astype(q.dtype), values, 0)
+    if position is not None and keep is not None:
         # A value of another sequence may be NaN, which a weight of 0 would not take away.
         acc = jnp.where(position >= 0, acc, r.acc[head])
     r.acc[head] = acc
-    r.top[head] = jnp.broadcast_to(top, r.top.shape[1:])
-    total = r.total[head, :, :1] * shrink + jnp.sum(p, axis=1, keepdims=True)
-    r.total[head] = jnp.broadcast_to(total, r.total.shape[1:])
+    r.top[head] = top
+    r.total[head] = r.total[head] * shrink + jnp.sum(p, axis=1, keepdims=True)
+
+
+def _wide(x: jax.Array, lanes: int) -> jax.Array:
+    """x [rows, 128], a row's value in all lanes, with more of them: no lane has to move for it."""
+    return jnp.concatenate([x] * (lanes // LANES), axis=1)
+
+
+def _readable(g: Geometry, item: Item, begin: jax.Array) -> jax.Array:
+    """The block's rows that a query sees. Others may hold NaN, and NaN times a weight of 0 would be NaN. [block, 1]"""
+    row = begin + lax.broadcasted_iota(jnp.int32, (g.plan.block, 1), 0)
+    readable = row <= item.last_key
+    return readable if g.score.window is None else readable & (row >= item.first_key)
 
 
 def _visible(g: Geometry, distance: jax.Array) -> jax.Array:
@@ -128,7 +131,7 @@ def _dot(x: jax.Array, y: jax.Array, y_axis: int) -> jax.Array:
 
 def store_out(g: Geometry, r: Refs, i: jax.Array) -> None:
     def head(h: jax.Array) -> None:
-        total = r.total[h, :, :1]
-        r.out[i, h] = (r.acc[h] / jnp.where(total > 0, total, 1.0)).astype(r.out.dtype)
+        total = jnp.where(r.total[h] > 0, r.total[h], 1.0)
+        r.out[i, h] = (r.acc[h] / _wide(total, g.lanes)).astype(r.out.dtype)
 
     for_heads(g.kv_heads, g.head_unroll, head)
