@@ -47,7 +47,9 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         # Read once, when libtpu is loaded.
-        flags = f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true --xla_jf_dump_llo_pass_label_regex=final_bundles"
+        flags = (
+            f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true --xla_jf_dump_llo_pass_label_regex=final_bundles"
+        )
         os.environ["LIBTPU_INIT_ARGS"] = flags
         from scripts.aot import tpu_kernels
 

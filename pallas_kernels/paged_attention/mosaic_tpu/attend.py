@@ -57,7 +57,8 @@ def attend(
     """
     per_head = [x for x in (slopes, sinks) if x is not None]
     news = [] if new is None else [new]
-    whole, in_smem = pl.BlockSpec(memory_space=pl.ANY), pl.BlockSpec(memory_space=pltpu.SMEM)
+    in_hbm, in_smem = pl.BlockSpec(memory_space=pltpu.HBM), pl.BlockSpec(memory_space=pltpu.SMEM)
+    whole = pl.BlockSpec(memory_space=pl.ANY)
     q_spec = _tiles_of(g, q)
     out_shape = [jax.ShapeDtypeStruct(q.shape, q.dtype)]
     if g.writes:
@@ -69,7 +70,7 @@ def attend(
         grid_spec=pltpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=len(scalars),
             grid=(jnp.maximum(pl.cdiv(tiles, g.tiles), 1),),
-            in_specs=[*(in_smem for _ in per_head), q_spec, *(_tiles_of(g, x) for x in news), whole, whole],
+            in_specs=[*(in_smem for _ in per_head), q_spec, *(_tiles_of(g, x) for x in news), in_hbm, whole],
             out_specs=[q_spec, whole][: len(out_shape)],
             scratch_shapes=[*scratch(g.plan, table, pool), *softmax_scratch(g), *write_scratch(g, pool)],
         ),
@@ -146,18 +147,19 @@ def _attend_item(g: Geometry, r: Refs, tile: jax.Array, i: jax.Array, item: Item
 def _write_token(g: Geometry, r: Refs, buffer: jax.Array, i: jax.Array, place: jax.Array) -> None:
     """Put the token's row into its place in the buffer, and copy the registers that it lies in to its page."""
     rows = r.stage.shape[2]
-    aligned = pl.multiple_of(divide(place, rows) * rows, rows)
+    in_block, slot = divide(place, g.plan.page), lax.rem(place, g.plan.page)
+    aligned = pl.multiple_of(divide(slot, rows) * rows, rows)
     stage = lax.rem(r.progress[WRITES], STAGES)
-    page = r.f.pages[buffer, divide(place, g.plan.page)]
+    page = r.f.pages[buffer, in_block]
 
     pl.when(r.progress[WRITES] >= STAGES)(lambda: _copy_stage(r, stage, page, jnp.int32(0)).wait())
-    here = lax.broadcasted_iota(jnp.int32, (rows, 1), 0) == place - aligned
+    here = lax.broadcasted_iota(jnp.int32, (rows, 1), 0) == slot - aligned
     for head in range(g.kv_heads):
         row = r.new[i, head : head + 1]
-        merged = jnp.where(here, row, r.f.kv[buffer, head, pl.ds(aligned, rows)])
-        r.f.kv[buffer, head, pl.ds(aligned, rows)] = merged
+        merged = jnp.where(here, row, r.f.kv[buffer, in_block, head, pl.ds(aligned, rows)])
+        r.f.kv[buffer, in_block, head, pl.ds(aligned, rows)] = merged
         r.stage[stage, head] = merged
-    _copy_stage(r, stage, page, lax.rem(aligned, g.plan.page)).start()
+    _copy_stage(r, stage, page, aligned).start()
     r.progress[WRITES] += 1
 
 

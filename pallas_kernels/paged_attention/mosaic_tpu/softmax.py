@@ -11,7 +11,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 
 from pallas_kernels.paged_attention.layout import LANES
-from pallas_kernels.paged_attention.mosaic_tpu.fetch import Item
+from pallas_kernels.paged_attention.mosaic_tpu.fetch import Item, rows_of
 from pallas_kernels.paged_attention.mosaic_tpu.refs import Geometry, Refs, for_heads
 
 LOG2E = math.log2(math.e)
@@ -75,7 +75,7 @@ def _merge_head(
 ) -> None:
     """keep: the rows of values that may be read, None: all, and no score needs a mask either."""
     q = r.q[i, head]
-    kv = r.f.kv[buffer, head].astype(q.dtype)
+    kv = rows_of(g.plan, r.f.kv, buffer, head).astype(q.dtype)
     keys, values = (kv, kv) if g.half < LANES else (kv[:, : g.half], kv[:, g.half :])
     if keep is not None:
         values = jnp.where(keep, values, jnp.zeros_like(values))

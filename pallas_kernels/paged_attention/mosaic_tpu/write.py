@@ -24,6 +24,7 @@ from pallas_kernels.paged_attention.mosaic_tpu.fetch import (
     fetch_next,
     item_of,
     page_range,
+    rows_of,
     scratch,
     sequences,
     start,
@@ -71,13 +72,13 @@ def write_chunks(
         grid_spec=pltpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=len(scalars),
             grid=(1,),
-            in_specs=[whole, whole, whole],
+            in_specs=[whole, pl.BlockSpec(memory_space=pltpu.HBM), whole],
             out_specs=whole,
             scratch_shapes=[
                 *scratch(plan, table, pool),
                 pltpu.VMEM((plan.buffers, kv_heads, near, row), rows.dtype),
                 pltpu.SemaphoreType.DMA((plan.buffers,)),
-                pltpu.VMEM((STAGES, kv_heads, plan.block, row), pool.dtype),
+                pltpu.VMEM((STAGES, plan.pages, kv_heads, plan.page, row), pool.dtype),
                 pltpu.SMEM((STAGES,), jnp.int32),
                 pltpu.SemaphoreType.DMA((STAGES,)),
             ],
@@ -109,19 +110,19 @@ def _kernel(plan: Plan, *refs: jax.Ref) -> None:
 
     lax.fori_loop(*sequences(plan, r.s), sequence, jnp.int32(0))
     for stage in range(STAGES):
-        _finish_stage(plan, r, stage)
+        _finish_stage(r, stage)
 
 
 def _write_block(plan: Plan, r: Refs, item: Item, block: jax.Array, stage: jax.Array) -> None:
     buffer = wait_next(plan, r.s, r.f)
     _copy_rows(plan, r, item, block, buffer).wait()
-    _finish_stage(plan, r, stage)
+    _finish_stage(r, stage)
     begin, end = page_range(plan, item, block)
     _merge(plan, r, item, block, buffer, stage)
 
     @pl.loop(begin, end)
     def _page(place: jax.Array) -> None:
-        _copy_page(plan, r, stage, r.f.pages[buffer, place], place).start()
+        _copy_page(r, stage, r.f.pages[buffer, place], place).start()
 
     r.staged[stage] = end - begin
 
@@ -145,10 +146,11 @@ def _merge(plan: Plan, r: Refs, item: Item, block: jax.Array, buffer: jax.Array,
         # Others' rows may hold NaN, which 0 would not take away.
         rows = jnp.where(ours(first + lax.broadcasted_iota(jnp.int32, (near, 1), 0)), rows, 0.0)
         rows = lax.dot(move, rows.astype(exact), precision=precision, preferred_element_type=jnp.float32)
-        old = r.f.kv[buffer, h].astype(jnp.float32)
-        r.stage[stage, h] = jnp.where(ours(token), rows, old).astype(r.stage.dtype)
+        old = rows_of(plan, r.f.kv, buffer, h).astype(jnp.float32)
+        merged = jnp.where(ours(token), rows, old).astype(r.stage.dtype)
+        r.stage[stage, :, h] = merged.reshape(plan.pages, plan.page, -1)
 
-    for_heads(r.stage.shape[1], HEADS, head)
+    for_heads(r.stage.shape[2], HEADS, head)
 
 
 def _first_row(plan: Plan, r: Refs, item: Item, block: jax.Array) -> jax.Array:
@@ -166,14 +168,13 @@ def _copy_rows(plan: Plan, r: Refs, item: Item, block: jax.Array, buffer: jax.Ar
     return pltpu.make_async_copy(window, r.near.at[buffer], r.near_sem.at[buffer])
 
 
-def _copy_page(plan: Plan, r: Refs, stage: jax.Array | int, page: jax.Array | int, place: jax.Array):
-    slots = pl.ds(pl.multiple_of(place * plan.page, plan.page), plan.page)
-    return pltpu.make_async_copy(r.stage.at[stage, :, slots], r.f.pool.at[r.s.layer[0], page], r.stage_sem.at[stage])
+def _copy_page(r: Refs, stage: jax.Array | int, page: jax.Array | int, place: jax.Array | int):
+    return pltpu.make_async_copy(r.stage.at[stage, place], r.f.pool.at[r.s.layer[0], page], r.stage_sem.at[stage])
 
 
-def _finish_stage(plan: Plan, r: Refs, stage: jax.Array | int) -> None:
+def _finish_stage(r: Refs, stage: jax.Array | int) -> None:
     """Wait until the stage's pages are in the pool."""
 
     @pl.loop(0, r.staged[stage])
     def _page(_: jax.Array) -> None:
-        _copy_page(plan, r, stage, 0, jnp.int32(0)).wait()
+        _copy_page(r, stage, 0, 0).wait()
