@@ -37,7 +37,7 @@ class GrammarChecker:
         vocabulary = vocabulary or ByteVocabulary()
         quick = tuple(TrialProcess(vocabulary, QUICK_NICENESS) for _ in range(QUICK_PROCESSES))
         late = Trial(GrammarCost(), str(too_slow(seconds)))
-        patient = TrialProcess(vocabulary, SLOW_NICENESS, gives_way=True)
+        patient = TrialProcess(vocabulary, SLOW_NICENESS)
         self._slow = TrialLane((patient,), seconds, lambda one: one.result.set_result(late))
         self._quick = TrialLane(quick, min(seconds, QUICK_SECONDS), self._slow.put)
         self._entries: OrderedDict[bytes, WantedTrial] = OrderedDict()

@@ -18,6 +18,7 @@ from jaxpaged.structured.vocabulary import GrammarVocabulary
 
 QUICK_THREADS = 2
 SLOW_SECONDS = 0.1  # of a trial, beyond which a grammar waits for others of its kind and not for quick ones
+SLOW_NICENESS = 10
 MAX_ENTRIES = 256
 MAX_BYTES = 64 * 1024 * 1024  # of memory for all that is kept
 _LEAST_BYTES = 4096
@@ -44,7 +45,9 @@ class GrammarCompiler:
     _entries: OrderedDict[bytes, tuple[Future[CompiledGrammar], int]] = field(default_factory=OrderedDict)
     _bytes: int = 0
     _quick: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(QUICK_THREADS, "grammar"))
-    _slow: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "slow-grammar", give_way))
+    _slow: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, "slow-grammar", give_way, (SLOW_NICENESS,))
+    )
 
     def submit(self, params: StructuredOutputsParams) -> Future[CompiledGrammar]:
         """The compiled grammar, now or later; the future's error is a RequestError."""

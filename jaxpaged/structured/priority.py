@@ -1,4 +1,4 @@
-"""Threads that compute only where others leave them time."""
+"""How much a thread gives way to others."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import sys
 import threading
 
 
-def give_way() -> None:
-    """Let the calling thread compute where all others leave it time; only Linux tells threads apart.
-
-    A nice value is not enough: the many short waits of a step would each wait for a nice thread's turn to end.
-    """
+def give_way(niceness: int) -> None:
+    """Let the calling thread compute where others leave it time; only Linux tells threads apart."""
     if sys.platform == "linux":
-        os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)

@@ -39,11 +39,10 @@ def _spawned() -> subprocess.Popen[str]:
 
 @dataclass(slots=True)
 class TrialProcess:
-    """One thread asks it. `niceness` is how much it gives way to other processes; with `gives_way`, wholly."""
+    """One thread asks it. `niceness` is how much it gives way to other processes."""
 
     vocabulary: ByteVocabulary
     niceness: int = 0
-    gives_way: bool = False
     _process: subprocess.Popen[str] | None = None
     _closed: bool = False
 
@@ -57,8 +56,7 @@ class TrialProcess:
             except OSError as error:
                 log.error("no process can be started that tries grammars (%s)", error.strerror)
             else:
-                first = {"niceness": self.niceness, "gives_way": self.gives_way}
-                self._send(json.dumps({**asdict(self.vocabulary), **first}))
+                self._send(json.dumps({**asdict(self.vocabulary), "niceness": self.niceness}))
 
     def ask(self, wanted: str, seconds: float) -> Trial | None:
         """Try a grammar, as message() writes it, for so many seconds of computing; None: they were too few."""

@@ -22,7 +22,6 @@ from jaxpaged.params.calls import Calls
 from jaxpaged.params.structured import StructuredOutputsParams
 from jaxpaged.params.thought import Thought
 from jaxpaged.structured.byte_vocabulary import ByteVocabulary
-from jaxpaged.structured.priority import give_way
 from jaxpaged.structured.trial import try_grammar
 
 WALL_SECONDS = 60.0  # for a grammar that would wait for something instead of computing
@@ -34,8 +33,6 @@ def main() -> None:
     """Serve until stdin ends. The first line holds the vocabulary and how much to give way to other processes."""
     first = json.loads(sys.stdin.readline())
     os.nice(first["niceness"])
-    if first["gives_way"]:
-        give_way()
     _limit_memory()
     vocabulary = ByteVocabulary(first["special"], first["size"])
     tokenizer = vocabulary.tokenizer()

@@ -21,6 +21,7 @@ from jaxpaged.structured.constraint import Constraint, Mask, set_bits
 from jaxpaged.structured.priority import give_way
 
 QUICK_THREADS, SLOW_THREADS = 4, 2
+SLOW_NICENESS = 10
 SLOW_SECONDS = 0.02  # of computing for a mask; the next one of its sequence then waits for others of its kind only
 
 log = logging.getLogger("jaxpaged")
@@ -71,7 +72,9 @@ class SequenceMasks:
     num_waiting: int = 0
     _sequences: dict[int, _Sequence] = field(default_factory=dict)
     _quick: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(QUICK_THREADS, "mask"))
-    _slow: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SLOW_THREADS, "slow-mask", give_way))
+    _slow: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(SLOW_THREADS, "slow-mask", give_way, (SLOW_NICENESS,))
+    )
 
     def __len__(self) -> int:
         return len(self._sequences)
