@@ -28,7 +28,7 @@ os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
 os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # no cuDNN is needed to compile
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.aot import thunks
+from scripts.aot import thunks, traffic
 from scripts.aot.hlo import collectives, is_copy, produced, size_of
 from scripts.aot.thunks import Thunk
 
@@ -117,6 +117,7 @@ class Report:
     exchanges: dict[str, int]
     mosaic_kernels: int
     thunks: tuple[Thunk, ...]  # of a GPU
+    text: str  # the optimised HLO
     seconds: float
 
     def __str__(self) -> str:
@@ -150,8 +151,16 @@ def check(target: Target, tokens: int) -> Iterator[tuple[str, Report, list[str]]
     programs, pool_bytes = step_programs(target, tokens)
     backbone = programs.backbone(tokens)
     large = large_arrays(target, backbone)
-    report = compile_report(backbone, large, tokens, math.prod(backbone.arguments[1][0].shape) // target.split)
-    yield f"backbone {tokens}", report, backbone_problems(target, report, tokens, pool_bytes)
+    pool = math.prod(backbone.arguments[1][0].shape) // target.split
+    report = compile_report(backbone, large, tokens, pool)
+    problems = backbone_problems(target, report, tokens, pool_bytes)
+    if target.layout == "hopper" and target.split == 1 and tokens <= HEAD_ROWS:
+        layers = CONFIG["num_hidden_layers"]
+        stacked = [leaf for leaf in backbone.arguments[0] if len(leaf.shape) > 1 and leaf.shape[0] == layers]
+        moved = traffic.of_a_layer(report.text, layers, 2, pool)
+        problems += moved.problems(sum(2 * math.prod(leaf.shape[1:]) for leaf in stacked))
+        print(f"        a layer: {moved}, {thunks.a_layer(report.thunks, 2)} thunks", flush=True)
+    yield f"backbone {tokens}", report, problems
     if tokens != HEAD_ROWS or not target.head:
         return
     from jaxpaged.sampling.variant import Variant
@@ -273,6 +282,7 @@ def compile_report(program: Any, large: set[int], tokens: int, updated: int = 0)
         exchanges=dict(collectives(text)),
         mosaic_kernels=text.count('custom_call_target="mosaic_gpu'),
         thunks=listed,
+        text=text,
         seconds=time.monotonic() - started,
     )
 

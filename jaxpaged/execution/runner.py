@@ -72,9 +72,7 @@ class Runner:
         """Dispatch a plan; returns at once. Programs run in the order of the calls."""
         self._admit(plan)
         self._copy_pages(plan)
-        tokens = max(int(shard.counts.sum()) for shard in plan.shards)
-        size = self.buckets.of_step(tokens, all(shard.num_decodes == len(shard.rows) for shard in plan.shards))
-        logit_rows = self._backbone(plan, self.layouts[size])
+        logit_rows = self._backbone(plan, self.layouts[backbone_size(self.buckets, plan)])
         wanted = max(_num_logit_rows(shard) for shard in plan.shards)
         return PendingStep(plan, self._head(plan, logit_rows, wanted) if wanted else None)
 
@@ -218,3 +216,9 @@ def _delete(arrays: Sequence[jax.Array]) -> None:
 
 def _num_logit_rows(shard: ShardPlan) -> int:
     return int(np.count_nonzero(shard.samples)) + len(shard.prompt_logprob_rows)
+
+
+def backbone_size(buckets: Buckets, plan: StepPlan) -> int:
+    """Padded tokens of the backbone that computes a plan: the same on every shard."""
+    tokens = max(int(shard.counts.sum()) for shard in plan.shards)
+    return buckets.of_step(tokens, all(shard.num_decodes == len(shard.rows) for shard in plan.shards))

@@ -35,7 +35,7 @@ from jax.experimental import topologies  # noqa: E402
 from jax.sharding import Mesh, NamedSharding, PartitionSpec  # noqa: E402
 
 from pallas_kernels.paged_attention import Sequences, pool_layout  # noqa: E402
-from pallas_kernels.paged_attention.config import ChunkConfig  # noqa: E402
+from pallas_kernels.paged_attention.config import MULTIPROCESSORS, ChunkConfig  # noqa: E402
 from pallas_kernels.paged_attention.example_specs import MODEL_SPECS, Spec  # noqa: E402
 from pallas_kernels.paged_attention.mosaic_gpu import attention as mosaic_gpu  # noqa: E402
 
@@ -117,8 +117,23 @@ def check(name: str, case: Case) -> tuple[list[str], str]:
     large = [line for line in text.splitlines() if aot_check.is_copy(line) and aot_check.size_of(line) >= pool_bytes]
     if large:
         problems.append(f"copies the pool: {large[0].strip()[:80]}")
+    problems += decode_problems(case, registers, memory.temp_size_in_bytes)
     spilled = f", {sum(spills)} bytes spilled" if spills else ""
     return problems, f"registers {'/'.join(registers)}{spilled}, temp {memory.temp_size_in_bytes / 2**20:.0f} MiB"
+
+
+def decode_problems(case: Case, registers: list[str], temporaries: int) -> list[str]:
+    """Temporaries, which an engine's memory plan counts, hold what splits leave; and two blocks find registers."""
+    spec, config = case.spec, mosaic_gpu.DECODE
+    head_dim, group = spec.head_dim + -spec.head_dim % LAYOUT.head_multiple, spec.q_heads // spec.kv_heads
+    columns, context = group + -group % mosaic_gpu.COLUMNS, case.table_width * spec.page_size
+    splits = -(-context // config.keys_per_split(context))
+    kept = min(case.tokens, case.sequences) * splits * spec.kv_heads * (head_dim + 2) * columns * 4
+    problems = [] if temporaries >= kept else [f"temporaries without the {kept >> 20} MiB of the splits"]
+    two = config.blocks_for(columns, head_dim, 2, jnp.dtype(case.stored).itemsize) > MULTIPROCESSORS
+    if two and registers and int(registers[0]) > 128:
+        problems.append(f"{registers[0]} registers leave no room for a second block a multiprocessor")
+    return problems
 
 
 def arguments(case: Case, here: NamedSharding) -> tuple[list[Any], dict[str, jax.ShapeDtypeStruct]]:

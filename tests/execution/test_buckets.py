@@ -1,8 +1,12 @@
 """The ladder of padded sizes."""
 
+import numpy as np
 import pytest
 
 from jaxpaged.execution.buckets import Buckets, choose, ladder, sparse
+from jaxpaged.execution.runner import backbone_size
+from jaxpaged.scheduling.plan import ShardPlan, StepPlan
+from tests.execution.plans import Sequence, shard_plan
 
 
 @pytest.mark.parametrize("largest", [1, 7, 8, 9, 100, 256, 2048])
@@ -42,3 +46,11 @@ def test_the_largest_size_holds_every_kind_of_step():
     assert not buckets.holds_decodes_only(64)
     assert buckets.of_step(2, False) == 64
     assert Buckets.for_limits(64, 64).of_step(2, False) == 8
+
+
+def test_a_chunk_on_any_shard_rules_out_a_backbone_for_decodes():
+    buckets = Buckets.for_limits(512, 256, decodes_only=64)
+    no_writes = (np.zeros((0, 3), np.int32),) * 2
+    decode, chunk = (shard_plan([Sequence(1, 3, count, (), True, ())], no_writes) for count in (1, 2))
+    sizes = [backbone_size(buckets, StepPlan(1, shards)) for shards in ((decode, ShardPlan.empty(2)), (decode, chunk))]
+    assert sizes == [8, 96]
