@@ -40,6 +40,11 @@ class Case:
         return sum(new == 1 for _, new in self.lengths)
 
     @property
+    def decodes_only(self) -> bool:
+        """As an engine tells it to the op for small steps."""
+        return self.decodes == len(self.lengths)
+
+    @property
     def bytes(self) -> int:
         """The fewest that a layer moves: keys and values read once, queries read, outputs written."""
         spec = self.spec

@@ -21,6 +21,7 @@ def compile_layers(case: Case, layout: PoolLayout, arrays: Arrays, sizes: Sizes 
 
     @jax.jit  # traced and lowered once for all layers
     def attend(pool, new, index, sequences, options):
+        options = {**options, "decodes_only": case.decodes_only}
         return attention(*new, pool, index, sequences, score=case.spec.score, **options)
 
     def run(pool, new, sequences):

@@ -27,13 +27,11 @@ GROUPS: Mapping[str, str] = MappingProxyType(
         "ladder": "gpu.gate:ladder",
         "specs": "gpu.gate:specs",
         "cases": "gpu.attention:main_cases",
-        "more cases": "gpu.attention:more_cases",
-        "kernel times": "gpu.kernel_times:tasks",
+        "more cases": "gpu.peers:more_cases_and_peers",
         "sweep": "gpu.sweep:tasks",
         "profiled": "gpu.profiled:tasks",
         "engine, first": "gpu.engine:first",
         "engine, second": "gpu.engine:second",
-        "peers": "gpu.peers:tasks",
     }
 )
 

@@ -48,7 +48,7 @@ def _tasks(checks: Iterable[Check], setup: Setup, modes: tuple[str, ...]) -> lis
 def check_step(check: Check, layout: PoolLayout, mode: str, *, lie: bool = False) -> dict[str, Any]:
     """Largest error of a step's outputs, what may be, and what is wrong. lie: as if one key had been left out."""
     arrays, exact, pool = _expected(check, layout)
-    attend = partial(attention_with(check.sizes, layout), score=check.spec.score)
+    attend = partial(attention_with(check.sizes, layout), score=check.spec.score, decodes_only=check.decodes_only)
     lowered = jax.jit(attend).lower(*arrays.args, **arrays.options)
     compiled = lowered.compile(compiler_options=dict(MODES[mode]))
     for _ in range(TIMES):

@@ -32,6 +32,10 @@ class Check:
     stored: str = "bfloat16"
     sizes: Sizes = DEFAULT
 
+    @property
+    def decodes_only(self) -> bool:
+        return self.batch.decodes == len(self.batch.lengths)
+
 
 LLAMA = next(spec for spec in MODEL_SPECS if spec.name == "llama8b")
 # Decodes at page, tile and split edges one less, met, one more; a prompt, chunks that end inside pages.

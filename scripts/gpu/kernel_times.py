@@ -29,7 +29,7 @@ def tasks(setup: Setup) -> list[Task]:
 def _run(case: Case, setup: Setup) -> dict[str, Any]:
     layout = hopper_layout(setup)
     arrays = make_arrays(case, layout, seed=1)
-    attend = partial(attention_with(DEFAULT, layout), score=case.spec.score)
+    attend = partial(attention_with(DEFAULT, layout), score=case.spec.score, decodes_only=case.decodes_only)
     args = (*arrays.new[0], arrays.pool, jnp.int32(0), arrays.sequences)
     calls, operands = kernel_calls(attend, *args)
     given = jax.jit(operands)(*args)

@@ -10,11 +10,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gpu.attention import more_cases
 from gpu.attention_cases import CASES, QUICK_CASES, Case
 from gpu.task import Setup, Skip, Task
 from gpu.timing import measure
 
 NAMES = ("decode 64 x 8k", "prefill 4k", "decode 64 x 1k", "prefill 1k", "prefill 8k", "prefill 2k", "decode 1 x 32k")
+
+
+def more_cases_and_peers(setup: Setup) -> list[Task]:
+    """The peers come last: they compile for long and take memory that is not JAX's."""
+    return [*more_cases(setup), *tasks(setup)]
 
 
 def tasks(setup: Setup) -> list[Task]:

@@ -47,7 +47,7 @@ def _shared(tasks: str, limit: float, count: int) -> tuple[Group, ...]:
 def _measured() -> tuple[Section, ...]:
     return (
         Section("cases", 80.0, (Group("cases", "cases", 40.0),)),
-        Section("sweep", 80.0, (Group("kernel times", "kernel times", 30.0), Group("sweep", "sweep", 25.0))),
+        Section("sweep", 80.0, (Group("sweep", "sweep", 25.0),)),
         Section("ncu", 40.0, (Group("ncu", "profiled", 40.0, prefix=NCU),), needs="ncu"),
     )
 
@@ -57,11 +57,9 @@ def _first(quick: bool) -> tuple[Section, ...]:
 
 
 def _second() -> tuple[Section, ...]:
-    more = Section("more cases", 60.0, (Group("more cases", "more cases", 40.0),))
     return (
-        Section("engine", 130.0, (_engine("second"),)),
-        more,
-        Section("peers", 60.0, (Group("peers", "peers", 40.0),)),
+        Section("engine", 120.0, (_engine("second"),)),
+        Section("more cases", 120.0, (Group("more cases", "more cases", 40.0),)),
     )
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+from gpu import kernel_times
 from gpu.attention import check_and_time
 from gpu.attention_cases import CASES, QUICK_CASES, Case
 from gpu.device import layout_for
@@ -36,7 +37,12 @@ QUICK_VARIANTS: Mapping[str, Sizes] = MappingProxyType({"blocks of 64 keys": Siz
 
 
 def tasks(setup: Setup) -> list[Task]:
+    """After the times of each kernel as it is."""
     variants = QUICK_VARIANTS if setup.quick else VARIANTS
+    return [*kernel_times.tasks(setup), *_tasks(variants, setup)]
+
+
+def _tasks(variants: Mapping[str, Sizes], setup: Setup) -> list[Task]:
     return [Task(name, partial(_run, name, sizes, setup)) for name, sizes in variants.items()]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from gpu.watch import Outcome
 
 GATE = ("ladder", "specs")
-CASES = ("cases", "more cases", "peers")
+CASES = ("cases", "more cases")
 
 
 def status_table(outcomes: Iterable[Outcome]) -> list[str]:
@@ -25,7 +25,7 @@ def _status(outcome: Outcome) -> str:
 
 def sweep_table(outcomes: Iterable[Outcome]) -> list[str]:
     """Milliseconds a layer of each variant of the kernels' sizes."""
-    rows = [outcome for outcome in outcomes if outcome.group in ("sweep", "kernel times")]
+    rows = [outcome for outcome in outcomes if outcome.group == "sweep"]
     lines = [f"| {row.part} | {row.status} | {_times(row.figures) or row.detail[:100]} |" for row in rows]
     return ["| variant | outcome | ms |", "|---|---|---|", *lines] if lines else []
 

@@ -88,7 +88,8 @@ def test_bytes_and_operations_of_the_cases() -> None:
     assert prefill.floor(4e12, 8e14) == prefill.operations / 8e14
     assert sum(case.width == 256 for case in CASES) == 2
     mixed = BY_NAME["mixed 63 x 1k and 1,985 new, metadata 256 wide"]
-    assert (mixed.decodes, mixed.tokens) == (63, 2048)
+    assert (mixed.decodes, mixed.tokens, mixed.decodes_only) == (63, 2048, False)
+    assert decode.decodes_only
 
 
 def test_a_size_that_no_config_has_is_skipped_and_the_others_are_taken() -> None:
