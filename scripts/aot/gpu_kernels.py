@@ -128,7 +128,8 @@ def decode_problems(case: Case, registers: list[str], temporaries: int) -> list[
     head_dim, group = spec.head_dim + -spec.head_dim % LAYOUT.head_multiple, spec.q_heads // spec.kv_heads
     columns, context = group + -group % mosaic_gpu.COLUMNS, case.table_width * spec.page_size
     splits = -(-context // config.keys_per_split(context))
-    kept = min(case.tokens, case.sequences) * splits * spec.kv_heads * (head_dim + 2) * columns * 4
+    # What their softmax needs may lie in the outputs.
+    kept = min(case.tokens, case.sequences) * splits * spec.kv_heads * head_dim * columns * 4
     problems = [] if temporaries >= kept else [f"temporaries without the {kept >> 20} MiB of the splits"]
     two = config.blocks_for(columns, head_dim, 2, jnp.dtype(case.stored).itemsize) > MULTIPROCESSORS
     if two and registers and int(registers[0]) > 128:
