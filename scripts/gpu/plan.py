@@ -16,7 +16,7 @@ WAYS: Mapping[str, Way] = MappingProxyType({"plain": PLAIN, "launches": LAUNCHES
 SHARED = Way(environment=MappingProxyType({"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "MOSAIC_GPU_DUMP_PTXAS": "1"}))
 NCU = (
     "ncu", "--clock-control", "none", "--section", "SpeedOfLight", "--section", "Occupancy", "--section", "LaunchStats",
-    "--kernel-name", "regex:paged|mosaic", "--launch-skip", "3", "--launch-count", "6",
+    "--kernel-name", "regex:paged|mosaic", "--launch-skip", "2", "--launch-count", "8",
 )  # fmt: skip
 FAULTY = ("wrong", "raise", "abort", "hang")
 
@@ -41,7 +41,7 @@ def _gate(quick: bool) -> tuple[Section, ...]:
 
 
 def _shared(tasks: str, limit: float, count: int) -> tuple[Group, ...]:
-    return tuple(Group(tasks, tasks, limit, start=45.0, share=(i, count), way=SHARED) for i in range(count))
+    return tuple(Group(tasks, tasks, limit, start=60.0, share=(i, count), way=SHARED) for i in range(count))
 
 
 def _measured() -> tuple[Section, ...]:

@@ -27,11 +27,16 @@ DEFAULT = Sizes()
 
 
 def attention_with(sizes: Sizes, layout: PoolLayout) -> Callable[..., Any]:
-    """paged_attention as the layout's order chooses it, or with changed sizes. Raises Skip for a field there is not."""
+    """paged_attention as the layout's order chooses it, or with changed sizes.
+
+    Raises Skip for a field that no config has, and for Hopper's sizes where its kernels do not serve attention.
+    """
     if sizes == DEFAULT:
         return partial(paged_attention, layout=layout)
     if sizes.xla:
         return partial(_all_named, by_xla, layout=layout, config=_changed(XlaConfig(), sizes.xla))
+    if layout.name != "hopper":
+        raise Skip(f"attention runs in layout {layout.name}, without Hopper's kernels")
     decode, chunk = _changed(DecodeConfig(), sizes.decode), _changed(ChunkConfig(), sizes.chunk)
     return partial(_all_named, on_hopper, layout=layout, decode=decode, chunk=chunk)
 

@@ -96,6 +96,8 @@ def test_a_size_that_no_config_has_is_skipped_and_the_others_are_taken() -> None
     hopper = pool_layout("hopper")
     with pytest.raises(Skip, match="ChunkConfig has no colour"):
         attention_with(Sizes(chunk={"colour": 1}), hopper)
+    with pytest.raises(Skip, match="layout gpu, without Hopper's kernels"):
+        attention_with(Sizes(chunk={"tile": 64}), pool_layout("gpu"))
     known = {item.name for config in (ChunkConfig, DecodeConfig) for item in fields(config)}
     for sizes in VARIANTS.values():
         if {*sizes.decode, *sizes.chunk} <= known:
