@@ -48,8 +48,7 @@ SPILLS = {
         ("gemma2", "gemma2_fp8"),
         "sums of 64 rows x 256 columns are 128 registers a thread, and interpretable products add 32 more",
     ),
-    # Since items are taken there and back; without that 0.
-    "phi3_page16_fp8": "52 bytes: a producer of 56 registers that widens tiles and starts 8 copies for each",
+    "phi3_page16_fp8": "a producer of 56 registers that widens tiles and starts 8 copies for each",
 }
 
 
