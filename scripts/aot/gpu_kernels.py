@@ -69,10 +69,10 @@ CASES = {name: Case(spec) for name, spec in BY_NAME.items()} | {
     "longest": Case(Spec("llama8b_page16", 32, 8, 128, page_size=16), 8192, 256, 8192),
     **{f"{name}_fp8": Case(spec, stored="float8_e4m3fn") for name, spec in BY_NAME.items()},
     "llama8b_e5m2": Case(BY_NAME["llama8b"], stored="float8_e5m2"),
-    # Smaller tiles and a longer ring than the default, which has two stages with heads of 128.
     # What a run on a card may choose: weights and sums of the second product in registers, three stages of 128 keys.
     **{f"{name}_registers": Case(spec, chunk=IN_REGISTERS) for name, spec in BY_NAME.items()},
     "llama8b_fp8_registers": Case(BY_NAME["llama8b"], stored="float8_e4m3fn", chunk=IN_REGISTERS),
+    # Smaller tiles and a longer ring than the default, which has two stages with heads of 128.
     **{f"llama8b_64x{n}": Case(BY_NAME["llama8b"], chunk=ChunkConfig(tile=64, max_stages=n)) for n in (3, 5)},
 }
 
