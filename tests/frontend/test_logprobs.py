@@ -8,7 +8,7 @@ import pytest
 
 from jaxpaged.engine.messages import TokenLogprobs
 from jaxpaged.frontend.logprobs import SpelledPrompt, position_logprobs
-from jaxpaged.outputs import Logprob
+from jaxpaged.outputs import CompletionOutput, Logprob, RequestOutput
 from jaxpaged.text.vocabulary import Vocabulary
 from tests.text.samples import EOS, byte_fallback_backend, byte_level_backend
 
@@ -54,11 +54,11 @@ def test_nothing_predicts_the_first_token_of_a_prompt() -> None:
 
 def test_a_prompt_is_read_as_a_list() -> None:
     backend = byte_level_backend()
-    ids = backend.encode("hello 你好 world", add_special_tokens=False).ids
+    ids = backend.encode("hello 你好 é🙂!", add_special_tokens=False).ids
     entries = [scored(token_id) for token_id in ids[1:]]
     spelled = SpelledPrompt(entries, ids, Vocabulary(backend))
     texts = "".join(next(iter(position.values())).decoded_token or "" for position in spelled if position)
-    assert backend.decode(ids[:1]) + texts == "hello 你好 world"
+    assert backend.decode(ids[:1]) + texts == "hello 你好 é🙂!"
     assert len(spelled) == len(ids)
     assert spelled[-1] == list(spelled)[-1] != spelled[1]
     assert spelled[1:3] == list(spelled)[1:3]
@@ -74,6 +74,15 @@ def test_a_prompt_travels_without_its_tokenizer() -> None:
     copied = pickle.loads(pickle.dumps(spelled))
     assert copied == spelled
     assert isinstance(copied, list)
+
+
+def test_an_output_knows_how_many_log_probabilities_it_holds() -> None:
+    spelled = SpelledPrompt([scored(2), scored(3)], [1, 2, 3], None)
+    position = {5: Logprob(-0.5), 6: Logprob(-1.0)}
+    answers = [CompletionOutput(0, "", [5], None, [position] * 4), CompletionOutput(1, "", [5], None, None)]
+    assert RequestOutput("a", None, None, None, answers, True).num_logprobs() == 8
+    assert RequestOutput("a", None, None, spelled, answers, True).num_logprobs() == 8 + 3
+    assert RequestOutput("a", None, None, SpelledPrompt([], [1], None), [], True).num_logprobs() == 0
 
 
 def scored(token_id: int) -> TokenLogprobs:
