@@ -144,6 +144,8 @@ def test_a_content_format_is_as_it_is_asked_for() -> None:
 def test_parts_of_other_dialects_are_text() -> None:
     parts = [{"type": "input_text", "text": "a"}, {"type": "refusal", "refusal": "b"}, {"type": "text", "text": None}]
     assert prompt(templates.STRICT_CONTENT, {**HELLO, "content": parts}) == "[user]a\nb"
+    assert prompt(templates.STRICT_CONTENT, {**HELLO, "content": parts[2:]}) == "[user]"
+    assert prompt(templates.PARTS, {**HELLO, "content": parts[2:]}) == "[user]"
 
 
 def test_parts_become_text_where_the_template_takes_them_in_some_places_only() -> None:
