@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Kernels and engine on one GPU, in two calls: an 8B Llama's shape with random bfloat16 weights made on the device.
 
-    scripts/bench_gpu.py first --out DIRECTORY             # at most 560 s
-    scripts/bench_gpu.py second --out DIRECTORY --way WAY  # at most 200 s; WAY: what the first one's end says
+    scripts/bench_gpu.py first --out DIRECTORY             # at most 530 s
+    scripts/bench_gpu.py second --out DIRECTORY --way WAY  # at most 175 s; WAY: what the first one's end says
     scripts/bench_gpu.py first --out DIRECTORY --quick     # tiny shapes on any machine, to see that it runs
 
 The first: a gate (small steps against float32, with command buffers off and on), attention's cases, each kernel alone,

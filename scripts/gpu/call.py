@@ -26,12 +26,13 @@ class Call:
     faults: Mapping[str, str]
     until: float  # time.monotonic()
     way: str = "plain"
+    child: str = "gpu.child"  # the module that runs parts
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def launch(self) -> Launch:
         report = self.report
-        return Launch(report.path.parent, self.quick, self.faults, report.tell, report.log, self.take_facts)
+        return Launch(report.path.parent, self.quick, self.faults, report.tell, report.log, self.take_facts, self.child)
 
     def run(self, sections: Sequence[Section]) -> int:
         """0 when every part that ran was right."""

@@ -13,15 +13,23 @@ from gpu.watch import ROOT
 OLDEST_DRIVER = 545  # of CUDA 12.3: with an older one XLA takes custom calls out of command buffers
 NEEDED_MEMORY = 60 << 30  # bytes that JAX may use: 16 GB of weights, 64 sequences of 2k, the temporaries
 CHECKED = ("jax", "flax", "orbax-checkpoint", "transformers", "llguidance")
+PATIENCE = 10.0  # seconds for nvidia-smi
 QUERY = "name,driver_version,memory.total,compute_cap,clocks.max.sm,power.limit"
 
 
 def nvidia_smi() -> dict[str, str]:
-    """What the driver's own tool says of the first card; empty without it. It takes no memory on the card."""
+    """What the driver's own tool says of the first card; empty without it, or where it says nothing in time.
+
+    It takes no memory on the card.
+    """
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return {}
-    ran = subprocess.run([tool, f"--query-gpu={QUERY}", "--format=csv,noheader"], capture_output=True, text=True)
+    command = [tool, f"--query-gpu={QUERY}", "--format=csv,noheader"]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:  # a driver that is stuck must not take the whole call along
+        return {}
     cells = [cell.strip() for cell in (ran.stdout.splitlines() or [""])[0].split(",")]
     return dict(zip(QUERY.split(","), cells, strict=False)) if len(cells) > 1 else {}
 
