@@ -29,7 +29,7 @@ def starts_only_by_xla() -> dict[str, int]:
 
 PARTS = [Task(name, figures) for name in ("one", "two", "three", "four")]
 GROUPS = {
-    **{group: PARTS for group in REAL},
+    **dict.fromkeys(REAL, PARTS),
     "parts": [*PARTS, Task("left out", left_out)],
     "exits": [PARTS[0], Task("killed", killed), PARTS[1]],
     "engine": [Task("start", starts_only_by_xla, needed=True), *PARTS[:2]],

@@ -35,7 +35,7 @@ def test_a_part_that_fails_in_every_group_leaves_the_others_their_figures(
 ) -> None:
     make_ncu(tmp_path, monkeypatch)
     report = Report("a rehearsal", tmp_path / f"{call}.json", tmp_path / "log.txt")
-    faults = {name: kind for name in ("two", "two, attention by XLA")}
+    faults = dict.fromkeys(("two", "two, attention by XLA"), kind)
     code = Call(report, True, faults, time.monotonic() + 120, child="tests.gpu.rehearsal").run(
         sections(call, quick=True)
     )
