@@ -9,7 +9,6 @@ from typing import Protocol
 
 import jax
 import numpy as np
-import orbax.checkpoint.experimental.v1 as ocp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxpaged.errors import WeightError
@@ -43,6 +42,8 @@ class CheckpointReader:
 
     def read(self, names: Sequence[str]) -> dict[str, jax.Array]:
         """These tensors in the file's dtype, their first axis over `model` where it divides. Raises WeightError."""
+        import orbax.checkpoint.experimental.v1 as ocp  # takes long, and runs beside the compiler here
+
         loaded: dict[str, jax.Array] = {}
         context = ocp.Context()
         context.checkpoint_layout = ocp.options.CheckpointLayout.SAFETENSORS

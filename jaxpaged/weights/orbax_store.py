@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint.experimental.v1 as ocp
 import tensorstore
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool
@@ -46,6 +45,8 @@ def is_converted(directory: Path) -> bool:
 
 def save_converted(directory: Path, decoder: FunctionalDecoder, leaves: Sequence[Array]) -> None:
     """Write the leaves and, last, what they were prepared for, so that a cut-off write is no checkpoint."""
+    import orbax.checkpoint.experimental.v1 as ocp  # takes long
+
     context = ocp.Context()
     saving = context.array.saving
     saving.use_ocdbt, saving.use_compression = False, False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +12,29 @@ import jax.numpy as jnp
 from pallas_kernels.dispatch import dispatch
 from pallas_kernels.paged_attention import reference
 from pallas_kernels.paged_attention.layout import PoolLayout, device_layout
-from pallas_kernels.paged_attention.mosaic_gpu import attention as mosaic_gpu
-from pallas_kernels.paged_attention.mosaic_tpu import attention as mosaic_tpu
 from pallas_kernels.paged_attention.score import ScoreMod
 from pallas_kernels.paged_attention.sequences import Sequences
 from pallas_kernels.paged_attention.xla import attention as xla
+
+
+def _mosaic_gpu(*args: Any, **kwargs: Any) -> tuple[jax.Array, jax.Array]:
+    from pallas_kernels.paged_attention.mosaic_gpu.attention import paged_attention  # its compiler takes long to import
+
+    return paged_attention(*args, **kwargs)
+
+
+def _mosaic_tpu(*args: Any, **kwargs: Any) -> tuple[jax.Array, jax.Array]:
+    from pallas_kernels.paged_attention.mosaic_tpu.attention import paged_attention
+
+    return paged_attention(*args, **kwargs)
+
 
 IMPLEMENTATIONS = MappingProxyType(
     {
         "reference": reference.paged_attention,
         "xla": xla.paged_attention,
-        "mosaic_gpu": mosaic_gpu.paged_attention,
-        "mosaic_tpu": mosaic_tpu.paged_attention,
+        "mosaic_gpu": _mosaic_gpu,
+        "mosaic_tpu": _mosaic_tpu,
     }
 )
 ORDER = MappingProxyType(

@@ -19,6 +19,16 @@ def test_the_import_loads_no_heavy_library() -> None:
     assert run.stdout.strip() == "[]"
 
 
+def test_the_engine_leaves_to_their_use_what_takes_long_to_import() -> None:
+    program = (
+        "import sys; from jaxpaged import LLM, AsyncLLM; "
+        "late = {'orbax', 'huggingface_hub', 'transformers', 'torch', 'jax.experimental.pallas'}; "
+        "print(sorted(late & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("name", [name for name in jaxpaged.__all__ if name != "__version__"])
 def test_every_public_name_is_there(name) -> None:
     assert name in dir(jaxpaged)
