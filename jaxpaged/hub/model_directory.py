@@ -14,6 +14,7 @@ from jaxpaged.hub.gguf_choice import gguf_in, split_tag
 from jaxpaged.hub.gguf_model import as_directory, is_gguf
 from jaxpaged.hub.no_model import why_no_model
 from jaxpaged.hub.pointers import refuse_pointer
+from jaxpaged.hub.repository import Repository, without_address
 
 BUNDLED_MODEL = Path(__file__).resolve().parents[1] / "assets" / "demo"
 CONFIG = "config.json"
@@ -84,8 +85,6 @@ def _find(model: str, config: ModelConfig, revision: str | None, *, weights: boo
     place, tag = split_tag(model)
     if tag is not None and Path(place).expanduser().is_dir():
         return gguf_in(Path(place).expanduser(), tag)
-    from jaxpaged.hub.repository import Repository, without_address  # the hub's client takes long to import
-
     name = without_address(place)
     if Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or os.sep + os.sep in name:
         raise ConfigError(f"{model} does not exist; name a model directory or a hub id such as Qwen/Qwen3-0.6B.")

@@ -10,18 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    DryRunError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from huggingface_hub.utils import validate_repo_id
+from typing import Any
 
 from jaxpaged.errors import ConfigError
 from jaxpaged.hub.gguf_choice import choose
@@ -33,6 +22,13 @@ GGUF_FILES = ("*.gguf",)
 # Other copies of the same weights, or of parts of the pipeline, in repositories of the hub.
 SKIPPED_FILES = ("original/*", "onnx/*", "consolidated*")
 _ADDRESS = re.compile(r"(?:https?://)?(?:hf\.co|huggingface\.co)/")
+
+
+def snapshot_download(*args: Any, **kwargs: Any) -> Any:
+    """huggingface_hub's, which is imported only where it is used: a model that lies here needs no client."""
+    from huggingface_hub import snapshot_download as download
+
+    return download(*args, **kwargs)
 
 
 def without_address(name: str) -> str:
@@ -104,25 +100,28 @@ class Repository:
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """Errors of the hub as one sentence each."""
+        from huggingface_hub import errors
+        from huggingface_hub.utils import validate_repo_id
+
         try:
             validate_repo_id(self.name)
             yield
-        except DryRunError as error:
+        except errors.DryRunError as error:
             raise _NotListed(str(error)) from error
-        except HFValidationError as error:
+        except errors.HFValidationError as error:
             raise ConfigError(f"{self.name!r} is neither a directory nor a hub id such as Qwen/Qwen3-0.6B.") from error
-        except GatedRepoError as error:
+        except errors.GatedRepoError as error:
             raise ConfigError(f"{self.name} is gated: accept its licence on the hub and set HF_TOKEN.") from error
-        except RevisionNotFoundError as error:
+        except errors.RevisionNotFoundError as error:
             raise ConfigError(f"{self.name} has no revision {self.revision!r} on the hub.") from error
-        except RepositoryNotFoundError as error:
+        except errors.RepositoryNotFoundError as error:
             raise ConfigError(f"{self.name} is no directory here and no (public) model of the hub.") from error
-        except LocalEntryNotFoundError as error:
+        except errors.LocalEntryNotFoundError as error:
             raise ConfigError(
                 f"{self.name} is no directory here, not in the download cache, and the hub cannot be reached; "
                 "download it where there is a network, or name a local directory."
             ) from error
-        except (HfHubHTTPError, OSError) as error:
+        except (errors.HfHubHTTPError, OSError) as error:
             reason = str(error).strip().partition(chr(10))[0]
             raise ConfigError(f"{self.name} could not be downloaded: {reason}") from error
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -17,24 +19,19 @@ from pallas_kernels.paged_attention.sequences import Sequences
 from pallas_kernels.paged_attention.xla import attention as xla
 
 
-def _mosaic_gpu(*args: Any, **kwargs: Any) -> tuple[jax.Array, jax.Array]:
-    from pallas_kernels.paged_attention.mosaic_gpu.attention import paged_attention  # its compiler takes long to import
-
-    return paged_attention(*args, **kwargs)
-
-
-def _mosaic_tpu(*args: Any, **kwargs: Any) -> tuple[jax.Array, jax.Array]:
-    from pallas_kernels.paged_attention.mosaic_tpu.attention import paged_attention
-
-    return paged_attention(*args, **kwargs)
+def _by_mosaic(*args: Any, target: str, **kwargs: Any) -> tuple[jax.Array, jax.Array]:
+    """By the kernel for `target`, which is imported when it is used: its compiler takes longer to import than JAX."""
+    kernel = import_module(f"pallas_kernels.paged_attention.{target}.attention")
+    result: tuple[jax.Array, jax.Array] = kernel.paged_attention(*args, **kwargs)
+    return result
 
 
 IMPLEMENTATIONS = MappingProxyType(
     {
         "reference": reference.paged_attention,
         "xla": xla.paged_attention,
-        "mosaic_gpu": _mosaic_gpu,
-        "mosaic_tpu": _mosaic_tpu,
+        "mosaic_gpu": partial(_by_mosaic, target="mosaic_gpu"),
+        "mosaic_tpu": partial(_by_mosaic, target="mosaic_tpu"),
     }
 )
 ORDER = MappingProxyType(
