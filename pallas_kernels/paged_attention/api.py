@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from types import MappingProxyType
@@ -26,7 +26,7 @@ def _by_mosaic(*args: Any, target: str, **kwargs: Any) -> tuple[jax.Array, jax.A
     return result
 
 
-IMPLEMENTATIONS = MappingProxyType(
+IMPLEMENTATIONS: Mapping[str, Callable[..., tuple[jax.Array, jax.Array]]] = MappingProxyType(
     {
         "reference": reference.paged_attention,
         "xla": xla.paged_attention,
