@@ -38,7 +38,8 @@ NPM_PACKAGES = {NODE: CLIENTS / "node" / "package.json", AGENTS: AGENT_TESTS / "
 
 # Schemathesis sends chats without max_tokens. The bundled model's own template knows no tools.
 SETTINGS = (
-    "--max-num-seqs", "64", "--max-model-len", "512", "--chat-template", str(CLIENTS / "hermes.jinja"),
+    "--max-num-seqs", "64", "--max-num-batched-tokens", "64", "--max-model-len", "512",
+    "--chat-template", str(CLIENTS / "hermes.jinja"),
     "--override-generation-config", '{"max_new_tokens": 24}',  # where a client sets none: schemathesis sends thousands
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
@@ -22,7 +23,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 TESTS = Path(__file__).parent
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 # The dearest first, so that no worker is left with one of them at the end.
-COSTLY = ("engine", "structured", "server/test_real", "sampling", "seams", "kernels", "e2e", "demo")
+COSTLY = ("engine", "kernels", "gpu", "structured", "e2e", "bundled", "sampling", "seams", "demo", "faults", "server")
+SHARED = ("engine", "structured", "seams", "bundled")  # the tests of such a folder use the same engines
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,6 +44,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((i for i, costly in enumerate(COSTLY) if path.startswith(costly)), len(COSTLY))
 
     items.sort(key=place)
+
+
+class BySharedEngine(LoadFileScheduling):
+    """Gives the workers file by file; folders in SHARED whole, so that their engines are built by one worker only."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = nodeid.removeprefix(f"{TESTS.name}/").split("/")[0]
+        return folder if folder in SHARED else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    return BySharedEngine(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def log_likelihoods(llm: LLM, pairs: list[list[str]]) -> list[float]:
 
 def main() -> None:
     asked = json.load(sys.stdin)
-    llm = LLM(max_num_seqs=16)
+    llm = LLM(max_num_seqs=16, max_num_batched_tokens=64)
     params = SamplingParams(temperature=0, max_tokens=40, stop=["<|end|>"])
     outputs = llm.generate([context for context, _ in asked["generate"]], params, use_tqdm=False)
     scores = {

@@ -16,19 +16,19 @@ import pytest
 
 from tests.clients.conftest import KEY
 
-EXAMPLES = 25
+EXAMPLES = 12
 
 
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("mode", ["positive", "negative"])
 def test_nothing_breaks_it(url: str, mode: str, tmp_path: Path) -> None:
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json"]
     command += ["--header", f"Authorization: Bearer {KEY}", "--header", f"x-api-key: {KEY}"]
     command += ["--mode", mode, "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", str(EXAMPLES)]
     command += ["--checks", "all", "--exclude-checks", "positive_data_acceptance", "--continue-on-failure"]
-    command += ["--request-timeout", "120", "--seed", "1", "--report", "ndjson"]
+    command += ["--request-timeout", "120", "--seed", "1", "--workers", "4", "--report", "ndjson"]
     command += ["--report-ndjson-path", str(tmp_path / "events.ndjson")]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=470)
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1490)
     assert run.returncode == 0, run.stdout[-20_000:] + run.stderr[-2000:]
     assert_idle(url)
 

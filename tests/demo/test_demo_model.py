@@ -19,7 +19,7 @@ MEGABYTE = 10**6
 
 @pytest.fixture(scope="module")
 def llm() -> LLM:
-    return LLM(max_num_seqs=16, seed=0)
+    return LLM(max_num_seqs=16, max_num_batched_tokens=64, seed=0)
 
 
 def test_it_fits_into_the_repository() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxpaged import LLM, RequestOutput, SamplingParams
+from tests.engine import tiny
 from tests.models.cases import CASES, NEW_TOKENS, Case, write_checkpoint
 from tests.models.test_parity import TOLERANCE
 
@@ -28,17 +29,16 @@ def all_logits(output: RequestOutput, vocab: int) -> np.ndarray:
 def test_the_engine_gives_the_logits_and_tokens_of_transformers(case: Case, tmp_path: Path) -> None:
     golden = write_checkpoint(case, tmp_path)
     vocab = golden.logits.shape[1]
-    llm = LLM(
-        str(tmp_path),
-        dtype="float32",
-        skip_tokenizer_init=True,
-        block_size=16,
+    config = tiny.engine_config(
+        tmp_path,
+        variants=("greedy", "logprobs"),
         max_num_batched_tokens=16,
         max_num_seqs=4,
         max_logprobs=-1,
         logprobs_mode="raw_logits",
-        kv_cache_memory_bytes=16 << 20,
+        num_gpu_blocks_override=32,
     )
+    llm = LLM.from_config(config, use_tqdm_on_load=False)
     scored = SamplingParams(
         temperature=0, max_tokens=NEW_TOKENS, ignore_eos=True, logprobs=-1, prompt_logprobs=-1, detokenize=False
     )

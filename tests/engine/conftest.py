@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxpaged.engine.engine import Engine
+from jaxpaged.sampling.variant import Variant
 from tests.engine import tiny
 from tests.engine.dense import Oracle, oracle_of
 
@@ -28,8 +29,14 @@ def engine(llama: Path) -> Engine:
 
 @pytest.fixture(scope="session")
 def embeds_engine(llama: Path) -> Engine:
-    """Takes prompt embeddings; pages of 16, steps of 8 to 32 tokens, every sampler variant."""
-    return tiny.build(llama, enable_prompt_embeds=True)
+    """Takes prompt embeddings; pages of 16, steps of 8 and 16 tokens; requests ask for log probabilities."""
+    return tiny.build(llama, (Variant.LOGPROBS,), enable_prompt_embeds=True, max_num_batched_tokens=16, max_num_seqs=16)
+
+
+@pytest.fixture(scope="session")
+def two_shards(llama: Path) -> Engine:
+    """On two devices; pages of 16, steps of 8 and 16 tokens a shard; requests ask for log probabilities."""
+    return tiny.build(llama, (Variant.LOGPROBS,), data_parallel_size=2, max_num_batched_tokens=16)
 
 
 @pytest.fixture

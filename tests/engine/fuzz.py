@@ -125,6 +125,7 @@ def main(directory: Path, count: int) -> dict[str, Any]:
         directory,
         num_gpu_blocks_override=20,
         max_num_batched_tokens=16,
+        max_num_seqs=16,  # as most tests: those programs that know no pages are in the run's cache
         policy="priority",
         enable_prompt_embeds=True,
     )

@@ -24,8 +24,8 @@ def test_tokens_and_scores_equal_those_of_transformers(name: str, tmp_path: Path
     recorded, case = PROMPTS[name], CASE[name]
     assert recorded["digest"] == case.digest(), f"{name} has changed: run scripts/make_beam_goldens.py again"
     write_checkpoint(case, tmp_path)
-    built = tiny.build(tmp_path, (Variant.LOGPROBS,), max_model_len=64, max_num_batched_tokens=16)
-    for caching in (True, False):
+    built = tiny.build(tmp_path, (Variant.LOGPROBS,), max_model_len=64, max_num_batched_tokens=16, max_num_seqs=16)
+    for caching in (True, False) if name == "llama" else (True,):
         engine = rescheduled(built, caching=caching)
         messages = [
             search(

@@ -13,7 +13,6 @@ from safetensors.numpy import load_file
 from jaxpaged.engine.engine import Engine
 from jaxpaged.engine.messages import ChildSample, EngineRequest
 from jaxpaged.errors import RequestError
-from tests.engine import tiny
 from tests.engine.beams import expected, run_searches, search
 from tests.engine.drive import Answer, Answers, ask, assert_idle, collect, preemptions, rescheduled
 from tests.engine.tiny import CONTEXT, VOCAB
@@ -78,8 +77,7 @@ def test_answers_do_not_depend_on_company(engine: Engine, alone: dict[str, Any],
     assert engine.compiles() == compiles
 
 
-@pytest.mark.parametrize("pages", [14, 15, 17, 20])
-@pytest.mark.parametrize("caching", [True, False])
+@pytest.mark.parametrize(("pages", "caching"), [(14, True), (14, False), (15, True), (17, False), (20, True)])
 def test_in_a_tight_pool_groups_are_preempted_as_one(
     engine: Engine, alone: dict[str, Any], pages: int, caching: bool
 ) -> None:
@@ -179,12 +177,12 @@ def test_log_probabilities_come_as_asked_for(engine: Engine) -> None:
         assert all(entry.rank == 1 or entry.token_id != entry.top_ids[0] for entry in answer.logprobs)
 
 
-def test_on_two_data_shards(llama: Any, alone: dict[str, Any]) -> None:
-    engine = tiny.build(llama, data_parallel_size=2)
-    assert contents(run_searches(engine, searches())) == alone
-    tight = rescheduled(engine, pages=15, caching=False)
+def test_on_two_data_shards(two_shards: Engine, alone: dict[str, Any]) -> None:
+    compiles = two_shards.compiles()
+    assert contents(run_searches(rescheduled(two_shards), searches())) == alone
+    tight = rescheduled(two_shards, pages=15, caching=False)
     assert contents(run_searches(tight, searches())) == alone
-    assert engine.compiles() == 0
+    assert two_shards.compiles() == compiles
 
 
 def test_events_and_cached_tokens_are_told_once(engine: Engine) -> None:

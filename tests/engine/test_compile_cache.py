@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,8 +25,19 @@ def start(directory: Path, cache: Path) -> dict[str, Any]:
     return report
 
 
-def test_the_second_start_compiles_nothing(llama: Path, tmp_path: Path) -> None:
-    cold, warm = start(llama, tmp_path), start(llama, tmp_path)
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def cold(llama: Path, cache: Path) -> dict[str, Any]:
+    """What the first start said, which has filled the cache."""
+    return start(llama, cache)
+
+
+def test_the_second_start_compiles_nothing(llama: Path, cold: dict[str, Any], cache: Path) -> None:
+    warm = start(llama, cache)
     assert cold["misses"] > 5
     assert (warm["hits"], warm["misses"]) == (cold["misses"] + cold["hits"], 0)
     assert warm["tokens"] == cold["tokens"]
@@ -43,9 +55,9 @@ def test_a_cache_that_cannot_be_written_is_only_a_slower_start(
     assert "starts will be slower" in caplog.text
 
 
-def test_a_damaged_cache_is_only_a_slower_start(llama: Path, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_only_a_slower_start(llama: Path, cold: dict[str, Any], cache: Path, tmp_path: Path) -> None:
     """F16: entries cut in half, and empty ones."""
-    cold = start(llama, tmp_path)
+    shutil.copytree(cache, tmp_path, dirs_exist_ok=True)
     entries = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(entries) > 5
     for index, path in enumerate(entries):

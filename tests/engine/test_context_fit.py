@@ -17,7 +17,7 @@ from jaxpaged.sampling_params import SamplingParams
 from tests.engine import tiny
 
 LONG = 65536
-SMALL = {"max_num_seqs": 2, "max_num_batched_tokens": 16}
+SMALL = {"max_num_seqs": 2, "max_num_batched_tokens": 8}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_a_context_that_fits_is_the_models_own(tmp_path: Path) -> None:
 def test_every_program_has_room_for_what_it_needs(tmp_path: Path) -> None:
     """A wide vocabulary: the sampler needs more beside its arguments than the layers do."""
     model = tiny.write_llama(tmp_path, vocab_size=4096)
-    engine = tiny.build(model, (Variant.FULL,), max_num_seqs=8, max_num_batched_tokens=16)
+    engine = tiny.build(model, (Variant.FULL,), max_num_seqs=8, max_num_batched_tokens=8)
     programs = engine.runner.programs
     needed = {key: program.memory_analysis().temp_size_in_bytes for key, program in programs.compiled.items()}
     assert max(needed.values()) > max(size for key, size in needed.items() if key[0] == "backbone")

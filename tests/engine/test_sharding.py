@@ -16,7 +16,6 @@ from tests.engine.drive import ask, run
 from tests.execution.hlo import collectives
 from tests.models.cases import CASE, write_checkpoint
 
-MESHES = [(1, 8), (2, 4), (4, 2)]  # data, model
 LAYERS = 2
 CONTEXT = 96
 
@@ -34,17 +33,34 @@ MODELS: Mapping[str, Callable[[Path], Any]] = {
 }
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp(request.param)
-    MODELS[request.param](made)
+# Data and model parts of the mesh. In CI: each of them and each model.
+MESHES = [(1, 8), (2, 4), (4, 2)]
+IN_CI = [("gqa", (1, 8)), ("gqa", (4, 2)), ("mqa", (2, 4)), ("alibi", (1, 8))]
+SHAPES = [(model, mesh) for model in MODELS for mesh in MESHES]
+PARAMETERS = [
+    pytest.param(
+        shape, id=f"{shape[0]} {shape[1][0]}x{shape[1][1]}", marks=() if shape in IN_CI else pytest.mark.matrix
+    )
+    for shape in SHAPES
+]
+
+
+@pytest.fixture(scope="module", params=PARAMETERS)
+def shape(request: pytest.FixtureRequest) -> tuple[str, tuple[int, int]]:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def directory(shape: tuple[str, tuple[int, int]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp(shape[0])
+    MODELS[shape[0]](made)
     return made
 
 
-@pytest.fixture(scope="module", params=MESHES, ids=lambda mesh: f"{mesh[0]}x{mesh[1]}")
-def engine(request: pytest.FixtureRequest, directory: Path) -> Engine:
+@pytest.fixture(scope="module")
+def engine(shape: tuple[str, tuple[int, int]], directory: Path) -> Engine:
     """The mesh is brought by the caller; the flags are tested with the data shards below."""
-    data, model = request.param
+    data, model = shape[1]
     return tiny.build(
         directory, tiny.GREEDY, mesh=make_mesh(model, data), max_num_batched_tokens=8, max_model_len=CONTEXT
     )

@@ -11,13 +11,13 @@ from live_server import LiveServer, live_server
 from soaking.load import Load, references, run_load
 
 MIB = 2**20
-# Its server starts with an empty compile cache: two minutes of processor time on a CPU without AVX-512.
+# Its server starts with an empty compile cache: a minute of processor time on a CPU without AVX-512.
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LiveServer]:
-    with live_server("--max-num-seqs", "64") as running:
+    with live_server("--max-num-seqs", "32", "--max-num-batched-tokens", "32") as running:
         yield running
 
 

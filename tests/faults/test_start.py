@@ -43,7 +43,7 @@ def broken_config(model: Path) -> None:
     ("mutate", "word"),
     [
         (cut_weights, "model.safetensors"),
-        (another_width, "shape"),
+        pytest.param(another_width, "shape", marks=pytest.mark.matrix),
         (no_tokenizer, "tokenizer"),
         (broken_config, "config.json"),
     ],

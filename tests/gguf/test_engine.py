@@ -19,7 +19,7 @@ def test_greedy_tokens(tmp_path: Path) -> None:
     config = EngineConfig(
         ModelConfig(str(file), skip_tokenizer_init=True, download_dir=str(tmp_path), max_model_len=LONGEST),
         scheduler=SchedulerConfig(max_num_seqs=8, max_num_batched_tokens=32),
-        compile=CompileConfig(variants=("greedy",)),
+        compile=CompileConfig(variants=("greedy",), persistent_cache=False),
     )
     llm = LLM.from_config(config, use_tqdm_on_load=False)
     params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, ignore_eos=True)

@@ -34,15 +34,19 @@ def one_prompt(tokens: int) -> Sequences:
 
 
 def items_of(sequences: Sequences, tokens: int, group: int, window: int | None = None) -> Tiles:
-    tiles = chunk_items(sequences, chunk_rows(sequences, group), tokens, group, window)
+    def find(sequences: Sequences) -> Tiles:
+        return chunk_items(sequences, chunk_rows(sequences, group), tokens, group, window)
+
+    tiles = jax.jit(find)(sequences)  # operation by operation it takes three times as long
     return Tiles(*(np.asarray(field)[: int(tiles.real[0])] for field in tiles))
 
 
 def shares(total: int, blocks: int) -> list[np.ndarray]:
     """The items that each block takes, as the kernel works them out."""
-    items = jnp.int32(total)
-    turns = [int(turns_of(jnp.int32(block), items, blocks)) for block in range(blocks)]
-    at = jax.vmap(lambda block: place(block, jnp.arange(max(turns), dtype=jnp.int32), blocks))(jnp.arange(blocks))
+    numbers, items = jnp.arange(blocks), jnp.int32(total)
+    turns = np.asarray(jax.jit(jax.vmap(lambda block: turns_of(block, items, blocks)))(numbers))
+    turn = jnp.arange(turns.max(), dtype=jnp.int32)
+    at = jax.jit(jax.vmap(lambda block: place(block, turn, blocks)))(numbers)
     return [row[:count] + np.arange(count) * blocks for row, count in zip(np.asarray(at), turns, strict=True)]
 
 
@@ -51,7 +55,7 @@ def test_every_item_is_taken_exactly_once(total: int, blocks: int) -> None:
     assert sorted(np.concatenate(shares(total, blocks))) == list(range(total))
 
 
-@pytest.mark.parametrize("tokens", [1024, 2048, 4096, 8192])
+@pytest.mark.parametrize("tokens", [1024, 8192])
 def test_blocks_have_equal_work_in_a_prompt_of_llama_8b(tokens: int) -> None:
     """In tiles of keys, which an item's time follows: the mean is at least 96 % of the most of any block."""
     tiles = items_of(one_prompt(tokens), tokens, LLAMA_GROUP)

@@ -24,7 +24,7 @@ NAN = float("nan")
 FLOAT32 = jnp.dtype("float32")
 BFLOAT16 = jnp.dtype("bfloat16")
 # Every batch of a spec has these sizes, so it is interpreted by one program.
-SIZES = {"sequences": 9, "tokens": 72, "pages": 90, "table_width": 24}
+SIZES = {"sequences": 9, "tokens": 72, "pages": 140, "table_width": 24}
 # Decodes at page and block edges one less, met, one more; a prompt, chunks that end inside pages, one token left over.
 EDGES = Batch(((0, 1), (15, 1), (31, 1), (32, 1), (127, 1), (128, 1), (0, 33), (95, 30), (127, 3)), fill=NAN, **SIZES)
 
@@ -115,8 +115,7 @@ def test_a_step_without_tokens_and_sequences_without_tokens(capfd: pytest.Captur
 @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[])
 @given(pairs=lengths(), seed=st.integers(0, 2**16), fill=st.sampled_from([1e4, NAN]))
 def test_ragged_batches(name: str, pairs: tuple[tuple[int, int], ...], seed: int, fill: float) -> None:
-    sizes = SIZES | {"pages": 140}
-    spec, batch = BY_NAME[name], Batch(pairs, seed=seed, fill=fill, **sizes)
+    spec, batch = BY_NAME[name], Batch(pairs, seed=seed, fill=fill, **SIZES)
     arrays = make(spec, batch, TPU, BFLOAT16)
     got, want = interpret(spec, arrays), reference(spec, arrays)
     new = sum(fresh for _, fresh in pairs)

@@ -19,9 +19,9 @@ CASES = [
     (BY_NAME["smol135"], "bfloat16"),
     (BY_NAME["smol135"], "float32"),
     (BY_NAME["mha_page8"], "bfloat16"),
-    (BY_NAME["mha_page8"], "float32"),
-    (BY_NAME["all_at_once"], "bfloat16"),
     (BY_NAME["all_at_once"], "float32"),
+    pytest.param(BY_NAME["mha_page8"], "float32", marks=pytest.mark.matrix),
+    pytest.param(BY_NAME["all_at_once"], "bfloat16", marks=pytest.mark.matrix),
 ]
 
 

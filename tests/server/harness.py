@@ -149,7 +149,7 @@ class Exchange:
         return b"".join(message.get("body", b"") for message in self.sent).decode()
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     """Wait until `condition` holds. Fails after `seconds`, so that a fault does not hang the suite."""
     began = time.monotonic()
     while not condition():

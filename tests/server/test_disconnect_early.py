@@ -42,7 +42,7 @@ async def test_its_grammar_is_given_up(monkeypatch: pytest.MonkeyPatch, path: st
     task = asyncio.create_task(exchange.run())
     await until(lambda: llm._grammars._waiting > 0)
     exchange.gone.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 20)
     assert llm._grammars._waiting == 0
     assert engine.requests == []
     go.set()

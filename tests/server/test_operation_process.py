@@ -41,11 +41,11 @@ def test_a_drain_turns_readiness_off_refuses_and_lets_streams_finish(model: Path
         with long_stream(server, 100) as stream:
             engine = server.engine_pid()
             server.process.terminate()
-            wait_for(lambda: status(server, "/ready") == 503, 0.5)
+            wait_for(lambda: status(server, "/ready") == 503, 2)
             assert status(server, "/health") == 200
             assert status(server, "/v1/completions", body=b'{"prompt": "hello"}') == 503
             assert list(stream)[-1].choices[0].finish_reason == "length"
-        assert server.process.wait(5) == 0
+        assert server.process.wait(20) == 0
         assert not alive(engine)
         assert status(server, "/ready") == 0
 
@@ -57,7 +57,7 @@ def test_a_second_sigterm_ends_the_drain(model: Path) -> None:
         server.process.terminate()
         with pytest.raises(openai.APIError, match="shutting down"):
             list(stream)
-        assert server.process.wait(5) == 0
+        assert server.process.wait(20) == 0
 
 
 def test_the_engine_comes_back_and_only_its_streams_are_lost(model: Path) -> None:
@@ -72,30 +72,30 @@ def test_the_engine_comes_back_and_only_its_streams_are_lost(model: Path) -> Non
             assert (
                 status(server, "/v1/completions", body=b'{"prompt": "hello"}') == 503
             )  # it does not wait for the engine
-            wait_for(lambda: status(server, "/ready") == 200, 15)
+            wait_for(lambda: status(server, "/ready") == 200, 40)
             assert server.engine_pid() != killed
             assert status(server, "/v1/completions", body=b'{"prompt": "hello", "max_tokens": 3}') == 200
         assert server.metric("jaxpaged:engine_restarts_total") == 2
+        assert_a_killed_front_end_takes_the_engine_along(server)
 
 
 def test_a_stopped_engine_is_replaced(model: Path) -> None:
     with serving(model, "--engine-step-timeout", "0.5") as server, long_stream(server, 2000) as stream:
         stopped = server.engine_pid()
         os.kill(stopped, signal.SIGSTOP)
-        wait_for(lambda: status(server, "/health") == 503, 3)
+        wait_for(lambda: status(server, "/health") == 503, 20)
         with pytest.raises(openai.APIError, match="started again"):
             list(stream)
-        wait_for(lambda: status(server, "/ready") == 200, 15)
+        wait_for(lambda: status(server, "/ready") == 200, 40)
         assert not alive(stopped)
 
 
-def test_a_killed_front_end_takes_the_engine_along(model: Path) -> None:
-    with serving(model) as server:
-        engine = server.engine_pid()
-        server.process.kill()
-        wait_for(lambda: not alive(engine), 5)
-        with socket.create_server(("127.0.0.1", server.port)) as free:
-            assert free.getsockname()[1] == server.port
+def assert_a_killed_front_end_takes_the_engine_along(server: Server) -> None:
+    engine = server.engine_pid()
+    server.process.kill()
+    wait_for(lambda: not alive(engine), 20)
+    with socket.create_server(("127.0.0.1", server.port)) as free:
+        assert free.getsockname()[1] == server.port
 
 
 def test_overload_is_answered_at_once_and_before_the_body(model: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_late_request_is_504_and_in_the_log(json_server: Server) -> None:
     line = logged(json_server, "late")
     assert (line["status"], line["finish_reasons"]) == (504, ["abort"])
     assert line["completion_tokens"] > 10
-    wait_for(lambda: json_server.metric("vllm:num_requests_running") == 0, 1)
+    wait_for(lambda: json_server.metric("vllm:num_requests_running") == 0)
 
 
 def test_every_line_of_a_json_log_is_json(json_server: Server) -> None:

@@ -151,7 +151,7 @@ def test_stopping_frees_the_engine(page: Page, server: Server, way: str) -> None
     page.press(way) if way == "Escape" else page.click(way)
     ended(page)
     assert "stopped" in page.text(".turn.assistant .meta")
-    wait_for(lambda: server.metric("vllm:num_requests_running") == 0, 1)
+    wait_for(lambda: server.metric("vllm:num_requests_running") == 0)
 
 
 @needs_browser

@@ -193,7 +193,7 @@ def test_a_closed_socket_frees_the_rows(server: Server) -> None:
         assert server.metric("vllm:num_requests_waiting") == 0
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < seconds, "it did not happen in time"
@@ -230,7 +230,7 @@ def test_sigterm_ends_it_within_seconds_even_with_streams_open(model: Path) -> N
         server.process.terminate()
         with pytest.raises(openai.APIError, match="shutting down"):
             list(stream)
-        assert server.process.wait(10) == 0
+        assert server.process.wait(20) == 0
         assert not Path(f"/proc/{engine}").exists()
 
 
@@ -238,4 +238,4 @@ def test_ctrl_c_lets_streams_finish_within_the_shutdown_timeout(model: Path) -> 
     with serving(model, "--shutdown-timeout", "10") as server, long_stream(server, 60) as stream:
         server.process.send_signal(signal.SIGINT)
         assert list(stream)[-1].choices[0].finish_reason == "length"
-        assert server.process.wait(10) == 0
+        assert server.process.wait(20) == 0

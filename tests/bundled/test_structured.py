@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from jaxpaged import AsyncLLM, EngineConfig
-from jaxpaged.config import ModelConfig, SchedulerConfig
+from jaxpaged import AsyncLLM
+from tests.bundled.sizes import CONFIG
 from tests.server.harness import client, events
 
 SCHEMA = {
@@ -37,10 +37,7 @@ def streamed(text: str) -> str:
 
 @pytest.mark.timeout(300)
 def test_the_bundled_model_answers_as_it_is_told() -> None:
-    config = EngineConfig(
-        ModelConfig(max_model_len=256), scheduler=SchedulerConfig(max_num_seqs=8, max_num_batched_tokens=64)
-    )
-    llm = AsyncLLM(config, progress=False)
+    llm = AsyncLLM(CONFIG, progress=False)
 
     async def scenario() -> None:
         async with client(llm=llm) as http:

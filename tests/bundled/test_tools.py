@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from jaxpaged import AsyncLLM, EngineConfig
-from jaxpaged.config import ModelConfig, SchedulerConfig
+from jaxpaged import AsyncLLM
+from tests.bundled.sizes import CONFIG
 from tests.server.harness import client, events
 
 PATH = "/v1/chat/completions"
@@ -22,10 +22,7 @@ TOOLS = [{"type": "function", "function": {"name": "now"}}]
 
 @pytest.mark.timeout(300)
 def test_the_bundled_model_thinks() -> None:
-    config = EngineConfig(
-        ModelConfig(max_model_len=256), scheduler=SchedulerConfig(max_num_seqs=4, max_num_batched_tokens=64)
-    )
-    llm = AsyncLLM(config, chat_template=TEMPLATE, progress=False)
+    llm = AsyncLLM(CONFIG, chat_template=TEMPLATE, progress=False)
     message = {"role": "user", "content": "What is 3 + 4?"}
     body = {"messages": [message], "temperature": 0, "max_tokens": 24, "tools": TOOLS}
 

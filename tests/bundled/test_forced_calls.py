@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from jaxpaged import AsyncLLM, EngineConfig
-from jaxpaged.config import ModelConfig, SchedulerConfig
+from jaxpaged import AsyncLLM
+from tests.bundled.sizes import CONFIG
 from tests.server.harness import client, events
 
 PATH = "/v1/chat/completions"
@@ -39,10 +39,7 @@ def check(name: str, arguments: str) -> None:
 
 @pytest.mark.timeout(300)
 def test_the_bundled_model_is_made_to_call() -> None:
-    config = EngineConfig(
-        ModelConfig(max_model_len=256), scheduler=SchedulerConfig(max_num_seqs=8, max_num_batched_tokens=64)
-    )
-    llm = AsyncLLM(config, progress=False)
+    llm = AsyncLLM(CONFIG, progress=False)
     body = {
         "messages": [{"role": "user", "content": "What is 3 + 4?"}],
         "tools": TOOLS,

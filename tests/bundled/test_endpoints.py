@@ -15,9 +15,10 @@ import anthropic
 import openai
 import pytest
 
+from tests.bundled.sizes import FLAGS
+
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "12 + 345"
-FLAGS = ["--max-num-seqs", "2", "--max-num-batched-tokens", "32", "--max-model-len", "256"]
 pytestmark = pytest.mark.timeout(120)
 
 
