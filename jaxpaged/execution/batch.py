@@ -7,8 +7,10 @@ the null page, so every index in the array is valid.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from itertools import accumulate
+from operator import lt
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +36,7 @@ class BatchLimits:
     page_size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BatchLayout:
     """Where each field of a step of `tokens` padded tokens lies in the packed array.
 
@@ -70,21 +72,44 @@ class BatchLayout:
             "page_writes": groups * self.page_writes * 3,
         }
 
-    @property
+    @cached_property
+    def starts(self) -> dict[str, int]:
+        """Where each field begins in the packed array."""
+        return dict(zip(self.fields, accumulate(self.fields.values(), initial=0), strict=False))
+
+    @cached_property
+    def windows(self) -> dict[str, slice]:
+        """Where each field lies in the packed array."""
+        return {name: slice(start, start + self.fields[name]) for name, start in self.starts.items()}
+
+    @cached_property
     def size(self) -> int:
         return sum(self.fields.values())
 
+    @cached_property
+    def first_entries(self) -> np.ndarray:
+        """The starts of all fields, for reductions over each."""
+        return np.array(list(self.starts.values()), np.intp)
+
+    @cached_property
+    def bounds(self) -> tuple[int, ...]:
+        """What all entries of each field are below."""
+        limits, anything = self.limits, 1 << 31
+        below = {
+            "tokens": limits.vocab_size,
+            "given": 2,
+            "positions": limits.history,
+            "token_rows": limits.rows,
+            "seq_rows": limits.rows,
+            "kv_lens": limits.history,
+            "logits_request_rows": limits.rows,
+            "logits_positions": limits.history,
+        }
+        return tuple(below.get(name, anything) for name in self.fields)
+
     def views(self, packed: np.ndarray) -> dict[str, np.ndarray]:
         """Named windows into a packed array of shape [..., size]; writing to them writes the array."""
-        return {name: packed[..., window] for name, window in _windows(self).items()}
-
-
-@cache
-def _windows(layout: BatchLayout) -> dict[str, slice]:
-    """Of each field in the packed array; kept, because every step asks for them."""
-    ends = list(accumulate(layout.fields.values()))
-    starts = [0, *ends[:-1]]
-    return {name: slice(a, b) for name, a, b in zip(layout.fields, starts, ends, strict=True)}
+        return {name: packed[..., window] for name, window in self.windows.items()}
 
 
 @jax.tree_util.register_dataclass
@@ -115,9 +140,19 @@ class DeviceBatch:
 
 def unpack(layout: BatchLayout, packed: Int32[Array, " k"]) -> DeviceBatch:
     """One shard's fields as slices of its packed array."""
-    fields = {name: packed[window] for name, window in _windows(layout).items()}
+    fields = {name: packed[window] for name, window in layout.windows.items()}
     fields["page_writes"] = fields["page_writes"].reshape(len(layout.limits.pages), -1, 3)
     return DeviceBatch(**fields)
+
+
+class _Sequences(NamedTuple):
+    """A shard's n sequences: their lengths after the step [n], where their tokens end in it [n], the number of all
+    tokens, and the index of those that are sampled [k]."""
+
+    kv_lens: np.ndarray
+    ends: np.ndarray
+    total: int
+    sampled: np.ndarray
 
 
 def pack(layout: BatchLayout, plan: StepPlan) -> np.ndarray:
@@ -125,108 +160,131 @@ def pack(layout: BatchLayout, plan: StepPlan) -> np.ndarray:
     packed = np.zeros((len(plan.shards), layout.size), np.int32)
     for shard, row in zip(plan.shards, packed, strict=True):
         if len(shard.rows):
-            _check(layout, shard)
-            _fill(layout, shard, layout.views(row))
+            _pack_shard(layout, shard, row)
     return packed
 
 
-def _fill(layout: BatchLayout, shard: ShardPlan, out: dict[str, np.ndarray]) -> None:
-    seqs = len(shard.rows)
-    ends = np.cumsum(shard.counts, dtype=np.int32)
-    total = int(ends[-1])
-    out["seq_rows"][:seqs] = shard.rows
-    out["kv_lens"][:seqs] = shard.starts + shard.counts
-    out["cu_q_lens"][1 : seqs + 1] = ends
-    out["cu_q_lens"][seqs + 1 :] = total
-    _fill_tokens(shard, ends, total, out)
-    logit_rows = _fill_logit_rows(shard, ends, out)
-    writes = out["page_writes"].reshape(len(shard.page_writes), -1, 3)
-    for group, entries in enumerate(shard.page_writes):
-        writes[group, : len(entries)] = entries
-    out["header"][:] = (seqs, shard.num_decodes, total, logit_rows)
-
-
-def _fill_tokens(shard: ShardPlan, ends: np.ndarray, total: int, out: dict[str, np.ndarray]) -> None:
-    if total == len(shard.rows):  # decodes only: one token a sequence
-        out["token_rows"][:total], out["positions"][:total] = shard.rows, shard.starts
-        given = shard.host_counts > 0
-    else:
-        first = ends - shard.counts
-        offset = np.arange(total, dtype=np.int32) - np.repeat(first, shard.counts)
-        out["token_rows"][:total] = np.repeat(shard.rows, shard.counts)
-        out["positions"][:total] = offset + np.repeat(shard.starts, shard.counts)
-        given = offset < np.repeat(shard.host_counts, shard.counts)
-    out["given"][:total] = given
-    out["tokens"][:total][given] = shard.tokens
-
-
-def _fill_logit_rows(shard: ShardPlan, ends: np.ndarray, out: dict[str, np.ndarray]) -> int:
-    """Rows of the head: the sampled sequences in order, then prompt positions whose log probabilities are wanted."""
-    sampled = np.flatnonzero(shard.samples)
-    count = len(sampled)
-    out["logits_indices"][:count] = ends[sampled] - 1
-    out["logits_request_rows"][:count] = shard.rows[sampled]
-    out["logits_positions"][:count] = shard.starts[sampled] + shard.counts[sampled] - 1
-    out["logits_samples"][:count] = 1
-    prompt = shard.prompt_logprob_rows
-    end = count + len(prompt)
-    if len(prompt):
-        out["logits_indices"][count:end] = prompt[:, 0]
-        out["logits_request_rows"][count:end] = prompt[:, 1]
-        out["logits_positions"][count:end] = out["positions"][prompt[:, 0]]
-    return end
-
-
-def _check(layout: BatchLayout, shard: ShardPlan) -> None:
+def _pack_shard(layout: BatchLayout, shard: ShardPlan, out: np.ndarray) -> None:
     """An index out of range would silently wrap, clamp or drop on the device, so it is refused here, every step."""
     if len(shard.draft_counts):
         raise InvariantError("a plan holds draft tokens, and no program verifies them yet")
-    if not (_sequences_fit(layout, shard) and _logit_rows_fit(layout, shard) and _writes_fit(layout, shard)):
-        raise InvariantError(f"the scheduler planned a step that does not fit {layout.tokens} tokens: {shard}")
+    ends = shard.counts.cumsum(dtype=np.int32)
+    seqs = _Sequences(shard.starts + shard.counts, ends, int(ends[-1]), shard.samples.nonzero()[0])
+    if _has_room(layout, shard, seqs) and _writes_fit(layout, shard):
+        _fill(layout.starts, shard, seqs, out)
+        if _is_within(layout, out):
+            return
+    raise InvariantError(f"the scheduler planned a step that does not fit {layout.tokens} tokens: {shard}")
 
 
-def _sequences_fit(layout: BatchLayout, shard: ShardPlan) -> bool:
-    limits, decodes = layout.limits, shard.num_decodes
+def _has_room(layout: BatchLayout, shard: ShardPlan, seqs: _Sequences) -> bool:
+    """Whether the fields have room for the step: then it can be filled in, whatever rows, tokens and pages it names."""
+    count, decodes, given, prompt = len(shard.rows), shard.num_decodes, shard.host_counts, shard.prompt_logprob_rows
     return bool(
-        len(shard.rows) <= limits.max_num_seqs
-        and int(shard.counts.sum()) <= layout.tokens
-        and shard.counts.min() >= 1
-        and 0 <= decodes <= len(shard.rows)
-        and bool((shard.counts[:decodes] == 1).all())
-        and (decodes == len(shard.rows) or not layout.decodes_only)
-        and _within(shard.rows, 1, limits.rows)
-        and shard.starts.min() >= 0
-        and int((shard.starts + shard.counts).max()) < limits.history
-        and _within(shard.tokens, 0, limits.vocab_size)
-        and shard.host_counts.min() >= 0
-        and bool((shard.host_counts <= shard.counts).all())
-        and int(shard.host_counts.sum()) == len(shard.tokens)
-    )
-
-
-def _logit_rows_fit(layout: BatchLayout, shard: ShardPlan) -> bool:
-    prompt = shard.prompt_logprob_rows
-    logit_rows = int(np.count_nonzero(shard.samples)) + len(prompt)
-    return (
-        logit_rows <= layout.limits.max_num_seqs
-        and _within(prompt[:, 0], 0, int(shard.counts.sum()))
-        and _within(prompt[:, 1], 1, layout.limits.rows)
-        and _within(shard.masked_logit_rows, 0, int(np.count_nonzero(shard.samples)))
+        count <= layout.limits.max_num_seqs
+        and 0 <= decodes <= count
+        and (decodes == count or not layout.decodes_only)
+        and np.minimum.reduce(shard.counts) >= 1
+        and (not decodes or seqs.ends[decodes - 1] == decodes)
+        and seqs.total <= layout.tokens
+        and np.count_nonzero(shard.rows) == count
+        and np.count_nonzero(given.view(np.uint32) <= shard.counts.view(np.uint32)) == count
+        and np.add.reduce(given) == len(shard.tokens)
+        and len(seqs.sampled) + len(prompt) <= layout.limits.max_num_seqs
+        and (not len(prompt) or (_below(prompt[:, 0], seqs.total) and np.count_nonzero(prompt[:, 1]) == len(prompt)))
         and len(shard.masks) == len(shard.masked_logit_rows)
+        and _below(shard.masked_logit_rows, len(seqs.sampled))
     )
 
 
 def _writes_fit(layout: BatchLayout, shard: ShardPlan) -> bool:
     limits = layout.limits
-    return len(shard.page_writes) == len(limits.pages) and all(
-        len(writes) <= layout.page_writes
-        and _within(writes[:, 0], 1, limits.rows)
-        and _within(writes[:, 1], 0, width)
-        and _within(writes[:, 2], 0, pages)
-        for writes, width, pages in zip(shard.page_writes, limits.table_width, limits.pages, strict=True)
-        if len(writes)
-    )
+    if len(shard.page_writes) != len(limits.pages):
+        return False
+    for writes, width, pages in zip(shard.page_writes, limits.table_width, limits.pages, strict=True):
+        if len(writes):
+            row, index, page = np.maximum.reduce(writes.view(np.uint32)).tolist()
+            if row >= limits.rows or index >= width or page >= pages:
+                return False
+            if len(writes) > layout.page_writes or np.count_nonzero(writes[:, 0]) < len(writes):
+                return False
+    return True
 
 
-def _within(values: np.ndarray, low: int, high: int) -> bool:
-    return not len(values) or (int(values.min()) >= low and int(values.max()) < high)
+def _is_within(layout: BatchLayout, out: np.ndarray) -> bool:
+    """Whether every entry of every field is below its bound; a negative one is a large unsigned one."""
+    largest = np.maximum.reduceat(out.view(np.uint32), layout.first_entries)
+    return all(map(lt, largest.tolist(), layout.bounds))
+
+
+def _below(values: np.ndarray, limit: int) -> bool:
+    """Whether all values are in 0..limit-1."""
+    return not len(values) or int(np.maximum.reduce(values.view(np.uint32))) < limit
+
+
+def _fill(at: dict[str, int], shard: ShardPlan, seqs: _Sequences, out: np.ndarray) -> None:
+    """`at`: where each field begins in `out`."""
+    count = len(shard.rows)
+    _put(out, at["seq_rows"], shard.rows)
+    _put(out, at["kv_lens"], seqs.kv_lens)
+    _put(out, at["cu_q_lens"] + 1, seqs.ends)
+    out[at["cu_q_lens"] + 1 + count : at["logits_indices"]] = seqs.total
+    _fill_decodes(at, shard, out)
+    if seqs.total > shard.num_decodes:
+        _fill_chunks(at, shard, seqs, out)
+    logit_rows = _fill_logit_rows(at, shard, seqs, out)
+    writes = out[at["page_writes"] :].reshape(len(shard.page_writes), -1, 3)
+    for group, entries in enumerate(shard.page_writes):
+        writes[group, : len(entries)] = entries
+    out[: len(HEADER)] = (count, shard.num_decodes, seqs.total, logit_rows)
+
+
+def _put(out: np.ndarray, start: int, values: np.ndarray) -> None:
+    out[start : start + len(values)] = values
+
+
+def _fill_decodes(at: dict[str, int], shard: ShardPlan, out: np.ndarray) -> None:
+    """The first tokens of the step: one of each of the first sequences."""
+    count = shard.num_decodes
+    given = shard.host_counts[:count]
+    _put(out, at["token_rows"], shard.rows[:count])
+    _put(out, at["positions"], shard.starts[:count])
+    if np.count_nonzero(given):
+        which = given.nonzero()[0]
+        _put(out, at["given"], given)
+        out[at["tokens"] + which] = shard.tokens[: len(which)]
+
+
+def _fill_chunks(at: dict[str, int], shard: ShardPlan, seqs: _Sequences, out: np.ndarray) -> None:
+    """The other tokens, chunk after chunk."""
+    first = shard.num_decodes
+    counts, given = shard.counts[first:], shard.host_counts[first:]
+    begins = seqs.ends[first:] - counts
+    places = np.arange(first, seqs.total, dtype=np.int32)
+    _put(out, at["token_rows"] + first, shard.rows[first:].repeat(counts))
+    _put(out, at["positions"] + first, places + (shard.starts[first:] - begins).repeat(counts))
+    if len(shard.tokens) == len(places) and np.count_nonzero(given == counts) == len(counts):
+        out[at["given"] + first : at["given"] + seqs.total] = 1
+        _put(out, at["tokens"] + first, shard.tokens)
+    else:
+        known = places < (begins + given).repeat(counts)
+        _put(out, at["given"] + first, known)
+        where = known.nonzero()[0]
+        out[at["tokens"] + first + where] = shard.tokens[len(shard.tokens) - len(where) :]
+
+
+def _fill_logit_rows(at: dict[str, int], shard: ShardPlan, seqs: _Sequences, out: np.ndarray) -> int:
+    """Rows of the head: the sampled sequences in order, then prompt positions whose log probabilities are wanted."""
+    count, prompt = len(seqs.sampled), shard.prompt_logprob_rows
+    ends, rows, kv_lens = seqs.ends, shard.rows, seqs.kv_lens
+    if count < len(rows):
+        ends, rows, kv_lens = ends[seqs.sampled], rows[seqs.sampled], kv_lens[seqs.sampled]
+    _put(out, at["logits_indices"], ends - 1)
+    _put(out, at["logits_request_rows"], rows)
+    _put(out, at["logits_positions"], kv_lens - 1)
+    out[at["logits_samples"] : at["logits_samples"] + count] = 1
+    if len(prompt):
+        _put(out, at["logits_indices"] + count, prompt[:, 0])
+        _put(out, at["logits_request_rows"] + count, prompt[:, 1])
+        _put(out, at["logits_positions"] + count, out[at["positions"] + prompt[:, 0]])
+    return count + len(prompt)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import compress
 from operator import attrgetter
 
 import numpy as np
@@ -20,7 +19,7 @@ def admit_waiting(
     queue: WaitingQueue, shards: Sequence[Shard], builders: list[StepBuilder], max_num_seqs: int, now: float
 ) -> None:
     """Give rows to waiting requests in the order of the queue, a block at a time, until one finds no place."""
-    while True:
+    while queue:
         block = queue.first(_most_admissions(shards, builders), sum(builder.budget for builder in builders))
         if not block:
             return
@@ -57,7 +56,7 @@ def find_hits(shard: Shard, requests: Sequence[Request]) -> list[PrefixHit]:
     return shard.prefix.match(requests)
 
 
-_CHILDREN = attrgetter("children")
+_CHILDREN, _SCORES_PROMPT = attrgetter("children"), attrgetter("scores_prompt")
 
 
 def share_out(
@@ -103,7 +102,7 @@ def admit(shard: Shard, builder: StepBuilder, requests: list[Request], hits: lis
 
 def _first_with_rows(shard: Shard, requests: list[Request]) -> int:
     """How many of the first requests find free rows, their children included as far as there can be rows for them."""
-    free, most = shard.num_free, len(shard.rows.active) - 1
+    free, most = shard.num_free, len(shard.rows.requests) - 1
     for index, request in enumerate(requests):
         free -= min(request.num_samples, most)
         if free < 0:
@@ -112,23 +111,23 @@ def _first_with_rows(shard: Shard, requests: list[Request]) -> int:
 
 
 def _first_chunks(
-    shard: Shard, builder: StepBuilder, requests: list[Request], hits: list[PrefixHit], kept: IntArray | None
+    shard: Shard, builder: StepBuilder, requests: list[Request], hits: list[PrefixHit], kept: list[int] | None
 ) -> list[int]:
     """The tokens that each of the first requests computes in this step, up to the first that does not fit.
 
-    `kept` [n, 1]: pages that each keeps for its children, in each group.
+    `kept` [n]: pages that each keeps for its children, in each group.
     """
-    needs = np.array([request.page_need for request in requests], np.int32)
+    needs = [request.page_need for request in requests]
     behind = [len(request.tokens) for request in requests]
     for index, hit in enumerate(hits):
         if hit.num_pages:
             needs[index] = _pages_beside(shard, builder, requests[index], hit)
             behind[index] -= hit.num_pages * shard.page_size
-    if kept is not None:
-        needs += kept
-    fits = (needs.cumsum(axis=0) <= _unreserved_pages(shard, builder)).all(axis=1)
+    del behind[_first_with_pages(needs, kept, _unreserved_pages(shard, builder)) :]
+    if not any(map(_SCORES_PROMPT, requests)) and builder.take_all(sum(behind), len(behind)):
+        return behind
     counts: list[int] = []
-    for tokens, request in zip(behind[: len(fits) if fits.all() else int(fits.argmin())], requests, strict=False):
+    for tokens, request in zip(behind, requests, strict=False):
         count = builder.take_chunk(tokens, request.scores_prompt)
         if not count:
             break
@@ -136,21 +135,31 @@ def _first_chunks(
     return counts
 
 
-def _child_pages(shard: Shard, requests: list[Request]) -> IntArray:
-    """A page in each group for every child, to write to: int32 [n, 1]. The first on an idle shard starts without."""
-    pages = np.array([[len(request.children)] for request in requests], np.int32)
+def _first_with_pages(needs: list[tuple[int, ...]], kept: list[int] | None, left: list[int]) -> int:
+    """How many of the first requests find what they need in the pages that are `left` per group."""
+    if kept is not None:
+        needs = [tuple([pages + more for pages in need]) for need, more in zip(needs, kept, strict=True)]
+    if all([sum(pages) <= most for pages, most in zip(zip(*needs, strict=True), left, strict=True)]):
+        return len(needs)
+    fits = (np.array(needs, np.int64).cumsum(axis=0) <= left).all(axis=1)
+    return int(fits.argmin())
+
+
+def _child_pages(shard: Shard, requests: list[Request]) -> list[int]:
+    """A page in each group for every child of each request, to write to. The first on an idle shard starts without."""
+    pages = [len(request.children) for request in requests]
     if not len(shard.rows):
         pages[0] = 0
     return pages
 
 
-def _pages_beside(shard: Shard, builder: StepBuilder, request: Request, hit: PrefixHit) -> list[int]:
+def _pages_beside(shard: Shard, builder: StepBuilder, request: Request, hit: PrefixHit) -> tuple[int, ...]:
     """Available pages that a request takes: for what the hit leaves to compute, and the idle ones that it shares."""
     needs = []
     for group, policy in enumerate(shard.policies):
         fresh = policy.fresh_pages(request.page_need[group], len(request.tokens), hit.num_pages, builder.budget)
         needs.append(fresh + shard.allocators[group].idle_among(hit.pages[group]))
-    return needs
+    return tuple(needs)
 
 
 def _unreserved_pages(shard: Shard, builder: StepBuilder) -> list[int]:
@@ -164,8 +173,8 @@ def _unreserved_pages(shard: Shard, builder: StepBuilder) -> list[int]:
     for allocator, growth in zip(shard.allocators, builder.growths, strict=True):
         kept_back = min(len(rows), allocator.num_pages // 100)
         left.append(allocator.available - growth.num_pages - kept_back - shard.num_promised)
-    behind = np.array(builder.catching_up + builder.admitted, np.intp)
-    if len(behind):
+    if builder.catching_up or builder.admitted:
+        behind = np.array(builder.catching_up + builder.admitted, np.intp)
         wanted = rows.planned_tokens[behind]
         for group, policy in enumerate(shard.policies):
             left[group] -= policy.pages_to_come(wanted, rows.end_page[group][behind])
@@ -182,37 +191,34 @@ def _occupy(
 ) -> None:
     """Put requests into rows, with their cached pages; grow() adds new ones for their first chunks."""
     rows, size = shard.rows, shard.page_size
-    cached_pages = np.array([hit.num_pages for hit in hits], np.int32)
-    cached = cached_pages * size
-    taken = rows.occupy(requests, cached, shard.index, now)
-    if cached_pages.any():
+    taken = rows.occupy(requests, shard.index, now)
+    if any([hit.num_pages for hit in hits]):
         _share_cached(shard, taken, requests, hits)
-    rows.published[taken] = cached_pages
-    end = (cached + counts + (size - 1)) // size
-    fresh = end - cached_pages
+    fresh = (counts + (size - 1)) // size
     total = int(fresh.sum())
-    for end_page, growth in zip(rows.end_page, builder.growths, strict=True):
-        end_page[taken] = cached_pages
+    for growth in builder.growths:
         growth.rows.append(taken)
         growth.counts.append(fresh)
         growth.num_pages += total
     if shard.hasher is not None:
-        first_time = [not request.num_preemptions for request in requests]
-        shard.stats.prefix_queries += sum([len(request.tokens) for request in compress(requests, first_time)])
-        shard.stats.prefix_hits += int(cached[first_time].sum())
+        shard.count_queries(requests, hits)
     builder.add_chunks(taken, counts)
     builder.admitted += taken.tolist()
 
 
 def _share_cached(shard: Shard, taken: RowArray, requests: list[Request], hits: list[PrefixHit]) -> None:
+    """Put the pages of the hits into the page tables of the rows."""
     rows = shard.rows
+    cached_pages = np.array([hit.num_pages for hit in hits], np.int32)
+    rows.published[taken] = cached_pages
+    rows.computed[taken] = rows.planned_computed[taken] = cached_pages * shard.page_size
     for group, allocator in enumerate(shard.allocators):
         first = np.array([hit.first_pages[group] for hit in hits], np.int32)
         counts = np.array([len(hit.pages[group]) for hit in hits], np.int32)
         pages = np.concatenate([hit.pages[group] for hit in hits])
         allocator.acquire(pages)
         rows.tables[group].reshape(-1)[rows.table_index(taken, first, counts)] = pages
-        rows.first_page[group][taken] = first
+        rows.first_page[group][taken], rows.end_page[group][taken] = first, cached_pages
     for request, hit in zip(requests, hits, strict=True):
         if not request.num_preemptions:
             request.num_cached_tokens = hit.num_pages * shard.page_size

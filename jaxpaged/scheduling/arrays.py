@@ -13,6 +13,8 @@ NO_INTS: IntArray = np.zeros(0, np.int32)
 NO_INTS.flags.writeable = False
 NO_ROWS: RowArray = np.zeros(0, np.intp)
 NO_ROWS.flags.writeable = False
+NO_FLAGS: BoolArray = np.zeros(0, np.bool_)
+NO_FLAGS.flags.writeable = False
 
 
 def ragged_range(starts: RowArray, counts: IntArray) -> RowArray:

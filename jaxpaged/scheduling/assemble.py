@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
+from operator import attrgetter
 
 import numpy as np
 
-from jaxpaged.scheduling.arrays import NO_INTS, BoolArray, IntArray, RowArray
+from jaxpaged.scheduling.arrays import NO_INTS, NO_ROWS, BoolArray, IntArray, RowArray
 from jaxpaged.scheduling.plan import Admission, ShardPlan
 from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.running import StepBuilder
 from jaxpaged.scheduling.shard import Shard
 
+_ADMISSION_HEAD = attrgetter("row", "request_id", "params", "prompt_len", "seed")
+_ADMISSION_TAIL = attrgetter("prompt_embeds", "eos_token_ids")
 LOOKS_BACK = 2  # from this sampler variant on, sampling may depend on earlier tokens of the request
 NO_PAIRS: IntArray = np.zeros((0, 2), np.int32)
 
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """What commit() must know about a shard's part of a plan in flight.
+    """What commit() must know about a shard's part of a plan in flight, in the plan's order: all [n].
 
-    In the plan's order, [n]: rows, samples, drafted (empty without speculation). Over all rows, [R]: sampled, epochs.
-    chunk_rows and chunk_ends are the rows that are not sampled, and how many of their tokens will be computed.
+    drafted is empty without speculation. partial and partial_ends: which of the n are not sampled, and how many of
+    their tokens will be computed.
     """
 
     rows: RowArray
     samples: BoolArray
     drafted: IntArray
-    sampled: BoolArray
     epochs: IntArray
-    chunk_rows: RowArray
-    chunk_ends: IntArray
+    partial: RowArray
+    partial_ends: IntArray
 
 
 def assemble(shard: Shard, builder: StepBuilder) -> tuple[ShardPlan, Flight]:
@@ -39,16 +42,12 @@ def assemble(shard: Shard, builder: StepBuilder) -> tuple[ShardPlan, Flight]:
     rows = shard.rows
     chosen, counts, num_decodes = _chosen(builder)
     starts = rows.planned_computed[chosen]
-    ends = starts + counts
-    samples = ends >= rows.planned_tokens[chosen]
     drafted = _drafted(builder, chosen)
     known = rows.num_tokens[chosen] + drafted if len(drafted) else rows.num_tokens[chosen]
     host_counts = np.minimum(np.maximum(known - starts, 0), counts)
-    sampled = builder.decoding
-    partial: RowArray = chosen[:0]
-    if len(builder.chunk_rows):
-        sampled[chosen[samples]] = True
-        partial = (~samples).nonzero()[0]
+    samples, partial, partial_ends = _advance(rows, builder, chosen, starts + counts)
+    scores_prompt, waits, variant = rows.needs()
+    sampled = chosen if not len(partial) else chosen[samples]
     plan = ShardPlan(
         request_ids=rows.ids[chosen],
         rows=chosen.astype(np.int32),
@@ -57,38 +56,57 @@ def assemble(shard: Shard, builder: StepBuilder) -> tuple[ShardPlan, Flight]:
         host_counts=host_counts,
         tokens=_tokens(rows, chosen, starts, host_counts, num_decodes),
         samples=samples,
-        prompt_logprob_rows=_prompt_logprob_rows(rows, chosen, starts, counts)
-        if rows.scores_prompt.any()
-        else NO_PAIRS,
+        prompt_logprob_rows=_prompt_logprob_rows(rows, chosen, starts, counts) if scores_prompt else NO_PAIRS,
         page_writes=tuple(builder.page_writes),
-        page_copies=tuple(np.array(pairs, np.int32) if pairs else NO_PAIRS for pairs in builder.page_copies),
+        page_copies=tuple([np.array(pairs, np.int32) if pairs else NO_PAIRS for pairs in builder.page_copies]),
         admissions=_admissions(shard, builder, chosen),
-        variant=int((rows.variant * sampled).max()),
+        variant=int(rows.variant[sampled].max(initial=0)) if variant else 0,
         num_decodes=num_decodes,
         draft_counts=drafted,
     )
-    rows.planned_computed[chosen] = ends
-    rows.planned_tokens += sampled
-    if rows.waits.any():
+    if waits:
         rows.pause(sampled)
     if len(drafted):  # how many draft tokens are right is not known: the row pauses until the plan is committed
         paused = chosen[drafted > 0]
         rows.planned_tokens[paused] = rows.limit[paused]
-    return plan, Flight(chosen, samples, drafted, sampled, rows.epoch.copy(), chosen[partial], ends[partial])
+    return plan, Flight(chosen, samples, drafted, rows.epoch[chosen], partial, partial_ends)
 
 
 def _chosen(builder: StepBuilder) -> tuple[RowArray, IntArray, int]:
     """Rows [n] and counts [n] of the step, those with one token first, and how many these are."""
     decoding = builder.decoding.nonzero()[0]
     chunk_rows, chunk_counts = builder.chunk_rows, builder.chunk_counts
-    single = chunk_counts == 1
-    singles = int(np.count_nonzero(single))
+    num_decodes = len(decoding)
+    counts = np.ones(num_decodes + len(chunk_rows), np.int32)
+    if not len(chunk_rows):
+        return decoding, counts, num_decodes
+    singles = chunk_counts.tolist().count(1)
     if singles:
-        order = (~single).argsort(kind="stable")
+        order = (chunk_counts > 1).argsort(kind="stable")
         chunk_rows, chunk_counts = chunk_rows[order], chunk_counts[order]
-    counts = np.ones(len(decoding) + len(chunk_rows), np.int32)
-    counts[len(decoding) :] = chunk_counts
-    return np.concatenate((decoding, chunk_rows)), counts, len(decoding) + singles
+    counts[num_decodes:] = chunk_counts
+    return np.concatenate((decoding, chunk_rows)), counts, num_decodes + singles
+
+
+def _advance(
+    rows: Rows, builder: StepBuilder, chosen: RowArray, ends: IntArray
+) -> tuple[BoolArray, RowArray, IntArray]:
+    """Move planned_computed of the chosen rows to `ends` [n], and planned_tokens of those that reach their planned
+    tokens, which are sampled. Returns which these are [n], the positions of the others, and their ends."""
+    rows.plan(builder.decoding)
+    samples = np.ones(len(chosen), np.bool_)
+    if not len(builder.chunk_rows):
+        return samples, NO_ROWS, NO_INTS
+    first = len(chosen) - len(builder.chunk_rows)
+    chunks, chunk_ends = chosen[first:], ends[first:]
+    done = chunk_ends >= rows.planned_tokens[chunks]
+    rows.planned_computed[chunks] = chunk_ends
+    rows.planned_tokens[chunks] += done
+    if done.all():
+        return samples, NO_ROWS, NO_INTS
+    samples[first:] = done
+    partial = (~done).nonzero()[0]
+    return samples, partial + first, chunk_ends[partial]
 
 
 def _drafted(builder: StepBuilder, chosen: RowArray) -> IntArray:
@@ -131,29 +149,27 @@ def _admissions(shard: Shard, builder: StepBuilder, chosen: RowArray) -> tuple[A
     if not admitted:
         return ()
     rows, where = shard.rows, np.array(admitted, np.intp)
-    requests: list[Request] = rows.requests[where].tolist()
-    pages = []
-    for table, end in zip(rows.tables, rows.end_page, strict=True):
-        ends = end[where]
-        lines = table[where, : int(ends.max())]
-        pages.append([line[:end] for line, end in zip(lines, ends.tolist(), strict=True)])
-    return tuple(map(_admission, requests, zip(*pages, strict=True), rows.computed[where].tolist()))
-
-
-def _admission(request: Request, pages: tuple[IntArray, ...], computed: int) -> Admission:
-    known = NO_INTS
-    if request.scores_prompt:
-        known = request.tokens
-    elif computed and request.variant >= LOOKS_BACK and request.beams is None:
-        known = request.tokens[:computed]
-    return Admission(
-        request.row,
-        request.request_id,
-        request.params,
-        len(request.prompt_token_ids),
-        request.seed,
-        pages,
-        known,
-        request.prompt_embeds,
-        request.eos_token_ids,
+    pages = zip(*[_lines(table, where, end[where]) for table, end in zip(rows.tables, rows.end_page, strict=True)])
+    requests, computed = rows.requests_in(where), rows.computed[where]
+    known = repeat(NO_INTS)
+    if computed.any() or any([request.scores_prompt for request in requests]):
+        known = map(_known_tokens, requests, computed.tolist())
+    heads, tails = map(_ADMISSION_HEAD, requests), map(_ADMISSION_TAIL, requests)
+    return tuple(
+        [Admission(*head, pages, known, *tail) for head, pages, known, tail in zip(heads, pages, known, tails)]
     )
+
+
+def _lines(table: IntArray, where: RowArray, ends: IntArray) -> list[IntArray]:
+    """The first entries of rows `where` [n] of a page table, up to `ends` [n]."""
+    lines = table[where, : int(ends.max())]
+    return [line[:end] for line, end in zip(lines, ends.tolist(), strict=True)]
+
+
+def _known_tokens(request: Request, computed: int) -> IntArray:
+    """What Admission.known_tokens are."""
+    if request.scores_prompt:
+        return request.tokens
+    if computed and request.variant >= LOOKS_BACK and request.beams is None:
+        return request.tokens[:computed]
+    return NO_INTS

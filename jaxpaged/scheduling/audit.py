@@ -14,7 +14,7 @@ def check_owners(live: LiveRequests, shards: Sequence[Shard]) -> None:
     live.queue.check()
     for shard in shards:
         shard.check()
-    running = [request for shard in shards for request in shard.rows.requests.tolist() if request is not None]
+    running = [request for shard in shards for request in shard.rows.requests if request is not None]
     found = [*running, *live.queue]
     found += [child for parent in found for child in parent.children]
     if sorted(map(id, found)) != sorted(map(id, live.table.values())):

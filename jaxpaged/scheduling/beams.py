@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxpaged.scheduling.intake import lead
 from jaxpaged.scheduling.request import BeamGroup, Request
+from jaxpaged.scheduling.rows import NUM_TOKENS, PLANNED_TOKENS
 from jaxpaged.scheduling.shard import Shard
 
 
@@ -80,4 +81,5 @@ def _beams(group: BeamGroup) -> list[Request]:
 def _copy_tokens(shard: Shard, parent: Request, child: Request, num_tokens: int, token: int) -> None:
     known = shard.rows.history[parent.row, :num_tokens]
     child.tokens = np.append(known, np.int32(token))
-    child.page_digests = shard.rows.page_digests(parent.row)
+    child.row_words[NUM_TOKENS : PLANNED_TOKENS + 1] = len(child.tokens)
+    child.page_digests = shard.rows.digests[parent.row][:]

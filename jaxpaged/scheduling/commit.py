@@ -9,9 +9,10 @@ import numpy as np
 
 from jaxpaged.errors import InvariantError
 from jaxpaged.params.no_token import no_token_left
-from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray
+from jaxpaged.scheduling.arrays import NO_FLAGS, BoolArray, IntArray, RowArray
 from jaxpaged.scheduling.assemble import Flight
 from jaxpaged.scheduling.plan import ShardResult
+from jaxpaged.scheduling.prefix_cache import PrefixHasher
 from jaxpaged.scheduling.publish import publish_full_pages
 from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.rows import Rows
@@ -48,10 +49,10 @@ class Committed:
 
 
 class _Outcome(NamedTuple):
-    """Per row, [R]: tokens taken, whether they begin it, whether the last stops it, whether it ends at all."""
+    """Of m sequences, [m]: tokens known before and now, whether the last one stops it, whether it ends at all."""
 
-    taken: IntArray
-    begun: BoolArray
+    before: IntArray
+    known: IntArray
     stopped: BoolArray
     ended: BoolArray
 
@@ -60,32 +61,31 @@ def commit_shard(shard: Shard, flight: Flight, result: ShardResult, now: float) 
     """Apply a shard's results. Raises InvariantError when they do not belong to the plan."""
     _check_shape(flight, result)
     rows = shard.rows
-    live = rows.epoch == flight.epochs
-    sampled, failed = flight.sampled & live, np.zeros(len(live), np.bool_)
-    if not result.finite.all():
-        failed[flight.rows[~result.finite]] = True
-        failed &= live
-        _name_what_forbids(rows, flight, result, failed)
-        sampled &= ~failed
-    _advance_chunks(rows, flight, live & ~failed)
-    outcome = _append(rows, flight, result, sampled, now)
+    live = rows.epoch[flight.rows] == flight.epochs
+    failed = live & ~result.finite if not result.finite.all() else NO_FLAGS
+    _advance_chunks(rows, flight, live & ~failed if len(failed) else live)
+    index = (flight.samples & live | failed if len(failed) else flight.samples & live).nonzero()[0]
+    where, tokens, counts = flight.rows[index], result.tokens[index], result.num_tokens[index]
+    if len(failed):
+        failed = failed[index]
+        counts *= ~failed
+        _name_what_forbids(rows, flight, result, live)
+    outcome = _append(rows, where, tokens, counts)
     if shard.hasher is not None:
-        publish_full_pages(shard, shard.hasher, sampled)
-
-    index = (sampled | failed)[flight.rows].nonzero()[0]
-    where, tokens = flight.rows[index], result.tokens[index]
-    leaving = outcome.ended | failed
-    ended = leaving[where].nonzero()[0]
+        _publish(shard, shard.hasher, where, outcome, failed)
+    leaving = outcome.ended | failed if len(failed) else outcome.ended
+    ended = leaving.nonzero()[0]
+    taken = outcome.known - outcome.before
     report = ShardCommit(
-        live=live[flight.rows],
+        live=live,
         index=index,
         request_ids=rows.ids[where].tolist(),
         tokens=tokens,
-        num_tokens=outcome.taken[where],
-        begun=_begun(rows, where, outcome),
+        num_tokens=taken,
+        begun=_begun(rows, where, outcome, now),
         ended=ended,
-        finished=_finish(rows, where[ended], tokens[ended], outcome, failed, now) if len(ended) else [],
-        preempted=_set_back(shard, flight, sampled & ~leaving, outcome, now),
+        finished=_finish(rows, where, tokens, outcome, ended, failed, now) if len(ended) else [],
+        preempted=_set_back(shard, flight, index, ~leaving, taken, now),
     )
     if len(ended):
         shard.vacate(where[ended])
@@ -102,60 +102,78 @@ def _check_shape(flight: Flight, result: ShardResult) -> None:
         raise InvariantError("a result counts more tokens than it holds")
 
 
-def _name_what_forbids(rows: Rows, flight: Flight, result: ShardResult, failed: BoolArray) -> None:
+def _name_what_forbids(rows: Rows, flight: Flight, result: ShardResult, live: BoolArray) -> None:
     """Requests that have forbidden every token end with the names of the fields that did."""
-    if not len(result.empty):
-        return
-    where = flight.rows[result.empty]
-    for request in rows.requests[where[failed[where]]].tolist():
-        request.stop_reason = no_token_left(request.params)
+    if len(result.empty):
+        for request in rows.requests_in(flight.rows[result.empty & live & ~result.finite]):
+            request.stop_reason = no_token_left(request.params)
 
 
 def _advance_chunks(rows: Rows, flight: Flight, good: BoolArray) -> None:
     """Rows that were not sampled have computed a part of their tokens."""
-    if len(flight.chunk_rows):
-        advanced = good[flight.chunk_rows]
-        rows.computed[flight.chunk_rows[advanced]] = flight.chunk_ends[advanced]
+    if len(flight.partial):
+        advanced = good[flight.partial]
+        rows.computed[flight.rows[flight.partial[advanced]]] = flight.partial_ends[advanced]
 
 
-def _append(rows: Rows, flight: Flight, result: ShardResult, sampled: BoolArray, now: float) -> _Outcome:
-    """Write sampled tokens into the history, column after column, up to the first that ends its request."""
-    size = len(sampled)
-    before, counts, token = rows.num_tokens.copy(), np.zeros(size, np.int32), np.zeros(size, np.int32)
-    stopped, ended = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
-    counts[flight.rows] = result.num_tokens
-    history = rows.history.reshape(-1)
-    event, begun = ("first_token", now), sampled & (before == rows.prompt_len) & (counts > 0)
-    for request in rows.requests[begun].tolist():
-        request.events.append(event)
-    for column in range(result.tokens.shape[1]):
-        going = sampled & (counts > column) & ~ended
-        token[flight.rows] = result.tokens[:, column]
-        where = going.nonzero()[0]
-        history[rows.history_index(where, rows.num_tokens[where])] = token[where]
-        rows.num_tokens += going
-        stops = rows.stop == token
+def _append(rows: Rows, where: RowArray, tokens: IntArray, counts: IntArray) -> _Outcome:
+    """Write the first counts [m] of tokens [m, k] into the history, up to the first that ends its request."""
+    before = rows.num_tokens[where]
+    stop, stop_from, limit = rows.stop[where], rows.stop_from[where], rows.limit[where]
+    known, stopped, ended = before, np.zeros(len(where), np.bool_), np.zeros(len(where), np.bool_)
+    for column in range(tokens.shape[1]):
+        token, going = tokens[:, column], counts > column
+        if column:
+            going &= ~ended
+        _write(rows, where, known, token, going)
+        known = known + going
+        stops = stop == token
         if len(rows.more_stops):
-            stops |= (rows.more_stops == token).any(axis=0)
-        stops &= going & (rows.num_tokens >= rows.stop_from)
+            stops |= (rows.more_stops[:, where] == token).any(axis=0)
+        stops &= known >= stop_from
+        stops &= going
         stopped |= stops
-        ended |= stops | (going & (rows.num_tokens >= rows.limit))
-    np.copyto(rows.computed, rows.num_tokens - 1, where=sampled)
-    return _Outcome(rows.num_tokens - before, begun, stopped, ended)
+        ended |= stops
+        ended |= known >= limit
+    rows.num_tokens[where] = known
+    rows.computed[where] = known - 1
+    return _Outcome(before, known, stopped, ended)
 
 
-def _begun(rows: Rows, where: RowArray, outcome: _Outcome) -> list[tuple[int, Request]]:
-    positions = outcome.begun[where].nonzero()[0]
-    return list(zip(positions.tolist(), rows.requests[where[positions]].tolist(), strict=True))
+def _write(rows: Rows, where: RowArray, positions: IntArray, token: IntArray, going: BoolArray) -> None:
+    """Put a token of each row that is `going` into its history."""
+    entries = rows.history_index(where, positions)
+    if not going.all():
+        entries, token = entries[going], token[going]
+    rows.history.reshape(-1)[entries] = token
+
+
+def _publish(shard: Shard, hasher: PrefixHasher, where: RowArray, outcome: _Outcome, failed: BoolArray) -> None:
+    """Publish the full pages of the rows whose logits were finite."""
+    computed = outcome.known - 1
+    if len(failed):
+        where, computed = where[~failed], computed[~failed]
+    publish_full_pages(shard, hasher, where, computed)
+
+
+def _begun(rows: Rows, where: RowArray, outcome: _Outcome, now: float) -> list[tuple[int, Request]]:
+    """Which have their first token now."""
+    event, first = ("first_token", now), outcome.before == rows.prompt_len[where]
+    first &= outcome.known > outcome.before
+    positions = first.nonzero()[0]
+    requests = rows.requests_in(where[positions])
+    for request in requests:
+        request.events.append(event)
+    return list(zip(positions.tolist(), requests, strict=True))
 
 
 def _finish(
-    rows: Rows, where: RowArray, tokens: IntArray, outcome: _Outcome, failed: BoolArray, now: float
+    rows: Rows, where: RowArray, tokens: IntArray, outcome: _Outcome, ended: RowArray, failed: BoolArray, now: float
 ) -> list[Request]:
-    """Say why the requests in these rows end: stop, length, or error for logits that were not finite."""
-    requests: list[Request] = rows.requests[where].tolist()
-    last = tokens[np.arange(len(where)), outcome.taken[where] - 1].tolist()
-    stopped, broken, event = outcome.stopped[where].tolist(), failed[where].tolist(), ("finished", now)
+    """Say why the requests `ended` [e] of m end: stop, length, or error for logits that were not finite."""
+    requests, event = rows.requests_in(where[ended]), ("finished", now)
+    last = tokens[ended, outcome.known[ended] - outcome.before[ended] - 1].tolist()
+    stopped, broken = outcome.stopped[ended].tolist(), failed[ended].tolist() if len(failed) else [False] * len(ended)
     for request, token, by_token, by_error in zip(requests, last, stopped, broken, strict=True):
         if by_token:
             request.finish_reason = "stop"
@@ -167,19 +185,19 @@ def _finish(
     return requests
 
 
-def _set_back(shard: Shard, flight: Flight, staying: BoolArray, outcome: _Outcome, now: float) -> list[Request]:
+def _set_back(
+    shard: Shard, flight: Flight, index: RowArray, staying: BoolArray, taken: IntArray, now: float
+) -> list[Request]:
     """Plan rows anew that took another number of tokens than one: plans in flight for them assumed otherwise.
 
     Returns requests that had to be preempted: a plan in flight let go of what it needs again, or wrote over it.
     """
-    rows = shard.rows
-    unexpected = staying & (outcome.taken != 1)
+    unexpected = taken != 1
     if len(flight.drafted):
-        drafted = flight.rows[flight.drafted > 0]
-        unexpected[drafted] = staying[drafted]
-    where: RowArray = unexpected.nonzero()[0]
-    if not len(where):
+        unexpected |= flight.drafted[index] > 0
+    if not unexpected.any():
         return []
+    rows, where = shard.rows, flight.rows[index[unexpected & staying]]
     lost = [row for row in where.tolist() if shard.resume_point(row, int(rows.computed[row])) != rows.computed[row]]
     rows.planned_tokens[where] = rows.num_tokens[where]
     rows.planned_computed[where] = rows.computed[where]

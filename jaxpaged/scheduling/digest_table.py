@@ -7,6 +7,7 @@ full is not kept, which costs a later hit and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +21,9 @@ DIGEST_BYTES = 32
 Digests = NDArray[np.uint64]  # [n, 4]
 
 
-def as_digests(data: bytes | bytearray) -> Digests:
-    """Concatenated digests as uint64 [n, 4], a read-only copy or view."""
-    return np.frombuffer(bytes(data), np.uint64).reshape(-1, DIGEST_BYTES // 8)
+def as_digests(digests: Sequence[bytes]) -> Digests:
+    """Digests as uint64 [n, 4], read-only."""
+    return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, DIGEST_BYTES // 8)
 
 
 class _Seen(NamedTuple):
@@ -31,6 +32,9 @@ class _Seen(NamedTuple):
     sets: RowArray
     tags: NDArray[np.uint64]
     same: BoolArray
+
+    def only(self, chosen: BoolArray) -> _Seen:
+        return _Seen(*[column[chosen] for column in self])
 
 
 class DigestTable:
@@ -58,17 +62,20 @@ class DigestTable:
         """Remember the digests of pages that have none. Where a digest is known already, its first page stays."""
         while len(pages):
             seen = self._look_up(digests)
+            if seen.same.any():
+                unknown = self._pages(digests, seen) == 0
+                pages, digests, seen = pages[unknown], digests[unknown], seen.only(unknown)
             places = seen.sets * WAYS + (seen.tags == 0).argmax(axis=1)
-            wanted = (self._tag_of_place[places] == 0) & (self._pages(digests, seen) == 0)
-            if not wanted.all():
-                pages, digests, places = pages[wanted], digests[wanted], places[wanted]
+            full = self._tag_of_place[places] != 0
+            if full.any():
+                pages, digests, places = pages[~full], digests[~full], places[~full]
             self._page_of_place[places] = pages  # of several that want the same place, one gets it
-            won = self._page_of_place[places] == pages
-            if won.all():
+            lost = self._page_of_place[places] != pages
+            if not lost.any():
                 self._place(pages, digests, places)
                 return
-            self._place(pages[won], digests[won], places[won])
-            pages, digests = pages[~won], digests[~won]
+            self._place(pages[~lost], digests[~lost], places[~lost])
+            pages, digests = pages[lost], digests[lost]
 
     def remove(self, pages: IntArray) -> None:
         """Forget what is known of pages."""
@@ -101,8 +108,9 @@ class DigestTable:
 
     def _pages(self, digests: Digests, seen: _Seen) -> IntArray:
         pages = np.zeros(len(digests), np.int32)
+        if not seen.same.any():
+            return pages
         hits = seen.same.view(np.uint64).reshape(-1).nonzero()[0]  # eight ways are eight bytes
-        if len(hits):
-            candidates = self._page_of_place[seen.sets[hits] * WAYS + seen.same[hits].argmax(axis=1)]
-            pages[hits] = candidates * (self._digests[candidates] == digests[hits]).all(axis=1)
+        candidates = self._page_of_place[seen.sets[hits] * WAYS + seen.same[hits].argmax(axis=1)]
+        pages[hits] = candidates * (self._digests[candidates] == digests[hits]).all(axis=1)
         return pages

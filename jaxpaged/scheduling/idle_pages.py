@@ -1,7 +1,7 @@
 """Least-recently-used order of pages that nobody holds but that the prefix cache still knows.
 
-A ring of entries in the order of arrival, with lazy deletion: an entry counts only while `_where` of its page still
-points at it, so taking a page out of the middle is one write, and every operation works on whole arrays.
+A ring of entries in the order of arrival. A page is taken out of the middle by writing the null page over its entry,
+which is skipped later, so every operation works on whole arrays.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class IdlePages:
     def __init__(self, num_pages: int) -> None:
         self._entries = np.zeros(2 * num_pages + 1, np.int32)
         self._positions = np.arange(2 * num_pages + 1, dtype=np.int32)
-        self._where = np.zeros(num_pages, np.int32)  # entry of an idle page; 0 for the others
+        self._where = np.zeros(num_pages, np.int32)  # the entry of an idle page; stale for the others
         self._head = 1
         self._tail = 1
         self._count = 0
@@ -37,7 +37,7 @@ class IdlePages:
 
     def discard(self, pages: IntArray) -> None:
         """Take idle pages out, wherever they stand."""
-        self._where[pages] = 0
+        self._entries[self._where[pages]] = 0
         self._count -= len(pages)
 
     def pop(self, count: int) -> IntArray:
@@ -47,10 +47,10 @@ class IdlePages:
             stop = min(self._head + count, self._tail)
             live = self._live(self._head, stop)
             self._head = stop
-            self.discard(live)
             parts.append(live)
             count -= len(live)
-        return np.concatenate(parts) if parts else NO_INTS
+            self._count -= len(live)
+        return parts[0] if len(parts) == 1 else np.concatenate((NO_INTS, *parts))
 
     def pages(self) -> IntArray:
         """All idle pages, least recently used first."""
@@ -58,7 +58,7 @@ class IdlePages:
 
     def _live(self, start: int, stop: int) -> IntArray:
         block = self._entries[start:stop]
-        live: IntArray = block[self._where[block] == self._positions[start:stop]]
+        live: IntArray = block[block != 0]
         return live
 
     def _compact(self) -> None:

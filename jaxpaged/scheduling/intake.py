@@ -13,7 +13,7 @@ from jaxpaged.kv.kind import PagePolicy
 from jaxpaged.scheduling.arrays import IntArray
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
 from jaxpaged.scheduling.request import NOT_CHOSEN, BeamGroup, Request
-from jaxpaged.scheduling.rows import LIMIT, NO_TOKEN, SCORES_PROMPT
+from jaxpaged.scheduling.rows import LIMIT, NO_TOKEN, NUM_TOKENS, PLANNED_TOKENS, SCORES_PROMPT
 
 
 class Intake:
@@ -61,7 +61,7 @@ class Intake:
                 "beam_width",
             )
 
-    def accept_fork(self, parent: Request, child: Request, tokens: IntArray, page_digests: bytes) -> None:
+    def accept_fork(self, parent: Request, child: Request, tokens: IntArray, page_digests: list[bytes]) -> None:
         """The same for a child that continues its parent's tokens; what the parent hashed is not hashed again."""
         child.prompt_token_ids = parent.prompt_token_ids
         child.cache_salt, child.content_hashes = parent.cache_salt, parent.content_hashes
@@ -78,6 +78,7 @@ class Intake:
         request.page_need = tuple(self._pages(request, policy, needed, request.num_shared) for policy in self._policies)
         request.scores_prompt = request.params.prompt_logprobs is not None and len(tokens) == request.prompt_len
         request.row_words[SCORES_PROMPT] = request.scores_prompt
+        request.row_words[NUM_TOKENS : PLANNED_TOKENS + 1] = len(tokens)
         if self._hasher is not None:
             self._hasher.prepare(request)
 
@@ -87,8 +88,8 @@ class Intake:
         by_priority = self._config.policy == "priority"
         request.rank = (request.priority, request.arrival, arrival) if by_priority else (0, 0.0, arrival)
         stop, *request.more_stop_ids = _stop_ids(request) or [NO_TOKEN]
-        earliest, content = request.prompt_len + request.params.min_tokens, bool(request.content_hashes)
-        words = (request.prompt_len, limit, earliest, request.variant, 0, content, request.waits, stop)
+        earliest = request.prompt_len + request.params.min_tokens
+        words = (0, request.waits, request.variant, request.prompt_len, limit, earliest, stop, 0, 0)
         request.row_words = np.array(words, np.int32)  # in the order of the columns in rows.py
         self.set_back(request, tokens)
 

@@ -6,13 +6,14 @@ entries of rows, and named holds. Page 0 is the null page: never given away, fre
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from jaxpaged.errors import InvariantError
 from jaxpaged.scheduling.arrays import NO_INTS, IntArray
-from jaxpaged.scheduling.digest_table import Digests, DigestTable
+from jaxpaged.scheduling.digest_table import DigestTable, as_digests
 from jaxpaged.scheduling.idle_pages import IdlePages
 
 _ONE = np.int32(1)  # ufunc.at is forty times slower with a Python 1
@@ -76,11 +77,13 @@ class PageAllocator:
             raise InvariantError(f"{count} pages wanted, {self.available} available")
         fresh = min(count, self._num_free)
         self._num_free -= fresh
-        pages = self._stack[self._num_free : self._num_free + fresh][::-1].copy()
+        pages: IntArray = self._stack[self._num_free : self._num_free + fresh][::-1]
         if fresh < count:
             evicted = self._idle.pop(count - fresh)
             self._contents.remove(evicted)
-            pages = np.concatenate((pages, evicted)) if fresh else evicted
+            pages = np.concatenate((pages, evicted))
+        else:
+            pages = pages.copy()
         self.refs[pages] = 1
         return pages
 
@@ -150,17 +153,17 @@ class PageAllocator:
 
     # --- content known to the prefix cache ---
 
-    def find(self, digests: Digests) -> IntArray:
+    def find(self, digests: Sequence[bytes]) -> IntArray:
         """The page with each content, or 0: int32 [n]."""
-        return self._contents.find(digests)
+        return self._contents.find(as_digests(digests))
 
     def idle_among(self, pages: IntArray) -> int:
         """How many of these pages acquire() would take from the available ones."""
         return int(np.count_nonzero(self.refs[pages] == 0))
 
-    def publish(self, pages: IntArray, digests: Digests) -> None:
+    def publish(self, pages: IntArray, digests: Sequence[bytes]) -> None:
         """Make the content of held, full pages findable."""
-        self._contents.add(pages, digests)
+        self._contents.add(pages, as_digests(digests))
 
     def forget_all(self) -> None:
         """Unpublish every page; idle ones become free."""

@@ -12,10 +12,11 @@ import hashlib
 import secrets
 from collections.abc import Buffer, Sequence
 from dataclasses import dataclass
+from itertools import chain, compress
 
 from jaxpaged.kv.kind import PagePolicy
 from jaxpaged.scheduling.arrays import NO_INTS, IntArray
-from jaxpaged.scheduling.digest_table import DIGEST_BYTES, as_digests
+from jaxpaged.scheduling.digest_table import DIGEST_BYTES
 from jaxpaged.scheduling.pages import PageAllocator
 from jaxpaged.scheduling.request import Request
 
@@ -42,11 +43,10 @@ class PrefixHasher:
             digest.update(b"%s %d\n%s" % (tag, len(value), value))
         return digest.digest()
 
-    def page(self, parent: Buffer, tokens: Buffer, content: bytes = b"") -> bytes:
-        """The digest of one page, from its parent's digest and its tokens as int32."""
+    def page(self, data: Buffer, content: bytes = b"") -> bytes:
+        """The digest of one page, from its parent's digest followed by its tokens as int32."""
         hasher = self._page_hash.copy()
-        hasher.update(parent)
-        hasher.update(tokens)
+        hasher.update(data)
         if content:
             hasher.update(content)
         return hasher.digest()
@@ -66,14 +66,12 @@ class PrefixHasher:
         At least one token is left to compute, and a prompt whose log probabilities are wanted skips nothing.
         """
         size, tokens = self.page_size, request.tokens
-        digests = [request.page_digests or self.key(request)]
-        parent = digests[0][-DIGEST_BYTES:]
+        digests = request.page_digests[:] or [self.key(request)]  # a parent's list is still its own
         data, width = tokens.tobytes(), 4 * size
-        for page in range(len(digests[0]) // DIGEST_BYTES - 1, len(tokens) // size):
+        for page in range(len(digests) - 1, len(tokens) // size):
             content = self.content(request, page) if request.content_hashes else b""
-            parent = self.page(parent, data[page * width : (page + 1) * width], content)
-            digests.append(parent)
-        request.page_digests = b"".join(digests)
+            digests.append(self.page(digests[-1] + data[page * width : (page + 1) * width], content))
+        request.page_digests = digests
         reads = not request.scores_prompt and not request.params.skip_reading_prefix_cache
         request.usable_pages = (len(tokens) - 1) // size if reads else 0
 
@@ -95,19 +93,25 @@ class PrefixCache:
         self._allocators = tuple(allocators)
         self._policies = tuple(policies)
         self._page_size = policies[0].page_size
+        # Where no page is ever let go, a hit begins with the first page, so most requests need no other look-up.
+        keeps_all = [policy.first_kept(NO_INTS) is None for policy in policies]
+        self._first = next(compress(allocators, keeps_all), None)
         self.miss = PrefixHit(0, (0,) * len(allocators), (NO_INTS,) * len(allocators))
 
     def match(self, requests: Sequence[Request]) -> list[PrefixHit]:
         """What each request can skip."""
-        digests = as_digests(b"".join([request.page_digests for request in requests]))
-        found = [allocator.find(digests) for allocator in self._allocators]
         hits = [self.miss] * len(requests)
-        if any(pages.any() for pages in found):
-            end = 0
-            for index, request in enumerate(requests):
-                begin, end = end + 1, end + len(request.page_digests) // DIGEST_BYTES
-                if request.usable_pages:
-                    hits[index] = self._hit([pages[begin : begin + request.usable_pages] for pages in found])
+        asking = [index for index, request in enumerate(requests) if request.usable_pages]
+        if self._first is not None and asking:
+            found = self._first.find([requests[index].page_digests[1] for index in asking])
+            asking = list(compress(asking, found.tolist()))
+        if asking:
+            lines = [requests[index].page_digests[1 : 1 + requests[index].usable_pages] for index in asking]
+            digests, end = list(chain.from_iterable(lines)), 0
+            pages = [allocator.find(digests) for allocator in self._allocators]
+            for index, line in zip(asking, lines, strict=True):
+                begin, end = end, end + len(line)
+                hits[index] = self._hit([found[begin:end] for found in pages])
         return hits
 
     def _hit(self, found: list[IntArray]) -> PrefixHit:

@@ -2,48 +2,45 @@
 
 from __future__ import annotations
 
-from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray
-from jaxpaged.scheduling.digest_table import DIGEST_BYTES
+from itertools import compress
+
+from jaxpaged.scheduling.arrays import IntArray, RowArray
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
 from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.shard import Shard
 
 
-def publish_full_pages(shard: Shard, hasher: PrefixHasher, sampled: BoolArray) -> None:
-    """Offer the newly filled pages of the rows in `sampled`, bool [R], to the prefix cache.
+def publish_full_pages(shard: Shard, hasher: PrefixHasher, where: RowArray, computed: IntArray) -> None:
+    """Offer the newly filled pages of the rows `where` [n] to the prefix cache; `computed` [n] of their tokens are.
 
     These are rows whose latest logits were finite, so nothing that a failing step computed is ever found.
     """
     rows = shard.rows
-    full = rows.computed // shard.page_size
-    grown = (sampled & (full > rows.published)).nonzero()[0]
+    full = computed // shard.page_size
+    grown = (full > rows.published[where]).nonzero()[0]
     if not len(grown):
         return
-    first, last = rows.published[grown], full[grown]
-    _hash_pages(rows, hasher, grown, last)
-    counts = last - first
-    entries = rows.table_index(grown, first, counts)
-    digests = rows.digests.reshape(-1, DIGEST_BYTES // 8)[entries + 1]
+    where, last = where[grown], full[grown]
+    first = rows.published[where]
+    rows.published[where] = last
+    _hash_pages(rows, hasher, where, last)
+    lines = zip(where.tolist(), first.tolist(), last.tolist(), strict=True)
+    digests = [digest for row, begin, end in lines for digest in rows.digests[row][begin + 1 : end + 1]]
+    entries = rows.table_index(where, first, last - first)
     for table, allocator in zip(rows.tables, shard.allocators, strict=True):
         pages = table.reshape(-1)[entries]
         if pages.all():
             allocator.publish(pages, digests)
         else:  # some have been let go already
-            held = pages.nonzero()[0]
-            allocator.publish(pages[held], digests[held])
-    rows.published[grown] = last
+            allocator.publish(pages[pages != 0], list(compress(digests, pages.tolist())))
 
 
 def _hash_pages(rows: Rows, hasher: PrefixHasher, where: RowArray, last: IntArray) -> None:
     """Hash until `last` [n] pages of each row are. Row by row: decoding fills few pages in a step."""
-    hashed = rows.hashed[where]
-    behind = (hashed < last).nonzero()[0]
-    if not len(behind):
-        return
-    where, hashed, last = where[behind], hashed[behind], last[behind]
-    for row, first, end in zip(where.tolist(), hashed.tolist(), last.tolist(), strict=True):
-        request = rows.request(row)
-        for page in range(first, end):
-            content = hasher.content(request, page) if request.content_hashes else b""
-            rows.set_digest(row, page, hasher.page(*rows.hash_input(row, page), content))
-    rows.hashed[where] = last
+    for row, end in zip(where.tolist(), last.tolist(), strict=True):
+        digests = rows.digests[row]
+        if len(digests) <= end:
+            request = rows.request(row)
+            for page in range(len(digests) - 1, end):
+                content = hasher.content(request, page) if request.content_hashes else b""
+                digests.append(hasher.page(digests[-1] + rows.page_tokens(row, page), content))

@@ -45,7 +45,7 @@ class StepBuilder:
     budget: int
     logit_rows: int
     decoding: BoolArray
-    catching_up: list[int]
+    catching_up: list[int] = field(default_factory=list)
     chunk_rows: RowArray = field(default_factory=lambda: NO_ROWS)
     chunk_counts: IntArray = field(default_factory=lambda: NO_INTS)
     admitted: list[int] = field(default_factory=list)
@@ -60,8 +60,9 @@ class StepBuilder:
         return not len(self.chunk_rows) and not self.decoding.any()
 
     def add_chunks(self, rows: RowArray, counts: IntArray) -> None:
-        self.chunk_rows = np.concatenate((self.chunk_rows, rows))
-        self.chunk_counts = np.concatenate((self.chunk_counts, counts))
+        if len(self.chunk_rows):
+            rows, counts = np.concatenate((self.chunk_rows, rows)), np.concatenate((self.chunk_counts, counts))
+        self.chunk_rows, self.chunk_counts = rows, counts
 
     def take_chunk(self, behind: int, scores_prompt: bool) -> int:
         """Tokens for a row that is `behind` its known tokens, within the budget and the head rows left; takes both.
@@ -79,6 +80,15 @@ class StepBuilder:
         self.logit_rows -= logit_rows
         return count
 
+    def take_all(self, behind: int, num_rows: int) -> bool:
+        """Take the tokens of `num_rows` rows that are `behind` by so many together, if they all fit, as take_chunk()
+        does for one that scores no prompt."""
+        fits = behind <= self.budget and num_rows <= self.logit_rows
+        if fits:
+            self.budget -= behind
+            self.logit_rows -= num_rows
+        return fits
+
     def drop(self, row: int) -> None:
         """Forget a row that has been preempted."""
         self.decoding[row] = False
@@ -91,11 +101,13 @@ def begin_step(shard: Shard, budget: int, logit_rows: int, now: float) -> StepBu
     """Choose tokens for all running rows, preempting the last in rank where there are not pages enough for all."""
     rows = shard.rows
     # A row whose planned tokens reach the limit has all that it may generate in flight.
-    behind = (rows.planned_tokens - rows.planned_computed) * (rows.planned_tokens < rows.limit)
+    behind = rows.planned_tokens - rows.planned_computed
+    behind *= rows.planned_tokens < rows.limit
     decoding = behind == 1
     used = int(np.count_nonzero(decoding))
-    builder = StepBuilder(budget - used, logit_rows - used, decoding, (behind > 1).nonzero()[0].tolist())
-    if builder.catching_up:
+    builder = StepBuilder(budget - used, logit_rows - used, decoding)
+    if int(np.count_nonzero(behind)) > used:
+        builder.catching_up = (behind > 1).nonzero()[0].tolist()
         _catch_up(rows, builder, behind)
     if shard.draft_tokens:
         _add_draft_tokens(shard, builder)
@@ -112,18 +124,28 @@ def grow(shard: Shard, builder: StepBuilder) -> None:
     ):
         copied, changed = _copy_shared(allocator, table, growth.copies)
         grown, counts = np.concatenate(growth.rows), np.concatenate(growth.counts)
-        entries = rows.table_index(grown, end[grown], counts)
+        first = end[grown]
+        entries = rows.table_index(grown, first, counts)
         pages = allocator.allocate(len(entries))
         table.reshape(-1)[entries] = pages
-        end[grown] += counts
+        end[grown] = first + counts
         written = growth.num_written
-        writes = np.empty((written + len(changed), 3), np.int32)
-        writes[:written, 0], writes[:written, 1] = np.divmod(entries[:written], table.shape[1])
-        writes[:written, 2] = pages[:written]
-        if changed:
-            writes[written:] = changed
-        builder.page_writes.append(writes)
+        builder.page_writes.append(_page_writes(entries[:written], pages[:written], table.shape[1], changed))
         builder.page_copies.append(copied)
+
+
+def _page_writes(
+    entries: RowArray, pages: IntArray, width: int, changed: list[tuple[int, int, int]]
+) -> IntArray:
+    """(row, table index, page) of new pages, given by flat entries of the table, and of changed ones: int32 [k, 3]."""
+    count = len(entries)
+    writes = np.empty((count + len(changed), 3), np.int32)
+    if count:
+        writes[:count, 0], writes[:count, 1] = np.divmod(entries, width)
+        writes[:count, 2] = pages
+    if changed:
+        writes[count:] = changed
+    return writes
 
 
 def _catch_up(rows: Rows, builder: StepBuilder, behind: IntArray) -> None:
@@ -198,8 +220,7 @@ def _growth(shard: Shard, builder: StepBuilder, group: int) -> Growth:
     rows, size = shard.rows, shard.page_size
     end = rows.end_page[group]
     grown = (builder.decoding & (rows.planned_computed >= end * size)).nonzero()[0]
-    counts = np.ones(len(grown), np.int32)
-    total, lacking = len(grown), NO_INTS
+    counts, total, lacking = np.ones(len(grown), np.int32), len(grown), NO_INTS
     if len(builder.chunk_rows):
         wanted = rows.planned_computed[builder.chunk_rows] + builder.chunk_counts
         lacking = np.maximum((wanted + (size - 1)) // size - end[builder.chunk_rows], 0)

@@ -57,6 +57,13 @@ class Shard:
         """Rows that waiting requests may take."""
         return max(len(self.rows.free) - self.num_promised, 0) if self.parents else len(self.rows.free)
 
+    def count_queries(self, requests: Sequence[Request], hits: Sequence[PrefixHit]) -> None:
+        """Count, of requests that start for the first time, how many tokens there are and how many are cached."""
+        for request, hit in zip(requests, hits, strict=True):
+            if not request.num_preemptions:
+                self.stats.prefix_queries += len(request.tokens)
+                self.stats.prefix_hits += hit.num_pages * self.page_size
+
     def vacate(self, rows: RowArray) -> None:
         """Release the rows and all their pages. Results of plans in flight for them will be dropped."""
         for table, end, allocator in zip(self.rows.tables, self.rows.end_page, self.allocators, strict=True):
@@ -76,7 +83,7 @@ class Shard:
     def preempt(self, row: int, now: float) -> Request:
         """Take a request off its row; it keeps what it has generated and will be computed again from its tokens."""
         request = self.rows.request(row)
-        request.tokens, request.page_digests = self.rows.tokens(row), self.rows.page_digests(row)
+        request.tokens, request.page_digests = self.rows.tokens(row), self.rows.digests[row]
         request.num_preemptions += 1
         request.events.append(("preempted", now))
         self.stats.preemptions += 1
@@ -102,7 +109,8 @@ class Shard:
         Needs a free row, and in `parent` every page that the child's next token sees: `computed` is a resume_point().
         """
         rows = self.rows
-        row = int(rows.occupy([child], np.array([computed], np.int32), self.index, now)[0])
+        row = int(rows.occupy([child], self.index, now)[0])
+        rows.computed[row] = rows.planned_computed[row] = computed
         rows.published[row] = rows.published[parent]
         end = -(-computed // self.page_size)
         for group, allocator in enumerate(self.allocators):
@@ -164,7 +172,7 @@ class Shard:
         for allocator in self.allocators:
             allocator.forget_all()
         self.rows.published[self.rows.active] = np.iinfo(np.int32).max
-        self.rows.hashed[:] = 0
+        self.rows.digests = [[] for _ in self.rows.digests]
 
     def sample_page_use(self) -> None:
         """Count the pages in use now, filled as they will be when the plans given out so far are done."""
@@ -206,7 +214,7 @@ class Shard:
             if any(first[row] > policy.first_page(int(rows.planned_computed[row])) for row in active.tolist()):
                 raise InvariantError("page tables: a page that the next token sees was let go")
             allocator.check(table[live])
-        occupied = [row for row, request in enumerate(rows.requests.tolist()) if request is not None]
+        occupied = [row for row, request in enumerate(rows.requests) if request is not None]
         problems = {
             "active rows and requests differ": occupied != active.tolist(),
             "a row is lost or in two states": sorted(rows.free + occupied) != list(range(1, len(rows.requests))),
@@ -219,7 +227,12 @@ class Shard:
                 rows.request(row) is not parent or not parent.children or rows.planned_computed[row] > parent.num_shared
                 for row, parent in self.parents.items()
             ),
-            "more pages are hashed than known": (rows.hashed > rows.num_tokens // self.page_size).any(),
+            "more pages are hashed than known": any(
+                len(digests) - 1 > known // self.page_size
+                for digests, known in zip(rows.digests, rows.num_tokens.tolist(), strict=True)
+            ),
+            "a free row is not empty": rows.columns_in_use().any(where=~rows.active)
+            or any(digests for row, digests in enumerate(rows.digests) if rows.requests[row] is None),
         }
         wrong = [problem for problem, found in problems.items() if found]
         if wrong:

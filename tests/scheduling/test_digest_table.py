@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from jaxpaged.errors import InvariantError
-from jaxpaged.scheduling.digest_table import WAYS, DigestTable, as_digests
+from jaxpaged.scheduling.digest_table import DIGEST_BYTES, WAYS, DigestTable, as_digests
 
 
 def digests(count: int, seed: int = 0) -> np.ndarray:
-    return as_digests(np.random.default_rng(seed).bytes(32 * count))
+    return as_digests([np.random.default_rng(seed).bytes(DIGEST_BYTES * count)])
 
 
 def test_finds_what_was_added_until_it_is_removed() -> None:
