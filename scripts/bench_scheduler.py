@@ -6,7 +6,10 @@ Every step a share (--churn) of the running sequences finish and as many arrive 
 on average and answers 338 in the workload this stands for; sequences are therefore started at random places of such a
 life. The prefix cache is on, and the pool is so small that every allocation evicts cached pages, as after hours of
 service. Timed: schedule() and commit(), with admission, page growth and hashing of filled pages, and pack(), which
-makes and checks the one array that the device is sent. add() is shown by itself, per request.
+makes and checks the one array that the device is sent. Shown by themselves: what schedule() spends on admission, and
+the upload, which encodes the rows of admitted requests for the device; per request also add(). With --churn 0 nobody
+comes or goes, and the pool has room for what the sequences grow. Live objects are frozen as in a serving engine, so
+that the garbage collector does not search them.
 
 Other processes on the machine make this slower by half and more; `chrt -f 10` in front of it keeps them off its core.
 """
@@ -14,17 +17,24 @@ Other processes on the machine make this slower by half and more; `chrt -f 10` i
 from __future__ import annotations
 
 import argparse
+import gc
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 
 from jaxpaged.config import SchedulerLimits
 from jaxpaged.execution.batch import BatchLayout, BatchLimits, pack
 from jaxpaged.execution.buckets import choose, ladder
+from jaxpaged.execution.row_upload import SLOTS, AdmissionLayout
 from jaxpaged.kv.spec import FullAttentionSpec, cache_groups
+from jaxpaged.sampling.sampler import Sampler
 from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.scheduling import scheduler
+from jaxpaged.scheduling.admission import admit_waiting
 from jaxpaged.scheduling.plan import ShardResult, StepPlan, StepResult
 from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.scheduler import Scheduler
@@ -35,12 +45,14 @@ VOCAB = 49_152
 
 @dataclass(frozen=True)
 class Cost:
-    """Microseconds per step (median, mean) and per added request."""
+    """Microseconds per step (medians, but for the mean), and per added request. A step: schedule, commit and pack."""
 
     running: int
     schedule: float
+    admission: float
     commit: float
     pack: float
+    upload: float
     median: float
     mean: float
     add: float
@@ -50,19 +62,50 @@ class Cost:
         return 100 + 0.3 * self.running
 
 
+class Stopwatch:
+    """Microseconds of the calls of some functions, by name, step by step."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, float]] = []
+
+    def begin_step(self) -> None:
+        self.steps.append({})
+
+    def of[**P, R](self, name: str, function: Callable[P, R]) -> Callable[P, R]:
+        """The function, timed."""
+
+        def timed(*args: P.args, **kwargs: P.kwargs) -> R:
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                step = self.steps[-1]
+                step[name] = step.get(name, 0.0) + (time.perf_counter() - start) * 1e6
+
+        return timed
+
+    def parts(self, names: Sequence[str], first: int) -> np.ndarray:
+        """[step, name] from step `first` on."""
+        return np.array([[step.get(name, 0.0) for name in names] for step in self.steps[first:]])
+
+
 class Workload:
     """Keeps `running` sequences alive; the answers are random tokens, EOS for those whose time has come."""
 
-    def __init__(self, running: int, seed: int = 0) -> None:
+    def __init__(self, running: int, growth: int, seed: int = 0) -> None:
+        """`growth`: by how many tokens more the sequences may grow than they do in the steady state."""
         self.random = np.random.default_rng(seed)
-        pages = int(running * (PROMPT + ANSWER / 2) / PAGE * 1.25)
+        pages = int(running * ((PROMPT + ANSWER / 2) * 1.25 + growth) / PAGE)
         config = SchedulerLimits(max_num_seqs=running, max_num_batched_tokens=running + 512 * 512)
         groups = cache_groups([FullAttentionSpec(8, 128)])
         self.scheduler = Scheduler(config, groups, [pages], PAGE, 2048)
         self.running = running
         width = 2048 // PAGE
         self.limits = BatchLimits(running, running + 1, 2049, VOCAB, (pages,), (width,), PAGE)
-        self.buckets = ladder(config.max_num_batched_tokens)
+        self.layouts = {size: BatchLayout(size, self.limits) for size in ladder(config.max_num_batched_tokens)}
+        self.sampler = Sampler(VOCAB)
+        sampler_rows = jax.eval_shape(lambda: self.sampler.init_rows(running + 1))
+        self.rows = AdmissionLayout.of((width,), sampler_rows)
         self.count = 0
         self.params = SamplingParams(max_tokens=1024)
         self.in_flight: deque[StepPlan] = deque()
@@ -82,8 +125,16 @@ class Workload:
             self.add_seconds += time.perf_counter() - start
 
     def pack(self, plan: StepPlan) -> None:
-        tokens = choose(self.buckets, int(plan.shards[0].counts.sum()))
-        pack(BatchLayout(tokens, self.limits), plan)
+        pack(self.layouts[choose(tuple(self.layouts), int(plan.shards[0].counts.sum()))], plan)
+
+    def upload(self, plan: StepPlan) -> None:
+        """What the runner sends of rows before their first step."""
+        admissions = plan.shards[0].admissions
+        for first in range(0, len(admissions), SLOTS):
+            rows, _, params, lengths, seeds, pages, _, _, eos = zip(*admissions[first : first + SLOTS], strict=True)
+            packed = np.zeros((1, SLOTS, self.rows.size), np.int32)
+            self.rows.pack(rows, pages, self.sampler.encode_rows(params, lengths, seeds, eos), packed[0])
+            self.rows.check(packed, self.limits)
 
     def answer(self, plan: StepPlan, ending: int) -> StepResult:
         shard = plan.shards[0]
@@ -94,37 +145,35 @@ class Workload:
 
 def measure(running: int, steps: int, share: float) -> Cost:
     """Run a steady state of `running` sequences, and time the scheduler's part of each step."""
-    work = Workload(running)
+    churn, warm_up = round(share * running), max(60, steps // 4)
+    work = Workload(running, growth=0 if churn else ANSWER + warm_up + steps)
     work.add(running, spread=True)
-    churn = round(share * running)
-    schedule, commit, packing, added_before = [], [], [], 0
-    warm_up = max(60, steps // 4)
+    gc.collect()
+    gc.freeze()
+    watch = Stopwatch()
+    scheduler.admit_waiting = watch.of("admission", admit_waiting)
+    plan_step, commit_step = watch.of("schedule", work.scheduler.schedule), watch.of("commit", work.scheduler.commit)
+    pack_step, upload = watch.of("pack", work.pack), watch.of("upload", work.upload)
     for step in range(warm_up + steps):
         if step == warm_up:
             work.add_seconds, added_before = 0.0, work.count
-        start = time.perf_counter()
-        plan = work.scheduler.schedule()
-        schedule.append(time.perf_counter() - start)
+        watch.begin_step()
+        plan = plan_step()
         assert plan is not None
         work.in_flight.append(plan)
-        start = time.perf_counter()
-        work.pack(plan)
-        packing.append(time.perf_counter() - start)
-        commit.append(0.0)
+        upload(plan)
+        pack_step(plan)
         if len(work.in_flight) == DEPTH:
             oldest = work.in_flight.popleft()
-            result = work.answer(oldest, churn)
-            start = time.perf_counter()
-            committed = work.scheduler.commit(oldest, result)
-            commit[-1] = time.perf_counter() - start
-            del committed  # an engine turns it into outputs first, so freeing the requests in it is not timed
+            commit_step(oldest, work.answer(oldest, churn))
         work.add(running - len(work.scheduler.requests))
-    added = work.count - added_before
-    parts = np.array([schedule[warm_up:], commit[warm_up:], packing[warm_up:]]) * 1e6
-    total = parts.sum(axis=0)
     work.scheduler.check()
-    medians = np.median(parts, axis=1)
-    return Cost(running, *medians, float(np.median(total)), float(total.mean()), work.add_seconds / added * 1e6)
+    parts = watch.parts(("schedule", "commit", "pack", "admission", "upload"), warm_up)
+    total, medians = parts[:, :3].sum(axis=1), np.median(parts, axis=0)
+    schedule, commit, packing, admission, uploading = medians.tolist()
+    add = work.add_seconds / max(work.count - added_before, 1) * 1e6
+    split = schedule, admission, commit, packing, uploading
+    return Cost(running, *split, float(np.median(total)), float(total.mean()), add)
 
 
 def main() -> None:
@@ -133,15 +182,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--churn", type=float, default=0.05)
     arguments = parser.parse_args()
-    print(
-        "| running | schedule us | commit us | pack us | step us, median | step us, mean | target us | add us/request |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+    print("| running | schedule us | of it admission | commit us | pack us | step us, median | step us, mean | ", end="")
+    print("target us | upload us | add us/request |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for running in arguments.running:
         cost = measure(running, arguments.steps, arguments.churn)
         print(
-            f"| {cost.running} | {cost.schedule:.0f} | {cost.commit:.0f} | {cost.pack:.0f} | {cost.median:.0f} "
-            f"| {cost.mean:.0f} | {cost.target:.0f} | {cost.add:.1f} |"
+            f"| {cost.running} | {cost.schedule:.0f} | {cost.admission:.0f} | {cost.commit:.0f} | {cost.pack:.0f} "
+            f"| {cost.median:.0f} | {cost.mean:.0f} | {cost.target:.0f} | {cost.upload:.0f} | {cost.add:.1f} |"
         )
 
 

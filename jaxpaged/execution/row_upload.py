@@ -52,17 +52,23 @@ class AdmissionLayout:
     def size(self) -> int:
         return 1 + sum(self.table_widths) + sum(field.size for field in self.fields)
 
-    def pack(self, row: int, pages: Sequence[np.ndarray], sampler_row: Any, out: np.ndarray) -> None:
-        """Write one admission into `out`, int32 [size]. Table entries after the last page are the null page."""
-        out[0] = row
+    def pack(
+        self, rows: Sequence[int], pages: Sequence[Sequence[np.ndarray]], sampler_rows: Any, out: np.ndarray
+    ) -> None:
+        """Write n admissions into the first lines of `out`, int32 [slots, size], which is zero.
+
+        pages: of each admission its page table per group; entries after the last page are the null page.
+        sampler_rows: the sampler's state with leading axis [n].
+        """
+        count = len(rows)
+        out[:count, 0] = rows
         start = 1
-        for width, ids in zip(self.table_widths, pages, strict=True):
-            if len(ids) > width:
-                raise InvariantError(f"a page table of {len(ids)} entries for a row that has room for {width}")
-            out[start : start + len(ids)] = ids
+        for width, lines in zip(self.table_widths, zip(*pages, strict=True), strict=True):
+            _write_tables(out[:, start : start + width], lines)
             start += width
-        for field, value in zip(self.fields, self.treedef.flatten_up_to(sampler_row), strict=True):
-            out[start : start + field.size] = _to_bits(np.asarray(value, field.dtype).reshape(-1))
+        for field, values in zip(self.fields, self.treedef.flatten_up_to(sampler_rows), strict=True):
+            bits = _to_bits(np.asarray(values, field.dtype)).reshape(count, field.size)
+            out[:count, start : start + field.size] = bits
             start += field.size
 
     def check(self, packed: np.ndarray, limits: BatchLimits) -> None:
@@ -86,6 +92,14 @@ class AdmissionLayout:
             leaves.append(_from_bits(bits, field.dtype).reshape(-1, *field.shape))
             start += field.size
         return packed[:, 0], tuple(tables), jax.tree.unflatten(self.treedef, leaves)
+
+
+def _write_tables(out: np.ndarray, lines: Sequence[np.ndarray]) -> None:
+    """Write the page tables of admissions, one a line, into `out`, int32 [slots, width]."""
+    for line, ids in zip(out, lines, strict=False):
+        if len(ids) > len(line):
+            raise InvariantError(f"a page table of {len(ids)} entries for a row that has room for {len(line)}")
+        line[: len(ids)] = ids
 
 
 def _within(ids: np.ndarray, limit: int) -> bool:

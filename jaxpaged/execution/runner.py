@@ -134,8 +134,7 @@ class Runner:
         while any(pending):
             packed = np.zeros((len(pending), SLOTS, self.admission.size), np.int32)
             for out, admissions in zip(packed, pending, strict=True):
-                for slot, admission in enumerate(admissions[:SLOTS]):
-                    self._pack_admission(admission, out[slot])
+                self._pack_admissions(admissions[:SLOTS], out)
             pending = [admissions[SLOTS:] for admissions in pending]
             self.admission.check(packed, self.limits)
             program = self.programs["admit",]
@@ -145,9 +144,11 @@ class Runner:
                 self._write_history(len(plan.shards), index, admission)
                 self.embeds.admit(index, admission)
 
-    def _pack_admission(self, admission: Admission, out: np.ndarray) -> None:
-        row = self.sampler.encode_row(admission.params, admission.prompt_len, admission.seed, admission.eos_token_ids)
-        self.admission.pack(admission.row, admission.pages, row, out)
+    def _pack_admissions(self, admissions: Sequence[Admission], out: np.ndarray) -> None:
+        if admissions:
+            rows, _, params, prompt_lens, seeds, pages, _, _, eos_token_ids = zip(*admissions, strict=True)
+            sampler_rows = self.sampler.encode_rows(params, prompt_lens, seeds, eos_token_ids)
+            self.admission.pack(rows, pages, sampler_rows, out)
 
     def _write_history(self, shards: int, shard: int, admission: Admission) -> None:
         """Tokens that will not be computed here again (cached prefix), for penalties that look back at them."""

@@ -87,17 +87,32 @@ class Sampler:
         self, params: SamplingParams, prompt_len: int, seed: int, eos_token_ids: Sequence[int] = ()
     ) -> SamplerRows:
         """One row in numpy. `seed` (64 bits) is the request's, or a random one where it gave none."""
-        named = params.logprob_token_ids or []
-        ids = np.zeros(MAX_LOGPROB_TOKEN_IDS, np.int32)
-        ids[: len(named)] = named
+        rows = self.encode_rows([params], [prompt_len], [seed], [eos_token_ids])
+        row: SamplerRows = jax.tree.map(lambda leaf: leaf[0], rows)
+        return row
+
+    def encode_rows(
+        self,
+        params: Sequence[SamplingParams],
+        prompt_lens: Sequence[int],
+        seeds: Sequence[int],
+        eos_token_ids: Sequence[Sequence[int]],
+    ) -> SamplerRows:
+        """As encode_row(), of n requests at once: each leaf has the leading axis [n]."""
+        ids = np.zeros((len(params), MAX_LOGPROB_TOKEN_IDS), np.int32)
+        counts = np.zeros(len(params), np.int32)
+        for index, one in enumerate(params):
+            if one.logprob_token_ids:
+                counts[index] = len(one.logprob_token_ids)
+                ids[index, : counts[index]] = one.logprob_token_ids
         return SamplerRows(
-            prompt_len=np.int32(prompt_len),
-            seed=seed_words(seed),
-            temperature=np.float32(params.temperature),
-            top_k=np.int32(max(params.top_k, 0)),
-            top_p=max(np.float32(params.top_p), TINY),
-            min_p=np.float32(params.min_p),
-            named=NamedIds(ids, np.int32(len(named))),
+            prompt_len=np.array(prompt_lens, np.int32),
+            seed=np.array([seed_words(seed) for seed in seeds], np.uint32),
+            temperature=np.array([one.temperature for one in params], np.float32),
+            top_k=np.array([max(one.top_k, 0) for one in params], np.int32),
+            top_p=np.maximum(np.array([one.top_p for one in params], np.float32), TINY),
+            min_p=np.array([one.min_p for one in params], np.float32),
+            named=NamedIds(ids, counts),
             stages=tuple(_encode(stage, params, eos_token_ids) for stage in self.stages),
         )
 
@@ -172,17 +187,24 @@ class Sampler:
         return sampled_logprobs(logits, normaliser, tokens, num_top, rows.named, ~use_targets)
 
 
-def _encode(stage: LogitStage, params: SamplingParams, eos_token_ids: Sequence[int]) -> Any:
-    if stage.wanted(params):
-        return stage.encode(params, eos_token_ids)
-    return _neutral_row(stage)
+def _encode(stage: LogitStage, params: Sequence[SamplingParams], eos_token_ids: Sequence[Sequence[int]]) -> Any:
+    """The state of a stage for n rows, each leaf [n, ...]."""
+    wanted = [stage.wanted(one) for one in params]
+    if not any(wanted):
+        return _neutral_rows(stage, len(params))
+    neutral = jax.tree.map(lambda leaf: leaf[0], _neutral_rows(stage, 1))
+    rows = [
+        stage.encode(one, ending) if asked else neutral
+        for one, ending, asked in zip(params, eos_token_ids, wanted, strict=True)
+    ]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
 
 
 @cache
-def _neutral_row(stage: LogitStage) -> Any:
-    """One row of a stage that does nothing, in numpy. Kept, because most admitted requests want no stage."""
-    shapes = jax.eval_shape(lambda: stage.init(1))
-    return jax.tree.map(lambda leaf: np.zeros(leaf.shape[1:], leaf.dtype), shapes)
+def _neutral_rows(stage: LogitStage, count: int) -> Any:
+    """Rows of a stage that do nothing, in numpy. Kept, because most admitted requests want no stage."""
+    shapes = jax.eval_shape(lambda: stage.init(count))
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def _divisor(rows: SamplerRows) -> Float32[Array, " n"]:

@@ -195,7 +195,7 @@ def _occupy(
     if any([hit.num_pages for hit in hits]):
         _share_cached(shard, taken, requests, hits)
     fresh = (counts + (size - 1)) // size
-    total = int(fresh.sum())
+    total = int(np.add.reduce(fresh))
     for growth in builder.growths:
         growth.rows.append(taken)
         growth.counts.append(fresh)
@@ -217,7 +217,7 @@ def _share_cached(shard: Shard, taken: RowArray, requests: list[Request], hits: 
         counts = np.array([len(hit.pages[group]) for hit in hits], np.int32)
         pages = np.concatenate([hit.pages[group] for hit in hits])
         allocator.acquire(pages)
-        rows.tables[group].reshape(-1)[rows.table_index(taken, first, counts)] = pages
+        rows.flat_tables[group][rows.table_index(taken, first, counts)] = pages
         rows.first_page[group][taken], rows.end_page[group][taken] = first, cached_pages
     for request, hit in zip(requests, hits, strict=True):
         if not request.num_preemptions:

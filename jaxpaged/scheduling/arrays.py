@@ -1,4 +1,8 @@
-"""Array types, and the index arithmetic of ragged ranges."""
+"""Array types, and the index arithmetic of ragged ranges.
+
+On arrays of some hundred entries a call costs more than its work, and methods such as any(), all(), max() and sum() pass
+through Python: in what every step does, np.count_nonzero and the reduce of a ufunc stand for them.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,13 @@ NO_ROWS: RowArray = np.zeros(0, np.intp)
 NO_ROWS.flags.writeable = False
 NO_FLAGS: BoolArray = np.zeros(0, np.bool_)
 NO_FLAGS.flags.writeable = False
+
+
+def ones(count: int) -> IntArray:
+    """As np.ones(count, np.int32), in a third of its time."""
+    made = np.empty(count, np.int32)
+    made.fill(1)
+    return made
 
 
 def ragged_range(starts: RowArray, counts: IntArray) -> RowArray:

@@ -8,7 +8,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from jaxpaged.scheduling.arrays import NO_INTS, NO_ROWS, BoolArray, IntArray, RowArray
+from jaxpaged.scheduling.arrays import NO_INTS, NO_ROWS, BoolArray, IntArray, RowArray, ones
 from jaxpaged.scheduling.plan import Admission, ShardPlan
 from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.rows import Rows
@@ -60,7 +60,7 @@ def assemble(shard: Shard, builder: StepBuilder) -> tuple[ShardPlan, Flight]:
         page_writes=tuple(builder.page_writes),
         page_copies=tuple([np.array(pairs, np.int32) if pairs else NO_PAIRS for pairs in builder.page_copies]),
         admissions=_admissions(shard, builder, chosen),
-        variant=int(rows.variant[sampled].max(initial=0)) if variant else 0,
+        variant=int(np.maximum.reduce(rows.variant[sampled], initial=0)) if variant else 0,
         num_decodes=num_decodes,
         draft_counts=drafted,
     )
@@ -77,7 +77,7 @@ def _chosen(builder: StepBuilder) -> tuple[RowArray, IntArray, int]:
     decoding = builder.decoding.nonzero()[0]
     chunk_rows, chunk_counts = builder.chunk_rows, builder.chunk_counts
     num_decodes = len(decoding)
-    counts = np.ones(num_decodes + len(chunk_rows), np.int32)
+    counts = ones(num_decodes + len(chunk_rows))
     if not len(chunk_rows):
         return decoding, counts, num_decodes
     singles = chunk_counts.tolist().count(1)
@@ -94,7 +94,7 @@ def _advance(
     """Move planned_computed of the chosen rows to `ends` [n], and planned_tokens of those that reach their planned
     tokens, which are sampled. Returns which these are [n], the positions of the others, and their ends."""
     rows.plan(builder.decoding)
-    samples = np.ones(len(chosen), np.bool_)
+    samples: BoolArray = ends > 0  # all of them
     if not len(builder.chunk_rows):
         return samples, NO_ROWS, NO_INTS
     first = len(chosen) - len(builder.chunk_rows)
@@ -102,7 +102,7 @@ def _advance(
     done = chunk_ends >= rows.planned_tokens[chunks]
     rows.planned_computed[chunks] = chunk_ends
     rows.planned_tokens[chunks] += done
-    if done.all():
+    if np.count_nonzero(done) == len(done):
         return samples, NO_ROWS, NO_INTS
     samples[first:] = done
     partial = (~done).nonzero()[0]
@@ -117,8 +117,9 @@ def _drafted(builder: StepBuilder, chosen: RowArray) -> IntArray:
 
 def _tokens(rows: Rows, chosen: RowArray, starts: IntArray, host_counts: IntArray, num_decodes: int) -> IntArray:
     """The tokens that the host gives, in the order of the rows."""
-    given, history = host_counts[:num_decodes].nonzero()[0], rows.history.reshape(-1)
-    singles = history[rows.history_index(chosen[given], starts[given])]
+    given, history, singles = host_counts[:num_decodes].nonzero()[0], rows.flat_history, NO_INTS
+    if len(given):
+        singles = history[rows.history_index(chosen[given], starts[given])]
     if num_decodes == len(chosen):
         return singles
     begin = rows.history_index(chosen[num_decodes:], starts[num_decodes:])
@@ -152,7 +153,7 @@ def _admissions(shard: Shard, builder: StepBuilder, chosen: RowArray) -> tuple[A
     pages = zip(*[_lines(table, where, end[where]) for table, end in zip(rows.tables, rows.end_page, strict=True)])
     requests, computed = rows.requests_in(where), rows.computed[where]
     known = repeat(NO_INTS)
-    if computed.any() or any([request.scores_prompt for request in requests]):
+    if np.count_nonzero(computed) or any([request.scores_prompt for request in requests]):
         known = map(_known_tokens, requests, computed.tolist())
     heads, tails = map(_ADMISSION_HEAD, requests), map(_ADMISSION_TAIL, requests)
     return tuple(
@@ -162,7 +163,7 @@ def _admissions(shard: Shard, builder: StepBuilder, chosen: RowArray) -> tuple[A
 
 def _lines(table: IntArray, where: RowArray, ends: IntArray) -> list[IntArray]:
     """The first entries of rows `where` [n] of a page table, up to `ends` [n]."""
-    lines = table[where, : int(ends.max())]
+    lines = table[where, : int(np.maximum.reduce(ends))]
     return [line[:end] for line, end in zip(lines, ends.tolist(), strict=True)]
 
 

@@ -62,7 +62,7 @@ def commit_shard(shard: Shard, flight: Flight, result: ShardResult, now: float) 
     _check_shape(flight, result)
     rows = shard.rows
     live = rows.epoch[flight.rows] == flight.epochs
-    failed = live & ~result.finite if not result.finite.all() else NO_FLAGS
+    failed = live & ~result.finite if np.count_nonzero(result.finite) < len(live) else NO_FLAGS
     _advance_chunks(rows, flight, live & ~failed if len(failed) else live)
     index = (flight.samples & live | failed if len(failed) else flight.samples & live).nonzero()[0]
     where, tokens, counts = flight.rows[index], result.tokens[index], result.num_tokens[index]
@@ -98,7 +98,7 @@ def _check_shape(flight: Flight, result: ShardResult) -> None:
         raise InvariantError(f"a result's tokens have the shape {result.tokens.shape} instead of [n, k >= 1]")
     if not (len(result.tokens) == len(result.num_tokens) == len(result.finite) == count):
         raise InvariantError(f"a result for {len(result.tokens)} sequences answers a plan of {count}")
-    if count and int(result.num_tokens.max()) > result.tokens.shape[1]:
+    if count and int(np.maximum.reduce(result.num_tokens)) > result.tokens.shape[1]:
         raise InvariantError("a result counts more tokens than it holds")
 
 
@@ -143,9 +143,9 @@ def _append(rows: Rows, where: RowArray, tokens: IntArray, counts: IntArray) -> 
 def _write(rows: Rows, where: RowArray, positions: IntArray, token: IntArray, going: BoolArray) -> None:
     """Put a token of each row that is `going` into its history."""
     entries = rows.history_index(where, positions)
-    if not going.all():
+    if np.count_nonzero(going) < len(going):
         entries, token = entries[going], token[going]
-    rows.history.reshape(-1)[entries] = token
+    rows.flat_history[entries] = token
 
 
 def _publish(shard: Shard, hasher: PrefixHasher, where: RowArray, outcome: _Outcome, failed: BoolArray) -> None:
@@ -195,7 +195,7 @@ def _set_back(
     unexpected = taken != 1
     if len(flight.drafted):
         unexpected |= flight.drafted[index] > 0
-    if not unexpected.any():
+    if not np.count_nonzero(unexpected):
         return []
     rows, where = shard.rows, flight.rows[index[unexpected & staying]]
     lost = [row for row in where.tolist() if shard.resume_point(row, int(rows.computed[row])) != rows.computed[row]]

@@ -62,16 +62,16 @@ class DigestTable:
         """Remember the digests of pages that have none. Where a digest is known already, its first page stays."""
         while len(pages):
             seen = self._look_up(digests)
-            if seen.same.any():
+            if np.count_nonzero(seen.same):
                 unknown = self._pages(digests, seen) == 0
                 pages, digests, seen = pages[unknown], digests[unknown], seen.only(unknown)
             places = seen.sets * WAYS + (seen.tags == 0).argmax(axis=1)
             full = self._tag_of_place[places] != 0
-            if full.any():
+            if np.count_nonzero(full):
                 pages, digests, places = pages[~full], digests[~full], places[~full]
             self._page_of_place[places] = pages  # of several that want the same place, one gets it
             lost = self._page_of_place[places] != pages
-            if not lost.any():
+            if not np.count_nonzero(lost):
                 self._place(pages, digests, places)
                 return
             self._place(pages[~lost], digests[~lost], places[~lost])
@@ -108,7 +108,7 @@ class DigestTable:
 
     def _pages(self, digests: Digests, seen: _Seen) -> IntArray:
         pages = np.zeros(len(digests), np.int32)
-        if not seen.same.any():
+        if not np.count_nonzero(seen.same):
             return pages
         hits = seen.same.view(np.uint64).reshape(-1).nonzero()[0]  # eight ways are eight bytes
         candidates = self._page_of_place[seen.sets[hits] * WAYS + seen.same[hits].argmax(axis=1)]

@@ -97,7 +97,7 @@ class PageAllocator:
 
         Raises InvariantError when a page has no holder.
         """
-        if (self.refs[pages] == 1).all():  # nothing is shared, so nothing repeats
+        if np.count_nonzero(self.refs[pages] == 1) == len(pages):  # nothing is shared, so nothing repeats
             self.refs[pages] = 0
             dead = pages
         else:

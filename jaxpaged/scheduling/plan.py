@@ -31,16 +31,16 @@ IdArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 
-def _no_ints() -> IntArray:
-    return np.zeros(0, np.int32)
+def _nothing(shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+    """An empty array that cannot be written to, so that plans may share it."""
+    made = np.zeros(shape, dtype)
+    made.flags.writeable = False
+    return made
 
 
-def _no_flags() -> BoolArray:
-    return np.zeros(0, np.bool_)
-
-
-def _no_masks() -> IntArray:
-    return np.zeros((0, 0), np.int32)
+_NO_INTS: IntArray = _nothing((0,), np.int32)
+_NO_FLAGS: BoolArray = _nothing((0,), np.bool_)
+_NO_MASKS: IntArray = _nothing((0, 0), np.int32)
 
 
 class Admission(NamedTuple):
@@ -86,9 +86,9 @@ class ShardPlan:
     admissions: tuple[Admission, ...]
     variant: int
     num_decodes: int
-    draft_counts: IntArray = field(default_factory=_no_ints)
-    masked_logit_rows: IntArray = field(default_factory=_no_ints)
-    masks: IntArray = field(default_factory=_no_masks)
+    draft_counts: IntArray = field(default_factory=lambda: _NO_INTS)
+    masked_logit_rows: IntArray = field(default_factory=lambda: _NO_INTS)
+    masks: IntArray = field(default_factory=lambda: _NO_MASKS)
 
     def with_masks(self, heads: IntArray, masks: IntArray) -> ShardPlan:
         return replace(self, masked_logit_rows=heads, masks=masks)
@@ -96,7 +96,7 @@ class ShardPlan:
     @classmethod
     def empty(cls, num_groups: int) -> ShardPlan:
         """A shard with nothing to do in a step that others need."""
-        nobody, none, flags = np.zeros(0, np.int64), _no_ints(), np.zeros(0, np.bool_)
+        nobody, none, flags = np.zeros(0, np.int64), _NO_INTS, _NO_FLAGS
         writes = (np.zeros((0, 3), np.int32),) * num_groups
         copies = (np.zeros((0, 2), np.int32),) * num_groups
         heads = np.zeros((0, 2), np.int32)
@@ -120,7 +120,7 @@ class ShardResult:
     tokens: IntArray
     num_tokens: IntArray
     finite: BoolArray
-    empty: BoolArray = field(default_factory=_no_flags)
+    empty: BoolArray = field(default_factory=lambda: _NO_FLAGS)
 
 
 @dataclass(frozen=True, slots=True)

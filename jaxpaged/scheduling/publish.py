@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import compress
 
+import numpy as np
+
 from jaxpaged.scheduling.arrays import IntArray, RowArray
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
 from jaxpaged.scheduling.rows import Rows
@@ -23,24 +25,23 @@ def publish_full_pages(shard: Shard, hasher: PrefixHasher, where: RowArray, comp
     where, last = where[grown], full[grown]
     first = rows.published[where]
     rows.published[where] = last
-    _hash_pages(rows, hasher, where, last)
     lines = zip(where.tolist(), first.tolist(), last.tolist(), strict=True)
-    digests = [digest for row, begin, end in lines for digest in rows.digests[row][begin + 1 : end + 1]]
+    digests = [digest for line in lines for digest in _digests(rows, hasher, *line)]
     entries = rows.table_index(where, first, last - first)
-    for table, allocator in zip(rows.tables, shard.allocators, strict=True):
-        pages = table.reshape(-1)[entries]
-        if pages.all():
+    for table, allocator in zip(rows.flat_tables, shard.allocators, strict=True):
+        pages = table[entries]
+        if np.count_nonzero(pages) == len(pages):
             allocator.publish(pages, digests)
         else:  # some have been let go already
             allocator.publish(pages[pages != 0], list(compress(digests, pages.tolist())))
 
 
-def _hash_pages(rows: Rows, hasher: PrefixHasher, where: RowArray, last: IntArray) -> None:
-    """Hash until `last` [n] pages of each row are. Row by row: decoding fills few pages in a step."""
-    for row, end in zip(where.tolist(), last.tolist(), strict=True):
-        digests = rows.digests[row]
-        if len(digests) <= end:
-            request = rows.request(row)
-            for page in range(len(digests) - 1, end):
-                content = hasher.content(request, page) if request.content_hashes else b""
-                digests.append(hasher.page(digests[-1] + rows.page_tokens(row, page), content))
+def _digests(rows: Rows, hasher: PrefixHasher, row: int, first: int, last: int) -> list[bytes]:
+    """The digests of pages first..last-1 of a row, hashed now where they are not yet."""
+    digests = rows.digests[row]
+    if len(digests) <= last:
+        request = rows.request(row)
+        for page in range(len(digests) - 1, last):
+            content = hasher.content(request, page) if request.content_hashes else b""
+            digests.append(hasher.page(digests[-1] + rows.page_tokens(row, page), content))
+    return digests[first + 1 : last + 1]

@@ -51,9 +51,12 @@ class Rows:
         self.ids = np.zeros(size, np.int64)
         self.more_stops = np.zeros((0, size), np.int32)
         self.history = np.zeros((size, max_model_len), np.int32)
+        self.flat_history = self.history.reshape(-1)
         self._history_bytes = memoryview(self.history).cast("B")
-        self._page_bytes = 4 * page_size
+        self._row_bytes, self._page_bytes = 4 * max_model_len, 4 * page_size
+        self.table_width = width
         self.tables = tuple(np.zeros((size, width), np.int32) for _ in range(num_groups))
+        self.flat_tables = tuple(table.reshape(-1) for table in self.tables)
         self.digests: list[list[bytes]] = [[] for _ in range(size)]
         self.requests: list[Request | None] = [None] * size
         self.free = list(range(max_num_seqs, 0, -1))
@@ -81,7 +84,7 @@ class Rows:
 
     def needs(self) -> tuple[bool, bool, int]:
         """Whether any row has a prompt to score, whether any waits, and the largest sampler variant of all rows."""
-        scores, waits, variant = self._needs.max(axis=1).tolist()
+        scores, waits, variant = np.maximum.reduce(self._needs, axis=1).tolist()
         return bool(scores), bool(waits), variant
 
     def history_index(self, rows: RowArray, positions: IntArray) -> RowArray:
@@ -90,14 +93,14 @@ class Rows:
 
     def table_index(self, rows: RowArray, first: IntArray, counts: IntArray) -> RowArray:
         """Where in a flat page table entries first, first+1, ... of each row stand: [sum(counts)]."""
-        return ragged_range(rows * self.tables[0].shape[1] + first, counts)
+        return ragged_range(rows * self.table_width + first, counts)
 
     def occupy(self, requests: list[Request], shard: int, now: float) -> RowArray:
         """Give each request a free row, none of its tokens being computed yet. Returns the rows [n]."""
         count = len(requests)
         taken = self.free[: -count - 1 : -1]
         del self.free[-count:]
-        event, history, width = ("scheduled", now), self.history.reshape(-1), self.history.shape[1]
+        event, history, width = ("scheduled", now), self.flat_history, self.history.shape[1]
         for row, request in zip(taken, requests, strict=True):
             tokens = request.tokens
             history[row * width : row * width + len(tokens)] = tokens
@@ -152,7 +155,7 @@ class Rows:
 
     def page_tokens(self, row: int, page: int) -> memoryview:
         """The tokens of a full page, as the bytes of int32."""
-        begin = row * 4 * self.history.shape[1] + page * self._page_bytes
+        begin = row * self._row_bytes + page * self._page_bytes
         return self._history_bytes[begin : begin + self._page_bytes]
 
     def columns_in_use(self) -> BoolArray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jaxpaged.scheduling import beams
-from jaxpaged.scheduling.arrays import NO_INTS, NO_ROWS, BoolArray, IntArray, RowArray
+from jaxpaged.scheduling.arrays import NO_INTS, NO_ROWS, BoolArray, IntArray, RowArray, ones
 from jaxpaged.scheduling.pages import PageAllocator
 from jaxpaged.scheduling.request import Request
 from jaxpaged.scheduling.rows import Rows
@@ -57,7 +57,7 @@ class StepBuilder:
 
     @property
     def is_empty(self) -> bool:
-        return not len(self.chunk_rows) and not self.decoding.any()
+        return not len(self.chunk_rows) and not np.count_nonzero(self.decoding)
 
     def add_chunks(self, rows: RowArray, counts: IntArray) -> None:
         if len(self.chunk_rows):
@@ -119,24 +119,21 @@ def begin_step(shard: Shard, budget: int, logit_rows: int, now: float) -> StepBu
 def grow(shard: Shard, builder: StepBuilder) -> None:
     """Give the rows of the step their missing pages, and pages of their own where they share the one they write to."""
     rows = shard.rows
-    for allocator, table, end, growth in zip(
-        shard.allocators, rows.tables, rows.end_page, builder.growths, strict=True
-    ):
-        copied, changed = _copy_shared(allocator, table, growth.copies)
+    for group, (allocator, growth) in enumerate(zip(shard.allocators, builder.growths, strict=True)):
+        end = rows.end_page[group]
+        copied, changed = _copy_shared(allocator, rows.tables[group], growth.copies)
         grown, counts = np.concatenate(growth.rows), np.concatenate(growth.counts)
         first = end[grown]
         entries = rows.table_index(grown, first, counts)
         pages = allocator.allocate(len(entries))
-        table.reshape(-1)[entries] = pages
+        rows.flat_tables[group][entries] = pages
         end[grown] = first + counts
         written = growth.num_written
-        builder.page_writes.append(_page_writes(entries[:written], pages[:written], table.shape[1], changed))
+        builder.page_writes.append(_page_writes(entries[:written], pages[:written], rows.table_width, changed))
         builder.page_copies.append(copied)
 
 
-def _page_writes(
-    entries: RowArray, pages: IntArray, width: int, changed: list[tuple[int, int, int]]
-) -> IntArray:
+def _page_writes(entries: RowArray, pages: IntArray, width: int, changed: list[tuple[int, int, int]]) -> IntArray:
     """(row, table index, page) of new pages, given by flat entries of the table, and of changed ones: int32 [k, 3]."""
     count = len(entries)
     writes = np.empty((count + len(changed), 3), np.int32)
@@ -184,7 +181,7 @@ def _release_passed_pages(shard: Shard) -> None:
         first = policy.first_kept(rows.planned_computed)
         if first is None:
             continue
-        old, table = rows.first_page[group], rows.tables[group].reshape(-1)
+        old, table = rows.first_page[group], rows.flat_tables[group]
         moved = (first > old).nonzero()[0]
         if len(moved):
             counts = first[moved] - old[moved]
@@ -198,7 +195,7 @@ def _preempt_until_it_fits(shard: Shard, builder: StepBuilder, now: float) -> li
     """What each group needs, after taking the last in rank off their rows until the pages suffice."""
     while True:
         growths = [_growth(shard, builder, group) for group in range(len(shard.allocators))]
-        if all(growth.num_pages <= pages.available for growth, pages in zip(growths, shard.allocators, strict=True)):
+        if all([growth.num_pages <= pages.available for growth, pages in zip(growths, shard.allocators, strict=True)]):
             return growths
         _preempt_last(shard, builder, now)
 
@@ -220,11 +217,11 @@ def _growth(shard: Shard, builder: StepBuilder, group: int) -> Growth:
     rows, size = shard.rows, shard.page_size
     end = rows.end_page[group]
     grown = (builder.decoding & (rows.planned_computed >= end * size)).nonzero()[0]
-    counts, total, lacking = np.ones(len(grown), np.int32), len(grown), NO_INTS
+    counts, total, lacking = ones(len(grown)), len(grown), NO_INTS
     if len(builder.chunk_rows):
         wanted = rows.planned_computed[builder.chunk_rows] + builder.chunk_counts
         lacking = np.maximum((wanted + (size - 1)) // size - end[builder.chunk_rows], 0)
-        total += int(lacking.sum())
+        total += int(np.add.reduce(lacking))
     copies = _shared_writes(shard, builder, group) if shard.allocators[group].has_forks else []
     return Growth([grown, builder.chunk_rows], [counts, lacking], copies, total + len(copies), total)
 

@@ -204,7 +204,7 @@ class Scheduler:
         self._live.put_back(preempted)
         if self.queue and (not preempted or all(builder.is_empty for builder in builders)):
             admit_waiting(self.queue, self.shards, builders, self.config.max_num_seqs, now)
-        if all(builder.is_empty for builder in builders):
+        if all([builder.is_empty for builder in builders]):
             return None
         for shard, builder in zip(self.shards, builders, strict=True):
             grow(shard, builder)
@@ -219,7 +219,7 @@ class Scheduler:
             if shard.parents:
                 for samples in shard.fork_children(now):
                     self._live.enqueue_samples(samples)
-        self._tokens_last_step = sum(int(plan.counts.sum()) for plan in plans)
+        self._tokens_last_step = sum([int(np.add.reduce(plan.counts)) for plan in plans])
         self._step_tokens.note(self._tokens_last_step)
         return StepPlan(self._step, plans)
 

@@ -59,15 +59,18 @@ class Shard:
 
     def count_queries(self, requests: Sequence[Request], hits: Sequence[PrefixHit]) -> None:
         """Count, of requests that start for the first time, how many tokens there are and how many are cached."""
-        for request, hit in zip(requests, hits, strict=True):
-            if not request.num_preemptions:
-                self.stats.prefix_queries += len(request.tokens)
-                self.stats.prefix_hits += hit.num_pages * self.page_size
+        firsts = [
+            (len(request.tokens), hit.num_pages)
+            for request, hit in zip(requests, hits, strict=True)
+            if not request.num_preemptions
+        ]
+        self.stats.prefix_queries += sum([tokens for tokens, _ in firsts])
+        self.stats.prefix_hits += sum([pages for _, pages in firsts]) * self.page_size
 
     def vacate(self, rows: RowArray) -> None:
         """Release the rows and all their pages. Results of plans in flight for them will be dropped."""
         for table, end, allocator in zip(self.rows.tables, self.rows.end_page, self.allocators, strict=True):
-            used = int(end[rows].max())
+            used = int(np.maximum.reduce(end[rows]))
             entries = table[rows, :used]
             # Backwards: the end of a prefix is of less use than its beginning, so it is evicted first.
             allocator.release(entries[entries != 0][::-1])
@@ -195,9 +198,9 @@ class Shard:
         rows = self.rows
         first, end = rows.first_page[group][active], rows.end_page[group][active]
         entries = rows.table_index(active, first, end - first)
-        owners, columns = np.divmod(entries, rows.tables[group].shape[1])
+        owners, columns = np.divmod(entries, rows.table_width)
         fills = np.clip(rows.planned_computed[owners] - columns * self.page_size, 0, self.page_size)
-        return filled_slots(rows.tables[group].reshape(-1)[entries], fills)
+        return filled_slots(rows.flat_tables[group][entries], fills)
 
     def check(self) -> None:
         """Raise InvariantError when rows, tables and pages disagree."""

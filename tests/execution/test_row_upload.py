@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -47,12 +48,19 @@ page_tables = st.tuples(
 )
 
 
+def pack(layout: AdmissionLayout, admissions: Sequence[tuple[int, Any, Any]], slots: int = 1) -> np.ndarray:
+    """Admissions (row, page tables, state of one row), written together: int32 [slots, size]."""
+    rows, pages, states = zip(*admissions, strict=True)
+    packed = np.zeros((slots, layout.size), np.int32)
+    layout.pack(rows, pages, jax.tree.map(lambda *leaves: np.stack(leaves), *states), packed)
+    return packed
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 6), page_tables, row_states), min_size=3, max_size=3))
 def test_round_trip(admissions: list[tuple[int, tuple[np.ndarray, ...], dict[str, Any]]]) -> None:
-    packed = np.zeros((3, LAYOUT.size), np.int32)
-    for out, admission in zip(packed, admissions, strict=True):
-        LAYOUT.pack(*admission, out)
+    packed = pack(LAYOUT, admissions, slots=4)
+    assert not packed[3].any()
     LAYOUT.check(packed, LIMITS)
     rows, tables, states = UNPACK(packed)
     for slot, (row, pages, state) in enumerate(admissions):
@@ -66,6 +74,32 @@ def test_round_trip(admissions: list[tuple[int, tuple[np.ndarray, ...], dict[str
             assert got.tobytes() == want.tobytes(), name  # NaN and -0.0 too
 
 
+asked = st.builds(
+    SamplingParams,
+    temperature=st.sampled_from([0.0, 0.7, 1.3]),
+    top_p=st.sampled_from([1.0, 0.3]),
+    top_k=st.sampled_from([-1, 0, 5]),
+    min_tokens=st.sampled_from([0, 0, 3]),
+    frequency_penalty=st.sampled_from([0.0, 0.0, 0.5]),
+    logit_bias=st.sampled_from([None, {3: -1.5}]),
+    stop_token_ids=st.sampled_from([None, [4, 5]]),
+    allowed_token_ids=st.sampled_from([None, [1, 3, 5]]),
+    logprob_token_ids=st.sampled_from([None, [7], [2, 9]]),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(asked, st.integers(1, 40), st.integers(0, 2**64 - 1), st.just((2,))), min_size=1, max_size=8))
+def test_rows_that_are_encoded_together_are_those_encoded_alone(requests: list[tuple[Any, ...]]) -> None:
+    sampler = Sampler(90)
+    together = sampler.encode_rows(*zip(*requests, strict=True))
+    for index, request in enumerate(requests):
+        alone = sampler.encode_row(*request)
+        for want, got in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+            assert np.asarray(got[index]).tobytes() == np.asarray(want).tobytes()
+            assert got.dtype == np.asarray(want).dtype
+
+
 def test_a_real_sampler_row() -> None:
     sampler = Sampler(90)
     layout = AdmissionLayout.of(LIMITS.table_width, jax.eval_shape(lambda: sampler.init_rows(LIMITS.rows)))
@@ -74,8 +108,7 @@ def test_a_real_sampler_row() -> None:
         frequency_penalty=0.3, allowed_token_ids=[1, 3, 5], bad_words=["x"], _bad_words_token_ids=[[1, 2]],
     )  # fmt: skip
     row = sampler.encode_row(params, 17, 2**40 + 5, (2,))
-    packed = np.zeros((1, layout.size), np.int32)
-    layout.pack(3, (np.array([1, 2], np.int32),) * 2, row, packed[0])
+    packed = pack(layout, [(3, (np.array([1, 2], np.int32),) * 2, row)])
     _, _, state = jax.jit(layout.unpack)(packed)
     for want, got in zip(jax.tree.leaves(row), jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(np.asarray(got)[0], want)
@@ -87,8 +120,8 @@ def test_a_real_sampler_row() -> None:
 )
 def test_an_index_out_of_range_is_refused(row: int, page: int) -> None:
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape[1:], leaf.dtype), STATE)
-    packed = np.zeros((2, 1, LAYOUT.size), np.int32)
-    LAYOUT.pack(row, (np.array([1], np.int32), np.array([0, page], np.int32)), state, packed[1, 0])
+    good, wrong = (np.array([1], np.int32),) * 2, (np.array([1], np.int32), np.array([0, page], np.int32))
+    packed = np.stack([pack(LAYOUT, [(1, good, state)]), pack(LAYOUT, [(row, wrong, state)])])
     with pytest.raises(InvariantError, match="out of range"):
         LAYOUT.check(packed, LIMITS)
 
@@ -98,4 +131,4 @@ def test_a_page_table_that_is_too_long_is_refused() -> None:
     state = jax.tree.map(lambda leaf: np.zeros(leaf.shape[1:], leaf.dtype), STATE)
     long = np.ones(LIMITS.table_width[0] + 1, np.int32)
     with pytest.raises(InvariantError, match="14 entries"):
-        LAYOUT.pack(1, (long, long[:1]), state, np.zeros(LAYOUT.size, np.int32))
+        pack(LAYOUT, [(1, (long, long[:1]), state)])
