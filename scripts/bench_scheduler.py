@@ -182,7 +182,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--churn", type=float, default=0.05)
     arguments = parser.parse_args()
-    print("| running | schedule us | of it admission | commit us | pack us | step us, median | step us, mean | ", end="")
+    print(
+        "| running | schedule us | of it admission | commit us | pack us | step us, median | step us, mean | ", end=""
+    )
     print("target us | upload us | add us/request |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for running in arguments.running:

@@ -139,7 +139,7 @@ def _first_with_pages(needs: list[tuple[int, ...]], kept: list[int] | None, left
     """How many of the first requests find what they need in the pages that are `left` per group."""
     if kept is not None:
         needs = [tuple([pages + more for pages in need]) for need, more in zip(needs, kept, strict=True)]
-    if all([sum(pages) <= most for pages, most in zip(zip(*needs, strict=True), left, strict=True)]):
+    if all(sum(pages) <= most for pages, most in zip(zip(*needs, strict=True), left, strict=True)):
         return len(needs)
     fits = (np.array(needs, np.int64).cumsum(axis=0) <= left).all(axis=1)
     return int(fits.argmin())
@@ -192,7 +192,7 @@ def _occupy(
     """Put requests into rows, with their cached pages; grow() adds new ones for their first chunks."""
     rows, size = shard.rows, shard.page_size
     taken = rows.occupy(requests, shard.index, now)
-    if any([hit.num_pages for hit in hits]):
+    if any(hit.num_pages for hit in hits):
         _share_cached(shard, taken, requests, hits)
     fresh = (counts + (size - 1)) // size
     total = int(np.add.reduce(fresh))

@@ -1,7 +1,7 @@
 """Array types, and the index arithmetic of ragged ranges.
 
-On arrays of some hundred entries a call costs more than its work, and methods such as any(), all(), max() and sum() pass
-through Python: in what every step does, np.count_nonzero and the reduce of a ufunc stand for them.
+On arrays of some hundred entries a call costs more than its work, and methods such as any(), all(), max() and sum()
+pass through Python: in what every step does, np.count_nonzero and the reduce of a ufunc stand for them.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import repeat
-from operator import attrgetter
 
 import numpy as np
 
@@ -15,8 +13,6 @@ from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.running import StepBuilder
 from jaxpaged.scheduling.shard import Shard
 
-_ADMISSION_HEAD = attrgetter("row", "request_id", "params", "prompt_len", "seed")
-_ADMISSION_TAIL = attrgetter("prompt_embeds", "eos_token_ids")
 LOOKS_BACK = 2  # from this sampler variant on, sampling may depend on earlier tokens of the request
 NO_PAIRS: IntArray = np.zeros((0, 2), np.int32)
 
@@ -150,15 +146,9 @@ def _admissions(shard: Shard, builder: StepBuilder, chosen: RowArray) -> tuple[A
     if not admitted:
         return ()
     rows, where = shard.rows, np.array(admitted, np.intp)
-    pages = zip(*[_lines(table, where, end[where]) for table, end in zip(rows.tables, rows.end_page, strict=True)])
-    requests, computed = rows.requests_in(where), rows.computed[where]
-    known = repeat(NO_INTS)
-    if np.count_nonzero(computed) or any([request.scores_prompt for request in requests]):
-        known = map(_known_tokens, requests, computed.tolist())
-    heads, tails = map(_ADMISSION_HEAD, requests), map(_ADMISSION_TAIL, requests)
-    return tuple(
-        [Admission(*head, pages, known, *tail) for head, pages, known, tail in zip(heads, pages, known, tails)]
-    )
+    requests, computed = rows.requests_in(where), rows.computed[where].tolist()
+    tables = [_lines(table, where, end[where]) for table, end in zip(rows.tables, rows.end_page, strict=True)]
+    return tuple(map(_admission, requests, zip(*tables, strict=True), computed))
 
 
 def _lines(table: IntArray, where: RowArray, ends: IntArray) -> list[IntArray]:
@@ -167,10 +157,13 @@ def _lines(table: IntArray, where: RowArray, ends: IntArray) -> list[IntArray]:
     return [line[:end] for line, end in zip(lines, ends.tolist(), strict=True)]
 
 
-def _known_tokens(request: Request, computed: int) -> IntArray:
-    """What Admission.known_tokens are."""
+def _admission(request: Request, pages: tuple[IntArray, ...], computed: int) -> Admission:
+    known = NO_INTS
     if request.scores_prompt:
-        return request.tokens
-    if computed and request.variant >= LOOKS_BACK and request.beams is None:
-        return request.tokens[:computed]
-    return NO_INTS
+        known = request.tokens
+    elif computed and request.variant >= LOOKS_BACK and request.beams is None:
+        known = request.tokens[:computed]
+    return Admission(
+        request.row, request.request_id, request.params, len(request.prompt_token_ids), request.seed, pages, known,
+        request.prompt_embeds, request.eos_token_ids,
+    )  # fmt: skip

@@ -34,7 +34,7 @@ class _Seen(NamedTuple):
     same: BoolArray
 
     def only(self, chosen: BoolArray) -> _Seen:
-        return _Seen(*[column[chosen] for column in self])
+        return _Seen(self.sets[chosen], self.tags[chosen], self.same[chosen])
 
 
 class DigestTable:

@@ -33,7 +33,7 @@ BoolArray = NDArray[np.bool_]
 
 def _nothing(shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
     """An empty array that cannot be written to, so that plans may share it."""
-    made = np.zeros(shape, dtype)
+    made: NDArray[Any] = np.zeros(shape, dtype)
     made.flags.writeable = False
     return made
 

@@ -195,7 +195,7 @@ def _preempt_until_it_fits(shard: Shard, builder: StepBuilder, now: float) -> li
     """What each group needs, after taking the last in rank off their rows until the pages suffice."""
     while True:
         growths = [_growth(shard, builder, group) for group in range(len(shard.allocators))]
-        if all([growth.num_pages <= pages.available for growth, pages in zip(growths, shard.allocators, strict=True)]):
+        if all(growth.num_pages <= pages.available for growth, pages in zip(growths, shard.allocators, strict=True)):
             return growths
         _preempt_last(shard, builder, now)
 

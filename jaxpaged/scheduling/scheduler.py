@@ -204,7 +204,7 @@ class Scheduler:
         self._live.put_back(preempted)
         if self.queue and (not preempted or all(builder.is_empty for builder in builders)):
             admit_waiting(self.queue, self.shards, builders, self.config.max_num_seqs, now)
-        if all([builder.is_empty for builder in builders]):
+        if all(builder.is_empty for builder in builders):
             return None
         for shard, builder in zip(self.shards, builders, strict=True):
             grow(shard, builder)
