@@ -37,7 +37,7 @@ def check(name: str, arguments: str) -> None:
         assert (name, values) == ("now", {})
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_bundled_model_is_made_to_call() -> None:
     llm = AsyncLLM(CONFIG, progress=False)
     body = {

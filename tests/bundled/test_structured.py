@@ -35,7 +35,7 @@ def streamed(text: str) -> str:
     return "".join(event["choices"][0]["delta"].get("content") or "" for event in events(text) if event["choices"])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_bundled_model_answers_as_it_is_told() -> None:
     llm = AsyncLLM(CONFIG, progress=False)
 

@@ -20,7 +20,7 @@ FORM = {"structured_outputs": {"choice": ["yes", "no"]}}
 TOOLS = [{"type": "function", "function": {"name": "now"}}]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_bundled_model_thinks() -> None:
     llm = AsyncLLM(CONFIG, chat_template=TEMPLATE, progress=False)
     message = {"role": "user", "content": "What is 3 + 4?"}

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def jaxpaged(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "jaxpaged", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, env={**os.environ, **environ})
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250, env={**os.environ, **environ})
 
 
 def assert_one_sentence(run: subprocess.CompletedProcess[str], *words: str) -> None:

@@ -37,7 +37,7 @@ def home(tmp_path: Path, base_url: str) -> Path:
 def ask(home: Path, *arguments: str) -> str:
     environment = {**os.environ, "LLM_USER_PATH": str(home)}
     command = [sys.executable, "-m", "llm", *arguments]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
 

@@ -81,7 +81,7 @@ def direct(results: dict[str, Any], pytestconfig: pytest.Config) -> dict[str, li
         "generate": [[text[0], ""] for sample in results["samples"]["generate"] for text in texts(sample)],
     }
     command = [pytestconfig.getoption("--server-python"), str(HERE / "score_directly.py")]
-    run = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=110)
+    run = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, timeout=280)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])
 

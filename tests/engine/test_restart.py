@@ -13,7 +13,7 @@ from jaxpaged.errors import EngineRestartingError
 from jaxpaged.sampling_params import RequestOutputKind, SamplingParams
 from tests.engine import tiny
 
-pytestmark = pytest.mark.timeout(280)
+pytestmark = pytest.mark.timeout(600)
 
 
 async def tokens(llm: AsyncLLM, count: int) -> list[int]:

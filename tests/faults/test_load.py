@@ -12,7 +12,7 @@ from soaking.load import Load, references, run_load
 
 MIB = 2**20
 # Its server starts with an empty compile cache: a minute of processor time on a CPU without AVX-512.
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def bench(tmp_path: Path, call: str, *arguments: str) -> tuple[int, dict[str, An
     words = ["scripts/bench_gpu.py", call, "--quick", "--out", str(tmp_path / "out"), *arguments]
     command = [sys.executable, "-c", RUN.format(arguments=words)]
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=880)
     printed = run.stdout + run.stderr
     assert "Traceback" not in printed, printed[-3000:]
     names = [path.name for path in (tmp_path / "out").iterdir()]

@@ -18,7 +18,7 @@ import pytest
 from tests.engine_process.test_process import alive
 from tests.server.test_real_server import Server, long_stream, model, serving, wait_for
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 __all__ = ["model"]  # the fixture
 
 

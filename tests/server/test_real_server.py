@@ -24,7 +24,7 @@ from tests.text.samples import hf_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 MESSAGES = [{"role": "user", "content": "hello world"}]
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 @dataclass
