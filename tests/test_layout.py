@@ -33,6 +33,7 @@ TORCH_SCRIPTS = {
     "scripts/make_beam_goldens.py",
     "scripts/make_real_goldens.py",
     "scripts/compare_hf.py",
+    "scripts/benchmarks/children/generate.py",
     "scripts/gpu/peers.py",
     "scripts/gpu/transformers_generate.py",
 }  # they compare with the reference, in its own environment or where it happens to be installed

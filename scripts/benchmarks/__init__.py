@@ -1,0 +1,1 @@
+"""Every benchmark that the machine allows, with peers beside us: see scripts/bench_all."""
