@@ -23,6 +23,7 @@ LogprobsMode = Literal["raw_logprobs", "processed_logprobs", "raw_logits", "proc
 Quantization = Literal["int8"]  # the names in quant/schemes.py
 LayerLoop = Literal["auto", "scan", "unroll", "switch"]
 Attention = Literal["auto", "xla"]
+CpuMatmul = Literal["auto", "onednn", "xla"]
 SamplerVariant = Literal["greedy", "plain", "full", "logprobs"]
 CompileGuard = Literal["count", "refuse"]
 MAX_LOGPROBS_DEFAULT = 20
@@ -161,6 +162,8 @@ class CompileConfig:
 
     `variants` of the sampler are compiled; a request that needs another one is refused. Fewer make a start faster.
     `attention` auto is the best that the device has; xla keeps clear of the Pallas kernels, whatever the device.
+    `cpu_matmul` auto lays a CPU's weights out once for oneDNN where a trial shows that it multiplies them right; onednn
+    makes an error of a machine where it does not; xla leaves products to XLA.
     A step that compiles after ready is counted in the metrics; with `guard` "refuse" it is an error.
     """
 
@@ -168,6 +171,7 @@ class CompileConfig:
     persistent_cache: bool = True
     layer_loop: LayerLoop = "auto"
     attention: Attention = "auto"
+    cpu_matmul: CpuMatmul = "auto"
     threads: int | None = None
     variants: tuple[SamplerVariant, ...] = get_args(SamplerVariant)
     guard: CompileGuard = "count"

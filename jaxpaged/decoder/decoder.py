@@ -23,6 +23,7 @@ from jaxpaged.layers.context import Place, TokenContext, token_context
 from jaxpaged.layers.embedding import Head, TokenEmbedding
 from jaxpaged.layers.layer_weight import at_layer, gather_layers
 from jaxpaged.layers.norms import Norm, normed
+from jaxpaged.layers.param import weight_of
 from jaxpaged.models import spec as parts
 from jaxpaged.models.registry import LAYER_PARTS
 from jaxpaged.models.runs import Run, find_runs
@@ -140,7 +141,7 @@ class Decoder(nnx.Module):
         return normed(self.final_norm, x), state
 
     def logits(self, hidden: Float[Array, "n e"]) -> Float32[Array, "n v"]:
-        return self.head(hidden, self.embedding.table.get_value())
+        return self.head(hidden, weight_of(self.embedding.table))
 
     def _cache_places(self, run: Run) -> tuple[list[int], Indices]:
         """Per place of the period: its cache group, and its index within the group at each repeat."""

@@ -10,9 +10,10 @@ decoder.params describes the leaves, in order. A quantized weight is several, as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from jaxpaged.decoder.decoder import Decoder, LayerLoop
-from jaxpaged.decoder.parameters import ParamInfo, Path, Place, Weight, declare
+from jaxpaged.decoder.parameters import Declared, ParamInfo, Path, Place, Weight, declare
 from jaxpaged.decoder.parts import LayerParts
 from jaxpaged.kv.kind import CacheKind
 from jaxpaged.layers.attention import Attend
@@ -31,15 +32,19 @@ from jaxpaged.models.registry import LAYER_PARTS
 from jaxpaged.models.runs import find_runs
 from jaxpaged.models.spec import DecoderSpec
 from jaxpaged.quant.plain import PLAIN
-from jaxpaged.quant.scheme import QuantizedWeight, Scheme
+from jaxpaged.quant.scheme import Parameter, QuantizedWeight, Scheme
 from jaxpaged.quant.schemes import Overrides, choose_scheme
 
 Leaves = tuple[Array, ...]
+Layout = Callable[[Scheme, Parameter], Scheme]  # how a machine stores what another scheme would
 
 
 @dataclass(frozen=True, eq=False)
 class FunctionalDecoder:
-    """A spec as pure functions of its leaves. Static: closed over, never an argument of a jitted function."""
+    """A spec as pure functions of its leaves. Static: closed over, never an argument of a jitted function.
+
+    portable: the same decoder with the leaves that a converted checkpoint holds, where a machine wants others.
+    """
 
     spec: DecoderSpec
     dtype: np.dtype
@@ -47,8 +52,21 @@ class FunctionalDecoder:
     layer_loop: LayerLoop
     params: tuple[ParamInfo, ...]
     weights: tuple[Weight, ...]
+    portable: FunctionalDecoder | None
+    _module: _Module
     _tree: PyTreeDef  # of the Decoder
     _order: tuple[int, ...]  # which leaf comes where in it
+
+    def laid_out(self, layout: Layout) -> FunctionalDecoder:
+        """The same decoder with its weights stored as `layout` says."""
+        schemes = iter([layout(weight.scheme, weight.parameter) for weight in self.weights])
+        declared, tree, order = self._module.filled(self.spec, lambda target, parameter: next(schemes))
+        return replace(self, params=declared.params, weights=declared.weights, portable=self, _tree=tree, _order=order)
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether the persistent compile cache can hold programs with its layers: not those with oneDNN's products."""
+        return self.portable is None
 
     def layer_caches(self) -> tuple[CacheKind, ...]:
         """What each layer keeps of earlier tokens, as it is stored for these devices."""
@@ -105,21 +123,37 @@ def build_decoder(
     """
     stacked = layer_loop != "switch"
     build = partial(Decoder, spec, tensor_parallel=tensor_parallel, dtype=dtype, stacked=stacked)
-    abstract = nnx.eval_shape(partial(build, layer_parts=layer_parts))
-    graph, state = nnx.split(abstract)
-    variables = nnx.to_flat_state(state)
-    declared = declare(
-        variables,
-        partial(_place_of, spec, stacked),
-        lambda target, parameter: choose_scheme(target, parameter, scheme, overrides),
+    graph, state = nnx.split(nnx.eval_shape(partial(build, layer_parts=layer_parts)))
+    module = _Module(graph, tuple(nnx.to_flat_state(state)), stacked)
+    choose = partial(choose_scheme, scheme=scheme, overrides=overrides)
+    declared, tree, order = module.filled(spec, choose)
+    return FunctionalDecoder(
+        spec, jnp.dtype(dtype), tensor_parallel, layer_loop, *declared, None, module, tree, tuple(order)
     )
-    places = [
-        (path, variable.replace(_held(weight)))
-        for weight, (path, variable) in zip(declared.weights, variables, strict=True)
-    ]
-    # nnx.merge() walks every parameter in Python; a tree that was flattened once is filled a hundred times as fast.
-    order, tree = jax.tree.flatten(nnx.merge(graph, nnx.from_flat_state(places)))
-    return FunctionalDecoder(spec, jnp.dtype(dtype), tensor_parallel, layer_loop, *declared, tree, tuple(order))
+
+
+@dataclass(frozen=True, eq=False)
+class _Module:
+    """A Decoder without arrays: its graph and its parameters under their paths."""
+
+    graph: Any
+    variables: tuple[tuple[Path, nnx.Variable], ...]
+    stacked: bool
+
+    def filled(
+        self, spec: DecoderSpec, scheme_of: Callable[[str, Parameter], Scheme]
+    ) -> tuple[Declared, PyTreeDef, tuple[int, ...]]:
+        """The leaves in schemes, and the flattened module, with the number of a leaf for each array.
+
+        nnx.merge() walks every parameter in Python; a tree that was flattened once is filled a hundred times as fast.
+        """
+        declared = declare(self.variables, partial(_place_of, spec, self.stacked), scheme_of)
+        places = [
+            (path, variable.replace(_held(weight)))
+            for weight, (path, variable) in zip(declared.weights, self.variables, strict=True)
+        ]
+        order, tree = jax.tree.flatten(nnx.merge(self.graph, nnx.from_flat_state(places)))
+        return declared, tree, tuple(order)
 
 
 def _place_of(spec: DecoderSpec, stacked: bool, path: Path) -> Place:

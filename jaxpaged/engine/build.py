@@ -24,6 +24,7 @@ from jaxpaged.engine.request_factory import RequestFactory
 from jaxpaged.engine.startup.context import choose_context
 from jaxpaged.engine.startup.info import engine_info
 from jaxpaged.engine.startup.model import read_model
+from jaxpaged.engine.startup.products import Products, choose_products
 from jaxpaged.engine.startup.programs import Compiled, compile_programs
 from jaxpaged.engine.startup.setup import Setup, set_up, use_compile_cache
 from jaxpaged.execution.compiler import CompileCounter
@@ -47,16 +48,16 @@ def build_engine[Engine](
     """Load, compile and size everything; `make` is called with the parts. Raises ConfigError in one sentence."""
     began = time.monotonic()
     setup = set_up(config, devices, mesh)
-    use_compile_cache(config.compile)
+    cache = use_compile_cache(config.compile)
     model = read_model(config.model, registry)
-    served = choose_context(setup, model)
+    served, products = choose_products(setup, choose_context(setup, model), cache)
     with collector_paused(), ThreadPoolExecutor(2, thread_name_prefix="files") as files:
         vocabulary = files.submit(load_vocabulary, config.model, model.directory, served.decoder.spec.vocab_size)
         leaves = files.submit(model.load, setup, served.decoder, progress=progress)
         compiled = compile_programs(
             setup, served, progress=progress, fail_early=lambda: leaves.done() and leaves.result()
         )
-        return put_together(make, setup, compiled, leaves.result(), vocabulary.result(), began)
+        return put_together(make, setup, compiled, products, leaves.result(), vocabulary.result(), began)
 
 
 def load_model(config: EngineConfig, *, progress: bool = True) -> tuple[Path, FunctionalDecoder, Leaves]:
@@ -70,6 +71,7 @@ def put_together[Engine](
     make: Callable[..., Engine],
     setup: Setup,
     compiled: Compiled,
+    products: Products,
     leaves: Leaves,
     vocabulary: GrammarVocabulary | None,
     began: float,
@@ -81,7 +83,7 @@ def put_together[Engine](
     width = served.decoder.spec.embedding.width if config.model.enable_prompt_embeds else None
     counter, scheduler = CompileCounter(), _scheduler(setup, compiled)
     return make(
-        info=engine_info(setup, served, compiled.plan, began),
+        info=engine_info(setup, served, products, compiled.plan, began),
         scheduler=scheduler,
         runner=runner,
         make_request=RequestFactory(

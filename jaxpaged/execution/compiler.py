@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from tqdm import tqdm
@@ -17,17 +18,22 @@ from tqdm import tqdm
 from jaxpaged.errors import CompileGuardError
 
 COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
+CACHED_FROM = "jax_persistent_cache_min_compile_time_secs"
 Key = tuple[Hashable, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to compile: a pure function, its abstract arguments, and which of them it may overwrite."""
+    """What to compile: a pure function, its abstract arguments, and which of them it may overwrite.
+
+    cacheable: whether the persistent compile cache can hold it.
+    """
 
     key: Key
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     donate: tuple[int, ...] = ()
+    cacheable: bool = True
 
     @property
     def name(self) -> str:
@@ -46,17 +52,20 @@ class ProgramTable:
         """Compile all programs that the table does not hold yet."""
         started = time.monotonic()
         wanted = [program for program in programs if program.key not in self.compiled]
-        with (
-            ThreadPoolExecutor(self.threads, thread_name_prefix="compile") as pool,
-            tqdm(total=len(wanted), desc="compiling", unit="program", disable=not progress) as bar,
-        ):
-            futures = {pool.submit(lower(program).compile): program for program in wanted}
+        with tqdm(total=len(wanted), desc="compiling", unit="program", disable=not progress) as bar:
+            with _nothing_cached():
+                self._compile([program for program in wanted if not program.cacheable], bar)
+            self._compile([program for program in wanted if program.cacheable], bar)
+        self.seconds += time.monotonic() - started
+
+    def _compile(self, programs: Sequence[Program], bar: tqdm[NoReturn]) -> None:
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="compile") as pool:
+            futures = {pool.submit(lower(program).compile): program for program in programs}
             for future in as_completed(futures):
                 program = futures[future]
                 self.compiled[program.key] = future.result()
                 bar.set_postfix_str(program.name)
                 bar.update()
-        self.seconds += time.monotonic() - started
 
     def temporaries(self) -> int:
         """Bytes that the compiled programs need on one device beside arguments and results: they run one by one."""
@@ -111,8 +120,19 @@ class CompileCounter:
         jax.monitoring.unregister_event_duration_listener(self._on_event)
 
 
+@contextmanager
+def _nothing_cached() -> Iterator[None]:
+    """Inside, no program is written to the persistent compile cache: it crashes on those that call oneDNN."""
+    before = jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update(CACHED_FROM, math.inf)
+    try:
+        yield
+    finally:
+        jax.config.update(CACHED_FROM, before)
+
+
 def enable_persistent_cache(directory: Path) -> None:
     """Keep compiled programs on disk between runs; a directory that cannot be written is only a slower start."""
     jax.config.update("jax_compilation_cache_dir", str(directory))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update(CACHED_FROM, 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

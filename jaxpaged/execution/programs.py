@@ -103,7 +103,8 @@ class ProgramSet:
     def backbone(self, size: int) -> Program:
         layout = self.layout(size)
         arguments = (self.leaves, self.pools, self.rows(), self._per_shard(layout.size))
-        return Program(("backbone", size), partial(self.functions.backbone, layout), arguments, donate=(1, 2))
+        function = partial(self.functions.backbone, layout)
+        return Program(("backbone", size), function, arguments, (1, 2), self.functions.decoder.cacheable)
 
     def _backbone_with_embeds(self, size: int) -> Program:
         layout = self.layout(size)
@@ -112,11 +113,12 @@ class ProgramSet:
         use = self._per_shard(size, dtype=jnp.bool_)
         arguments = (self.leaves, self.pools, self.rows(), self._per_shard(layout.size), embeds, use)
         function = partial(self.functions.backbone_with_embeds, layout)
-        return Program(("backbone_with_embeds", size), function, arguments, donate=(1, 2))
+        return Program(("backbone_with_embeds", size), function, arguments, (1, 2), self.functions.decoder.cacheable)
 
     def logits(self, size: int) -> Program:
         arguments = (self.leaves, self.logits_buffer(), self._logit_input())
-        return Program(("logits", size), partial(self.functions.logits, size), arguments, donate=(1,))
+        function = partial(self.functions.logits, size)
+        return Program(("logits", size), function, arguments, (1,), self.functions.decoder.cacheable)
 
     def mask(self, size: int) -> Program:
         buffer = self.logits_buffer()

@@ -12,9 +12,10 @@ from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from jaxpaged.layers.linear import linear
 from jaxpaged.layers.norms import Norm, normed
-from jaxpaged.layers.param import bias_of, param, weight_of
+from jaxpaged.layers.param import bias_of, param, table_of, weight_of
 from jaxpaged.models.forms import Padded
 from jaxpaged.models.spec import DecoderSpec
+from jaxpaged.quant.product import StoredWeight, rows_of
 from jaxpaged.quant.scheme import Role
 
 VOCAB_MULTIPLE = 64
@@ -26,11 +27,12 @@ def padded_vocab(vocab_size: int, tensor_parallel: int) -> int:
     return -(-vocab_size // multiple) * multiple
 
 
-def _vocabulary(size: int, tensor_parallel: int, width: int, dtype: DTypeLike, role: Role) -> nnx.Param:
-    """A row per token, [vocab, embed]: the embedding's table, or the head's matrix."""
+def _vocabulary(
+    size: int, tensor_parallel: int, width: int, dtype: DTypeLike, role: Role, *, is_matrix: bool
+) -> nnx.Param:
+    """A row per token, [vocab, embed]: the embedding's table, or the head's matrix, or both where they are tied."""
     form = Padded((size, width), (padded_vocab(size, tensor_parallel), width))
-    inputs = 1 if role == "head" else 0
-    return param(form.shape, ("vocab", "embed"), dtype, inputs=inputs, role=role, form=form)
+    return param(form.shape, ("vocab", "embed"), dtype, inputs=int(is_matrix), role=role, form=form)
 
 
 class TokenEmbedding(nnx.Module):
@@ -39,7 +41,8 @@ class TokenEmbedding(nnx.Module):
     def __init__(self, spec: DecoderSpec, tensor_parallel: int, dtype: DTypeLike) -> None:
         part, hidden = spec.embedding, spec.hidden_size
         self.part = part
-        self.table = _vocabulary(spec.vocab_size, tensor_parallel, part.width, dtype, "embedding")
+        tied = spec.head.tied
+        self.table = _vocabulary(spec.vocab_size, tensor_parallel, part.width, dtype, "embedding", is_matrix=tied)
         shape, axes = (hidden, part.width), ("embed", None)
         self.project = param(shape, axes, dtype, inputs=1, role="embedding") if part.width != hidden else None
         self.norm = Norm(part.norm, hidden, "embed", dtype) if part.norm else None
@@ -54,7 +57,7 @@ class TokenEmbedding(nnx.Module):
         is_given: Bool[Array, "t"] | None = None,
     ) -> Float[Array, "t e"]:
         """Where `is_given`, the row of `given` stands for the token's (scaled) row of the table."""
-        x = self.table.get_value().at[tokens].get(mode="clip")
+        x = rows_of(table_of(self.table), tokens)
         x = x * jnp.asarray(self.part.scale, x.dtype)
         if given is not None and is_given is not None:
             x = jnp.where(is_given[:, None], given.astype(x.dtype), x)
@@ -75,10 +78,12 @@ class Head(nnx.Module):
         self.part, self.vocab_size = spec.head, spec.vocab_size
         shape, axes = (width, hidden), (None, "embed")
         self.project = param(shape, axes, dtype, inputs=1, role="head") if width != hidden else None
-        self.weight = None if spec.head.tied else _vocabulary(size, tensor_parallel, width, dtype, "head")
+        self.weight = (
+            None if spec.head.tied else _vocabulary(size, tensor_parallel, width, dtype, "head", is_matrix=True)
+        )
         self.bias = param((vocab,), ("vocab",), dtype, form=Padded((size,), (vocab,))) if spec.head.bias else None
 
-    def __call__(self, x: Float[Array, "n e"], table: Float[Array, "v w"]) -> Float32[Array, "n v"]:
+    def __call__(self, x: Float[Array, "n e"], table: Float[Array, "v w"] | StoredWeight) -> Float32[Array, "n v"]:
         """`table`: the embedding's, for a tied head. Padded vocabulary entries are -inf."""
         if self.project is not None:
             x = linear(x, weight_of(self.project))

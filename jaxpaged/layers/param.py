@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from jaxpaged.models.forms import Form, Padded
-from jaxpaged.quant.product import StoredWeight
+from jaxpaged.quant.product import StoredTable, StoredWeight
 from jaxpaged.quant.scheme import Axes, Role, Shape
 
 
@@ -34,6 +34,11 @@ def param(
 
 def weight_of(parameter: nnx.Param) -> Array | StoredWeight:
     """What a parameter holds: an array, or another stored weight."""
+    return parameter.get_value()
+
+
+def table_of(parameter: nnx.Param) -> Array | StoredTable:
+    """The same of a table whose rows are looked up."""
     return parameter.get_value()
 
 

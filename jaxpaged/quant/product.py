@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float, Float32, Int32
 
 
 @runtime_checkable
@@ -19,9 +19,21 @@ class StoredWeight(Protocol):
     def product(self, x: Float[Array, "t ..."]) -> Float32[Array, "t ..."]: ...
 
 
+@runtime_checkable
+class StoredTable(StoredWeight, Protocol):
+    """One [outputs, inputs] whose rows can be looked up too: a table that the embedding shares with the head."""
+
+    def rows(self, outputs: Int32[Array, "t"]) -> Float[Array, "t i"]: ...
+
+
 def product(x: Float[Array, "t ..."], w: Array | StoredWeight) -> Float32[Array, "t ..."]:
     """x [t, *inputs] times w, in float32: [t, *outputs]."""
     return dot(x, w, jnp.float32) if isinstance(w, (jax.Array, np.ndarray)) else w.product(x)
+
+
+def rows_of(w: Array | StoredTable, outputs: Int32[Array, "t"]) -> Float[Array, "t i"]:
+    """Rows of a table [outputs, inputs]; a number out of range counts as the nearest one."""
+    return w.at[outputs].get(mode="clip") if isinstance(w, (jax.Array, np.ndarray)) else w.rows(outputs)
 
 
 def dot(x: Array, w: Array, accumulator: DTypeLike) -> Array:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float, Float32, Int32
 
 Shape = tuple[int, ...]
 Axes = tuple[str | None, ...]
@@ -108,6 +108,13 @@ class Scheme(Protocol):
         ...
 
 
+@runtime_checkable
+class HasRows(Protocol):
+    """A scheme that can store a table: a matrix whose rows an embedding looks up by number, clipped to what there is."""
+
+    def rows(self, leaves: Sequence[Array], outputs: Int32[Array, "t"]) -> Float[Array, "t i"]: ...
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, slots=True)
 class QuantizedWeight:
@@ -121,3 +128,9 @@ class QuantizedWeight:
 
     def product(self, x: Float[Array, "t ..."]) -> Float32[Array, "t ..."]:
         return self.scheme.product(x, self.leaves)
+
+    def rows(self, outputs: Int32[Array, "t"]) -> Float[Array, "t i"]:
+        """The weights [inputs] of some outputs: of a table that the embedding shares with the head."""
+        if not isinstance(self.scheme, HasRows):
+            raise TypeError(f"{type(self.scheme).__name__} stores no table of an embedding")
+        return self.scheme.rows(self.leaves, outputs)

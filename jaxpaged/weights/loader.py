@@ -26,6 +26,7 @@ from jaxpaged.weights.entries import read_entries
 from jaxpaged.weights.finite import all_finite, refuse_non_finite
 from jaxpaged.weights.gguf_reader import GgufReader
 from jaxpaged.weights.headers import TensorEntry
+from jaxpaged.weights.laid_out import lay_out
 from jaxpaged.weights.insertion import Leaves, blank, insert
 from jaxpaged.weights.orbax_store import is_converted, load_converted
 from jaxpaged.weights.plan import Slice, WeightPlan, plan_weights
@@ -57,7 +58,8 @@ def load_weights(
         return load_tensors(files[0], decoder, rules, mesh, GgufReader.open(files, mesh), progress=progress)
     prepare_update(decoder, rules, mesh)  # else the first update_weights() would compile
     if converted:
-        return load_converted(directory, decoder, mesh, progress=progress)
+        leaves = load_converted(directory, decoder.portable or decoder, mesh, progress=progress)
+        return lay_out(decoder, leaves)
     return dummy_leaves(decoder, mesh, seed)
 
 

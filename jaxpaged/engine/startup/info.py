@@ -15,12 +15,13 @@ from jaxpaged.engine.report import (
     step_choice,
 )
 from jaxpaged.engine.startup.context import ServedModel
+from jaxpaged.engine.startup.products import Products
 from jaxpaged.engine.startup.setup import Setup
 from jaxpaged.execution.memory import MemoryPlan
 from pallas_kernels.paged_attention import implementations
 
 
-def engine_info(setup: Setup, served: ServedModel, plan: MemoryPlan, began: float) -> EngineInfo:
+def engine_info(setup: Setup, served: ServedModel, products: Products, plan: MemoryPlan, began: float) -> EngineInfo:
     """`began`: when start-up did (time.monotonic)."""
     config, limits, model = setup.config.model, setup.settings.limits, served.model
     return EngineInfo(
@@ -33,11 +34,11 @@ def engine_info(setup: Setup, served: ServedModel, plan: MemoryPlan, began: floa
         max_num_batched_tokens=limits.max_num_batched_tokens,
         backend=setup.device.platform,
         start_up_seconds=time.monotonic() - began,
-        report=f"{render(choices(setup, served, plan))}\n{served.memory.table(plan, served.context)}",
+        report=f"{render(choices(setup, served, products, plan))}\n{served.memory.table(plan, served.context)}",
     )
 
 
-def choices(setup: Setup, served: ServedModel, plan: MemoryPlan) -> list[StartChoice]:
+def choices(setup: Setup, served: ServedModel, products: Products, plan: MemoryPlan) -> list[StartChoice]:
     """What was chosen and why."""
     config, settings, pool = setup.config, setup.settings, served.pool
     suits = f"what suits {setup.device.device_kind}"
@@ -49,5 +50,6 @@ def choices(setup: Setup, served: ServedModel, plan: MemoryPlan) -> list[StartCh
         pool_choice(plan.num_pages[0], pool.page_size, config.cache),
         step_choice(settings.limits, config.scheduler, suits),
         layers_choice(settings.layer_loop, config.compile.layer_loop, suits),
+        StartChoice("products", "oneDNN" if products.layout else "XLA", products.reason),
         StartChoice("kernels", f"attention by {implementations(pool.layout)}", suits),
     ]

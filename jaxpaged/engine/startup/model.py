@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxpaged.config import ModelConfig
-from jaxpaged.decoder.functional import FunctionalDecoder, Leaves, build_decoder
+from jaxpaged.decoder.functional import FunctionalDecoder, Layout, Leaves, build_decoder
 from jaxpaged.engine.startup.setup import Setup
 from jaxpaged.errors import ConfigError
 from jaxpaged.hub.model_directory import read_config, resolve_model
@@ -30,7 +30,10 @@ DEFAULT_CONTEXT = 2048  # for a config.json that does not say
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`longest` is the model's own context, `wanted` the one to serve if the memory holds it, in tokens."""
+    """`longest` is the model's own context, `wanted` the one to serve if the memory holds it, in tokens.
+
+    layout: how this machine wants the weights; None: as a checkpoint has them.
+    """
 
     registry: Registry
     directory: Path
@@ -39,11 +42,12 @@ class Model:
     dtype: jnp.dtype
     longest: int
     wanted: int
+    layout: Layout | None = None
 
     def decoder(self, setup: Setup, context: int) -> FunctionalDecoder:
         """The decoder for a context; nothing is allocated."""
         quantization = setup.config.model.quantization
-        return build_decoder(
+        decoder = build_decoder(
             self.spec.served_at(context),
             dtype=self.dtype,
             tensor_parallel=setup.mesh.shape["model"],
@@ -51,6 +55,7 @@ class Model:
             scheme=SCHEMES[quantization] if quantization else None,
             layer_parts=self.registry.layer_parts,
         )
+        return decoder if self.layout is None else decoder.laid_out(self.layout)
 
     def load(self, setup: Setup, decoder: FunctionalDecoder, *, progress: bool) -> Leaves:
         """Its weights on the mesh. Raises WeightError or ConfigError."""

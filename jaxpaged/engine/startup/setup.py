@@ -49,10 +49,12 @@ def _mesh(config: EngineConfig, devices: Sequence[jax.Device] | None, mesh: Mesh
     return make_mesh(parallel.tensor_parallel_size, parallel.data_parallel_size, devices)
 
 
-def use_compile_cache(config: CompileConfig) -> None:
-    """Keep compiled programs between starts, where that is wanted and possible."""
-    if config.persistent_cache and (directory := cache_directory(config)):
+def use_compile_cache(config: CompileConfig) -> Path | None:
+    """Keep compiled programs between starts, where that is wanted and possible; the directory that keeps them."""
+    directory = cache_directory(config) if config.persistent_cache else None
+    if directory:
         enable_persistent_cache(directory)
+    return directory
 
 
 def cache_directory(config: CompileConfig) -> Path | None:
