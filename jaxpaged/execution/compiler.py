@@ -53,7 +53,7 @@ class ProgramTable:
         started = time.monotonic()
         wanted = [program for program in programs if program.key not in self.compiled]
         with tqdm(total=len(wanted), desc="compiling", unit="program", disable=not progress) as bar:
-            with _nothing_cached():
+            with nothing_cached():
                 self._compile([program for program in wanted if not program.cacheable], bar)
             self._compile([program for program in wanted if program.cacheable], bar)
         self.seconds += time.monotonic() - started
@@ -121,7 +121,7 @@ class CompileCounter:
 
 
 @contextmanager
-def _nothing_cached() -> Iterator[None]:
+def nothing_cached() -> Iterator[None]:
     """Inside, no program is written to the persistent compile cache: it crashes on those that call oneDNN."""
     before = jax.config.jax_persistent_cache_min_compile_time_secs
     jax.config.update(CACHED_FROM, math.inf)

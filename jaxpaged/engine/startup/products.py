@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import jax
+
 from jaxpaged.engine.startup.context import ServedModel
 from jaxpaged.engine.startup.setup import Setup
 from jaxpaged.errors import ConfigError
@@ -18,7 +20,9 @@ from jaxpaged.quant.onednn.trial import Trial
 from jaxpaged.quant.onednn.trial_run import TrialFailed, try_matrices
 
 log = logging.getLogger("jaxpaged")
-TRIED_ROWS = (8, 64)
+# Programs that call oneDNN cannot be kept in the compile cache. For these dtypes what they save is worth their compiling
+# at each start; for float32 (README of this room) it is for the user to say.
+AUTO_DTYPES = ("bfloat16", "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,13 @@ def _products(setup: Setup, served: ServedModel, cache: Path | None) -> Products
     if setup.settings.layer_loop != "switch":
         return Products(None, f"oneDNN's products need the layer loop switch, not {setup.settings.layer_loop}")
     matrices, cpu = _matrices(served), cpu_description()
+    if setup.config.compile.cpu_matmul == "auto" and served.model.dtype not in AUTO_DTYPES:
+        return Products(None, f"{served.model.dtype} starts sooner so; --cpu-matmul onednn computes faster")
     if reason := why_not(frozenset(matrix.dtype for matrix in matrices), cpu):
         return Products(None, f"oneDNN is not used: {reason}")
     tried = tuple(matrix for matrix in matrices if can_try(matrix.dtype, cpu))
     try:
-        found = try_matrices(Trial(tried, _rows(setup)), cpu, cache)
+        found = try_matrices(Trial(tried, _rows(setup), jax.local_device_count(backend="cpu")), cpu, cache)
     except TrialFailed as error:
         log.warning("products are left to XLA: oneDNN was tried, but %s", error)
         return Products(None, f"oneDNN is not used: {error}")
@@ -79,6 +85,6 @@ def _matrices(served: ServedModel) -> tuple[Matrix, ...]:
 
 
 def _rows(setup: Setup) -> tuple[int, ...]:
-    """The numbers of rows to try: a few, and as many as the largest program has."""
-    largest = ladder(setup.settings.limits.max_num_batched_tokens)[-1]
-    return (*(rows for rows in TRIED_ROWS if rows < largest), largest)
+    """The numbers of rows that programs have."""
+    limits = setup.settings.limits
+    return tuple(sorted({*ladder(limits.max_num_batched_tokens), *ladder(limits.max_num_seqs)}))

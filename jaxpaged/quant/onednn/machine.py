@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,13 +36,14 @@ def can_try(dtype: str, cpu: str) -> bool:
 
 
 def cpu_description() -> str:
-    """The CPU's name and its instruction sets; "" where the system has no /proc/cpuinfo."""
+    """The CPU's name, its instruction sets and how many CPUs this process may use; "" without a /proc/cpuinfo."""
     try:
         lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
     wanted = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in lines if ":" in line}
-    return " ".join(wanted.get(name, "") for name in ("model name", "flags"))
+    usable = len(os.sched_getaffinity(0))
+    return " ".join((wanted.get("model name", ""), wanted.get("flags", ""), f"on {usable}"))
 
 
 def _needed(dtypes: frozenset[str]) -> dict[str, str]:

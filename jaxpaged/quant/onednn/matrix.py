@@ -20,7 +20,7 @@ TARGET = "__onednn$matmul"
 CONFIG = json.dumps({"onednn_matmul_config": {"optimization_config": {"weights_prepacked": True}}}).encode()
 OUTPUT_MULTIPLE = 64
 FEWEST_ROWS = 2  # one row is computed by other code, in another order of additions and of the weight
-BLOCKS = (64, 48, 32, 16)  # outputs that lie together: oneDNN chooses by the shape, so one that fits is found by trying
+BLOCKS = (64, 48, 32, 16)  # outputs that lie together: oneDNN chooses by shape and threads, so it is found by trying
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -20,16 +21,21 @@ from jaxtyping import Array
 
 from jaxpaged.quant.onednn.matrix import BLOCKS, FEWEST_ROWS, KINDS, Matrix
 
+Dot = Callable[[Matrix, Array, Array], Array]
 FEW = 8  # rows whose values are compared
 TOLERANCE = 1e-4  # of the largest value: another order of additions, not other weights
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The matrices to try, in any block, and the numbers of rows that programs have."""
+    """The matrices to try, in any block, and the numbers of rows that programs have.
+
+    devices: CPU devices of the process that will multiply; the block depends on its number of threads.
+    """
 
     matrices: tuple[Matrix, ...]
     rows: tuple[int, ...]
+    devices: int = 1
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -37,16 +43,16 @@ class Trial:
     @classmethod
     def from_json(cls, text: str) -> Trial:
         fields = json.loads(text)
-        return cls(tuple(Matrix(**each) for each in fields["matrices"]), tuple(fields["rows"]))
+        return cls(tuple(Matrix(**each) for each in fields["matrices"]), tuple(fields["rows"]), fields["devices"])
 
 
-def passed(trial: Trial) -> list[Matrix]:
-    """The matrices that oneDNN multiplies right, each in the block that it takes."""
-    found = (_fitting(matrix, trial.rows) for matrix in trial.matrices)
+def passed(trial: Trial, dot: Dot = Matrix.dot) -> list[Matrix]:
+    """The matrices that `dot` multiplies right, each in the block that it takes."""
+    found = (_fitting(matrix, trial.rows, dot) for matrix in trial.matrices)
     return [matrix for matrix in found if matrix is not None]
 
 
-def _fitting(matrix: Matrix, rows: Sequence[int]) -> Matrix | None:
+def _fitting(matrix: Matrix, rows: Sequence[int], dot: Dot) -> Matrix | None:
     random = np.random.default_rng(0)
     weight = _random(random, (matrix.outputs, matrix.inputs), matrix.dtype)
     x = _random(random, (max(*rows, FEW), matrix.inputs), matrix.dtype)
@@ -56,21 +62,20 @@ def _fitting(matrix: Matrix, rows: Sequence[int]) -> Matrix | None:
         if matrix.padded[0] % block:
             continue
         packed = jax.jit(candidate.pack)(weight)
-        got = np.asarray(jax.jit(candidate.dot)(x[:FEW], packed), np.float64)
+        got = np.asarray(jax.jit(partial(dot, candidate))(x[:FEW], packed), np.float64)
         if np.abs(got - wanted).max() <= TOLERANCE * np.abs(wanted).max():
-            return candidate if _independent(candidate, packed, x, {FEWEST_ROWS, FEW, *rows}) else None
+            return candidate if _independent(partial(dot, candidate), packed, x, {FEW, *rows}) else None
     return None
 
 
-def _independent(matrix: Matrix, packed: Array, x: Array, sizes: Iterable[int]) -> bool:
-    """Whether the first rows' bits are the same in every number of rows, beside NaN too."""
-    dot = jax.jit(matrix.dot)
-    few = np.asarray(dot(x[:FEWEST_ROWS], packed))
-    same = all(np.array_equal(np.asarray(dot(x[:size], packed))[:FEWEST_ROWS], few) for size in sizes)
-    if KINDS[matrix.dtype].accumulator is np.float32:
-        beside = x[:FEW].at[FEWEST_ROWS:].set(jnp.nan)
-        same = same and np.array_equal(np.asarray(dot(beside, packed))[:FEWEST_ROWS], few)
-    return same
+def _independent(dot: Callable[[Array, Array], Array], packed: Array, x: Array, sizes: Iterable[int]) -> bool:
+    """Whether the first rows' bits are the same in every number of rows, and beside rows of other values, NaN too."""
+    first = slice(0, FEWEST_ROWS)
+    run = jax.jit(dot)
+    few = np.asarray(run(x[first], packed))
+    beside = x[:FEW].at[FEWEST_ROWS:].set(jnp.nan if jnp.issubdtype(x.dtype, jnp.floating) else 1)
+    batches = (beside, *(x[:size] for size in sizes))
+    return all(np.array_equal(np.asarray(run(batch, packed))[first], few) for batch in batches)
 
 
 def _random(random: np.random.Generator, shape: tuple[int, int], dtype: str) -> Array:
@@ -85,8 +90,10 @@ def _plain(x: Array, weight: Array, matrix: Matrix) -> Array:
 
 
 def main() -> None:
+    trial = Trial.from_json(sys.stdin.read())
+    jax.config.update("jax_num_cpu_devices", trial.devices)
     jax.config.update("jax_enable_compilation_cache", False)  # such programs cannot be serialised
-    print(json.dumps([asdict(matrix) for matrix in passed(Trial.from_json(sys.stdin.read()))]))
+    print(json.dumps([asdict(matrix) for matrix in passed(trial)]))
 
 
 if __name__ == "__main__":
