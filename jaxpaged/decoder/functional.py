@@ -137,7 +137,7 @@ class _Module:
     """A Decoder without arrays: its graph and its parameters under their paths."""
 
     graph: Any
-    variables: tuple[tuple[Path, nnx.Variable], ...]
+    variables: tuple[tuple[Path, nnx.Param[Array]], ...]
     stacked: bool
 
     def filled(

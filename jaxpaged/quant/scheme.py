@@ -110,7 +110,10 @@ class Scheme(Protocol):
 
 @runtime_checkable
 class HasRows(Protocol):
-    """A scheme that can store a table: a matrix whose rows an embedding looks up by number, clipped to what there is."""
+    """A scheme that can store a table: a matrix whose rows an embedding looks up by number.
+
+    A number out of range counts as the nearest one.
+    """
 
     def rows(self, leaves: Sequence[Array], outputs: Int32[Array, "t"]) -> Float[Array, "t i"]: ...
 

@@ -26,8 +26,8 @@ from jaxpaged.weights.entries import read_entries
 from jaxpaged.weights.finite import all_finite, refuse_non_finite
 from jaxpaged.weights.gguf_reader import GgufReader
 from jaxpaged.weights.headers import TensorEntry
-from jaxpaged.weights.laid_out import lay_out
 from jaxpaged.weights.insertion import Leaves, blank, insert
+from jaxpaged.weights.laid_out import lay_out
 from jaxpaged.weights.orbax_store import is_converted, load_converted
 from jaxpaged.weights.plan import Slice, WeightPlan, plan_weights
 from jaxpaged.weights.update import prepare_update

@@ -89,4 +89,3 @@ def test_random_weights_have_the_layout_too(tmp_path: Path) -> None:
     _, mine = decoders(tied=False)
     leaves = load_weights(tmp_path, mine, tiny_llama.RULES, make_mesh(1), load_format="dummy", progress=False)
     assert np.isfinite(answers(mine, leaves)).all()
-

@@ -16,7 +16,7 @@ PROMPTS = [[(7 * i * i + 3 * i + n) % tiny.VOCAB for i in range(n)] for n in (1,
 
 @pytest.mark.skipif(not can_try("float32", cpu_description()), reason="a CPU without AVX2")
 def test_it_serves_as_any_other(tmp_path: Path) -> None:
-    """Tokens of the plain forward alone and together; new weights; sleep; the compile cache is on and stays unharmed."""
+    """Tokens of the plain forward, alone and together; new weights; sleep. The compile cache is on and not harmed."""
     tied = {"tie_word_embeddings": True}
     model, other = (tiny.write_llama(tmp_path / str(seed), seed, **tied) for seed in (1, 2))
     engine = tiny.build(

@@ -20,8 +20,8 @@ from jaxpaged.quant.onednn.trial import Trial
 from jaxpaged.quant.onednn.trial_run import TrialFailed, try_matrices
 
 log = logging.getLogger("jaxpaged")
-# Programs that call oneDNN cannot be kept in the compile cache. For these dtypes what they save is worth their compiling
-# at each start; for float32 (README of this room) it is for the user to say.
+# Programs that call oneDNN cannot be kept in the compile cache. For these dtypes what they save is worth compiling them
+# at each start; for float32 (README of the room quant) that is for the user to say.
 AUTO_DTYPES = ("bfloat16", "int8")
 
 

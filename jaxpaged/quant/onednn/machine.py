@@ -8,14 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-import jaxlib
+from jaxlib import version as jaxlib
 
 # The order in which weights lie is oneDNN's own affair, so only the versions it was tried with.
 JAXLIB_VERSIONS = ("0.11.2", "0.12.0.1")
 # What /proc/cpuinfo must name. oneDNN ends the process for bfloat16 without such instructions, and is slow for int8.
-CPU_FLAGS: Mapping[str, str] = MappingProxyType(
-    {"float32": "avx2", "bfloat16": "avx512_bf16", "int8": "avx512_bf16"}
-)
+CPU_FLAGS: Mapping[str, str] = MappingProxyType({"float32": "avx2", "bfloat16": "avx512_bf16", "int8": "avx512_bf16"})
 CPU_INFO = Path("/proc/cpuinfo")
 
 

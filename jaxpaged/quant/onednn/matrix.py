@@ -7,6 +7,7 @@ that jaxlib holds, and with `weights_prepacked` the weight may be an argument th
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -17,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int32, Shaped
 
 TARGET = "__onednn$matmul"
-CONFIG = json.dumps({"onednn_matmul_config": {"optimization_config": {"weights_prepacked": True}}}).encode()
+CONFIG = json.dumps({"onednn_matmul_config": {"optimization_config": {"weights_prepacked": True}}})
 OUTPUT_MULTIPLE = 64
 FEWEST_ROWS = 2  # one row is computed by other code, in another order of additions and of the weight
 BLOCKS = (64, 48, 32, 16)  # outputs that lie together: oneDNN chooses by shape and threads, so it is found by trying
@@ -74,7 +75,7 @@ class Matrix:
         outputs, inputs = self.padded
         wanted, rows = len(x), max(len(x), FEWEST_ROWS)
         x = jnp.pad(x, ((0, rows - wanted), (0, inputs - self.inputs)))
-        call = jax.ffi.ffi_call(
+        call: Callable[[Array, Array], Array] = jax.ffi.ffi_call(
             TARGET,
             jax.ShapeDtypeStruct((rows, outputs), KINDS[self.dtype].accumulator),
             custom_call_api_version=2,

@@ -1,4 +1,4 @@
-"""A trial in a child process, so that a oneDNN which ends its process ends only that, and what was found kept on disk."""
+"""A trial in a child process, so that a oneDNN which ends its process ends only that. Verdicts are kept on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import jaxlib
+from jaxlib import version as jaxlib
 
 from jaxpaged.quant.onednn import matrix, trial
 from jaxpaged.quant.onednn.matrix import Matrix
