@@ -17,6 +17,7 @@ from jaxpaged.arguments.vllm_argument import VllmArgument
 from jaxpaged.config import (
     MAX_LOGPROBS_DEFAULT,
     CompileGuard,
+    CpuMatmul,
     DType,
     EngineConfig,
     LayerLoop,
@@ -80,6 +81,7 @@ class EngineArgs(_VllmOnly):
     compile_cache_dir: str | None = None
     persistent_compile_cache: bool | None = None
     layer_loop: LayerLoop = "auto"
+    cpu_matmul: CpuMatmul = "auto"
     compile_threads: int | None = None
     compile_guard: CompileGuard = "count"
     use_tqdm_on_load: bool = True

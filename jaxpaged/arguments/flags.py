@@ -60,7 +60,7 @@ HELP = {
     "cache_dir": "where compiled programs are kept, if not in the user's cache folder",
     "persistent_cache": "keep compiled programs for the next start",
     "layer_loop": "how the layers of a program are written; auto suits the device",
-    "cpu_matmul": "what multiplies on a CPU: oneDNN by weights that are laid out once, or xla; auto tries which is right",
+    "cpu_matmul": "what multiplies on a CPU: onednn, by weights that are laid out once, or xla; auto tries",
     "threads": "threads that compile; as many as there are cores by default",
     "guard": "a step that compiles after ready is counted in the metrics, or refused: that ends the engine",
 }

@@ -91,6 +91,7 @@ def _plain(x: Array, weight: Array, matrix: Matrix) -> Array:
 
 def main() -> None:
     trial = Trial.from_json(sys.stdin.read())
+    jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", trial.devices)
     jax.config.update("jax_enable_compilation_cache", False)  # such programs cannot be serialised
     print(json.dumps([asdict(matrix) for matrix in passed(trial)]))

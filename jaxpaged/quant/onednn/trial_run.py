@@ -40,11 +40,8 @@ def try_matrices(wanted: Trial, cpu: str, directory: Path | None, command: Seque
 
 
 def _run(wanted: Trial, command: Sequence[str]) -> list[Matrix]:
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     try:
-        child = subprocess.run(
-            command, input=wanted.to_json(), capture_output=True, text=True, timeout=LONGEST, env=environment
-        )
+        child = subprocess.run(command, input=wanted.to_json(), capture_output=True, text=True, timeout=LONGEST)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise TrialFailed(f"its trial could not be run to the end ({error})") from error
     if child.returncode:
