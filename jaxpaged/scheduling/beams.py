@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxpaged.scheduling.intake import lead
 from jaxpaged.scheduling.request import BeamGroup, Request
-from jaxpaged.scheduling.rows import NUM_TOKENS, PLANNED_TOKENS
+from jaxpaged.scheduling.rows import HASHED, NUM_TOKENS, PLANNED_TOKENS
 from jaxpaged.scheduling.shard import Shard
 
 
@@ -82,4 +82,5 @@ def _copy_tokens(shard: Shard, parent: Request, child: Request, num_tokens: int,
     known = shard.rows.history[parent.row, :num_tokens]
     child.tokens = np.append(known, np.int32(token))
     child.row_words[NUM_TOKENS : PLANNED_TOKENS + 1] = len(child.tokens)
-    child.page_digests = shard.rows.digests[parent.row][:]
+    child.row_words[HASHED] = shard.rows.hashed[parent.row]
+    child.page_digests = shard.rows.page_digests(parent.row)

@@ -22,7 +22,7 @@ Digests = NDArray[np.uint64]  # [n, 4]
 
 
 def as_digests(digests: Sequence[bytes]) -> Digests:
-    """Digests as uint64 [n, 4], read-only."""
+    """Digests, some of them perhaps concatenated already, as uint64 [n, 4], read-only."""
     return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, DIGEST_BYTES // 8)
 
 

@@ -11,9 +11,10 @@ from jaxpaged.config import SchedulerLimits
 from jaxpaged.errors import RequestError
 from jaxpaged.kv.kind import PagePolicy
 from jaxpaged.scheduling.arrays import IntArray
+from jaxpaged.scheduling.digest_table import DIGEST_BYTES
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
 from jaxpaged.scheduling.request import NOT_CHOSEN, BeamGroup, Request
-from jaxpaged.scheduling.rows import LIMIT, NO_TOKEN, NUM_TOKENS, PLANNED_TOKENS, SCORES_PROMPT
+from jaxpaged.scheduling.rows import HASHED, LIMIT, NO_TOKEN, NUM_TOKENS, PLANNED_TOKENS, SCORES_PROMPT
 
 
 class Intake:
@@ -61,7 +62,7 @@ class Intake:
                 "beam_width",
             )
 
-    def accept_fork(self, parent: Request, child: Request, tokens: IntArray, page_digests: list[bytes]) -> None:
+    def accept_fork(self, parent: Request, child: Request, tokens: IntArray, page_digests: bytes) -> None:
         """The same for a child that continues its parent's tokens; what the parent hashed is not hashed again."""
         child.prompt_token_ids = parent.prompt_token_ids
         child.cache_salt, child.content_hashes = parent.cache_salt, parent.content_hashes
@@ -79,8 +80,13 @@ class Intake:
         request.scores_prompt = request.params.prompt_logprobs is not None and len(tokens) == request.prompt_len
         request.row_words[SCORES_PROMPT] = request.scores_prompt
         request.row_words[NUM_TOKENS : PLANNED_TOKENS + 1] = len(tokens)
+        self.hash_pages(request)
+
+    def hash_pages(self, request: Request) -> None:
+        """Bring the digests of a request that is not running up to its tokens."""
         if self._hasher is not None:
             self._hasher.prepare(request)
+            request.row_words[HASHED] = len(request.page_digests) // DIGEST_BYTES - 1
 
     def _rank_and_limit(self, request: Request, tokens: IntArray) -> None:
         limit = self._limit(request, len(tokens))
@@ -89,7 +95,8 @@ class Intake:
         request.rank = (request.priority, request.arrival, arrival) if by_priority else (0, 0.0, arrival)
         stop, *request.more_stop_ids = _stop_ids(request) or [NO_TOKEN]
         earliest = request.prompt_len + request.params.min_tokens
-        words = (0, request.waits, request.variant, request.prompt_len, limit, earliest, stop, 0, 0)
+        content = bool(request.content_hashes)
+        words = (0, request.waits, request.variant, request.prompt_len, limit, earliest, stop, content, 0, 0, 0)
         request.row_words = np.array(words, np.int32)  # in the order of the columns in rows.py
         self.set_back(request, tokens)
 

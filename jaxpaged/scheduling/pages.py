@@ -6,14 +6,13 @@ entries of rows, and named holds. Page 0 is the null page: never given away, fre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from jaxpaged.errors import InvariantError
 from jaxpaged.scheduling.arrays import NO_INTS, IntArray
-from jaxpaged.scheduling.digest_table import DigestTable, as_digests
+from jaxpaged.scheduling.digest_table import Digests, DigestTable
 from jaxpaged.scheduling.idle_pages import IdlePages
 
 _ONE = np.int32(1)  # ufunc.at is forty times slower with a Python 1
@@ -153,17 +152,17 @@ class PageAllocator:
 
     # --- content known to the prefix cache ---
 
-    def find(self, digests: Sequence[bytes]) -> IntArray:
+    def find(self, digests: Digests) -> IntArray:
         """The page with each content, or 0: int32 [n]."""
-        return self._contents.find(as_digests(digests))
+        return self._contents.find(digests)
 
     def idle_among(self, pages: IntArray) -> int:
         """How many of these pages acquire() would take from the available ones."""
         return int(np.count_nonzero(self.refs[pages] == 0))
 
-    def publish(self, pages: IntArray, digests: Sequence[bytes]) -> None:
+    def publish(self, pages: IntArray, digests: Digests) -> None:
         """Make the content of held, full pages findable."""
-        self._contents.add(pages, as_digests(digests))
+        self._contents.add(pages, digests)
 
     def forget_all(self) -> None:
         """Unpublish every page; idle ones become free."""

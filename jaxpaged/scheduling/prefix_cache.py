@@ -12,11 +12,11 @@ import hashlib
 import secrets
 from collections.abc import Buffer, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress
+from itertools import compress
 
 from jaxpaged.kv.kind import PagePolicy
 from jaxpaged.scheduling.arrays import NO_INTS, IntArray
-from jaxpaged.scheduling.digest_table import DIGEST_BYTES
+from jaxpaged.scheduling.digest_table import DIGEST_BYTES, as_digests
 from jaxpaged.scheduling.pages import PageAllocator
 from jaxpaged.scheduling.request import Request
 
@@ -66,12 +66,14 @@ class PrefixHasher:
         At least one token is left to compute, and a prompt whose log probabilities are wanted skips nothing.
         """
         size, tokens = self.page_size, request.tokens
-        digests = request.page_digests[:] or [self.key(request)]  # a parent's list is still its own
+        digests = [request.page_digests or self.key(request)]
+        parent = digests[0][-DIGEST_BYTES:]
         data, width = tokens.tobytes(), 4 * size
-        for page in range(len(digests) - 1, len(tokens) // size):
+        for page in range(len(digests[0]) // DIGEST_BYTES - 1, len(tokens) // size):
             content = self.content(request, page) if request.content_hashes else b""
-            digests.append(self.page(digests[-1] + data[page * width : (page + 1) * width], content))
-        request.page_digests = digests
+            parent = self.page(parent + data[page * width : (page + 1) * width], content)
+            digests.append(parent)
+        request.page_digests = b"".join(digests)
         reads = not request.scores_prompt and not request.params.skip_reading_prefix_cache
         request.usable_pages = (len(tokens) - 1) // size if reads else 0
 
@@ -103,14 +105,15 @@ class PrefixCache:
         hits = [self.miss] * len(requests)
         asking = [index for index, request in enumerate(requests) if request.usable_pages]
         if self._first is not None and asking:
-            found = self._first.find([requests[index].page_digests[1] for index in asking])
-            asking = list(compress(asking, found.tolist()))
+            firsts = [requests[index].page_digests[DIGEST_BYTES : 2 * DIGEST_BYTES] for index in asking]
+            asking = list(compress(asking, self._first.find(as_digests(firsts)).tolist()))
         if asking:
-            lines = [requests[index].page_digests[1 : 1 + requests[index].usable_pages] for index in asking]
-            digests, end = list(chain.from_iterable(lines)), 0
+            lines = [requests[index].page_digests[DIGEST_BYTES:] for index in asking]
+            counts = [requests[index].usable_pages for index in asking]
+            digests, end = as_digests([line[: DIGEST_BYTES * n] for line, n in zip(lines, counts, strict=True)]), 0
             pages = [allocator.find(digests) for allocator in self._allocators]
-            for index, line in zip(asking, lines, strict=True):
-                begin, end = end, end + len(line)
+            for index, count in zip(asking, counts, strict=True):
+                begin, end = end, end + count
                 hits[index] = self._hit([found[begin:end] for found in pages])
         return hits
 

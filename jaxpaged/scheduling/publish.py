@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import compress
-
 import numpy as np
 
 from jaxpaged.scheduling.arrays import IntArray, RowArray
+from jaxpaged.scheduling.digest_table import as_digests
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
 from jaxpaged.scheduling.rows import Rows
 from jaxpaged.scheduling.shard import Shard
@@ -25,23 +24,37 @@ def publish_full_pages(shard: Shard, hasher: PrefixHasher, where: RowArray, comp
     where, last = where[grown], full[grown]
     first = rows.published[where]
     rows.published[where] = last
-    lines = zip(where.tolist(), first.tolist(), last.tolist(), strict=True)
-    digests = [digest for line in lines for digest in _digests(rows, hasher, *line)]
+    _hash_pages(rows, hasher, where, last)
     entries = rows.table_index(where, first, last - first)
+    digests = rows.flat_digests[entries + 1]
     for table, allocator in zip(rows.flat_tables, shard.allocators, strict=True):
         pages = table[entries]
         if np.count_nonzero(pages) == len(pages):
             allocator.publish(pages, digests)
         else:  # some have been let go already
-            allocator.publish(pages[pages != 0], list(compress(digests, pages.tolist())))
+            held = pages.nonzero()[0]
+            allocator.publish(pages[held], digests[held])
 
 
-def _digests(rows: Rows, hasher: PrefixHasher, row: int, first: int, last: int) -> list[bytes]:
-    """The digests of pages first..last-1 of a row, hashed now where they are not yet."""
-    digests = rows.digests[row]
-    if len(digests) <= last:
-        request = rows.request(row)
-        for page in range(len(digests) - 1, last):
-            content = hasher.content(request, page) if request.content_hashes else b""
-            digests.append(hasher.page(digests[-1] + rows.page_tokens(row, page), content))
-    return digests[first + 1 : last + 1]
+def _hash_pages(rows: Rows, hasher: PrefixHasher, where: RowArray, last: IntArray) -> None:
+    """Hash until `last` [n] pages of each row are: the next page of every row that lacks one, then the next."""
+    while True:
+        behind = (rows.hashed[where] < last).nonzero()[0]
+        if not len(behind):
+            return
+        where, last = where[behind], last[behind]
+        pages = rows.hashed[where]
+        data, contents = rows.hash_inputs(where, pages), _contents(rows, hasher, where, pages)
+        width = len(data) // len(where)
+        digests = [
+            hasher.page(data[index * width : (index + 1) * width], content) for index, content in enumerate(contents)
+        ]
+        rows.set_digests(where, pages, as_digests(digests))
+
+
+def _contents(rows: Rows, hasher: PrefixHasher, where: RowArray, pages: IntArray) -> list[bytes]:
+    """What begins in a page of each row beside its tokens."""
+    contents = [b""] * len(where)
+    for index in rows.has_content[where].nonzero()[0].tolist():
+        contents[index] = hasher.content(rows.request(int(where[index])), int(pages[index]))
+    return contents

@@ -86,7 +86,7 @@ class Request:
     parent: Request | None = None
     beams: BeamGroup | None = None
     # The parent of the first page, then the digests of the full pages of `tokens`; and how many a hit may use of these.
-    page_digests: list[bytes] = field(default_factory=list)
+    page_digests: bytes = b""
     usable_pages: int = 0
 
     @property

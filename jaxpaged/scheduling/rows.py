@@ -15,11 +15,13 @@ from __future__ import annotations
 import numpy as np
 
 from jaxpaged.scheduling.arrays import BoolArray, IntArray, RowArray, ragged_range
+from jaxpaged.scheduling.digest_table import DIGEST_BYTES, Digests
 from jaxpaged.scheduling.request import Request
 
 # Order of Request.row_words: the columns as they are at admission. The first three say what a step must provide for
 # some row; STOP is the first of the tokens that end a row. The columns after NUM_WORDS begin with zeros.
-SCORES_PROMPT, WAITS, VARIANT, PROMPT_LEN, LIMIT, STOP_FROM, STOP, NUM_TOKENS, PLANNED_TOKENS, NUM_WORDS = range(10)
+SCORES_PROMPT, WAITS, VARIANT, PROMPT_LEN, LIMIT, STOP_FROM, STOP, HAS_CONTENT, HASHED = range(9)
+NUM_TOKENS, PLANNED_TOKENS, NUM_WORDS = range(9, 12)
 NO_TOKEN = np.iinfo(np.int32).max
 NUM_COUNTERS = 3
 
@@ -32,16 +34,17 @@ class Rows:
     limit: the most tokens (prompt and output) a request may have; 0 in a free row. stop_from: the first num_tokens at
     which it may stop. stop, more_stops [K, row]: tokens that end it, NO_TOKEN where there are fewer.
     first_page, end_page [g][row]: the live part of the page table [g][row, P]; outside it the table holds the null
-    page. digests [row]: the parent digest of the first page, then the digests of the pages that are hashed;
-    `published` of these are in the prefix cache.
+    page. digests [row, 1 + page]: the parent digest of the first page, then the digests of the first `hashed` pages;
+    `published` of these are in the prefix cache. Tables are one entry wider than needed, as wide as the digests.
     """
 
     def __init__(self, max_num_seqs: int, max_model_len: int, page_size: int, num_groups: int) -> None:
-        size, width = max_num_seqs + 1, -(-max_model_len // page_size)
+        size, width = max_num_seqs + 1, -(-max_model_len // page_size) + 1
         self._columns = np.zeros((NUM_WORDS + NUM_COUNTERS + 2 * num_groups, size), np.int32)
         self._needs = self._columns[: VARIANT + 1]
         self.scores_prompt, self.waits, self.variant = self._needs
         self.prompt_len, self.limit, self.stop_from, self.stop = self._columns[PROMPT_LEN : STOP + 1]
+        self.has_content, self.hashed = self._columns[HAS_CONTENT : HASHED + 1]
         self.num_tokens, self.planned_tokens, self.planned_computed = self._columns[NUM_TOKENS : NUM_WORDS + 1]
         self._planned = self._columns[PLANNED_TOKENS : NUM_WORDS + 1]
         self.computed, self.published = self._columns[NUM_WORDS + 1 : NUM_WORDS + NUM_COUNTERS]
@@ -52,12 +55,13 @@ class Rows:
         self.more_stops = np.zeros((0, size), np.int32)
         self.history = np.zeros((size, max_model_len), np.int32)
         self.flat_history = self.history.reshape(-1)
-        self._history_bytes = memoryview(self.history).cast("B")
-        self._row_bytes, self._page_bytes = 4 * max_model_len, 4 * page_size
+        self.digests: Digests = np.zeros((size, width, DIGEST_BYTES // 8), np.uint64)
+        self.flat_digests = self.digests.reshape(-1, DIGEST_BYTES // 8)
+        self._digest_bytes = memoryview(self.digests).cast("B")
+        self._page_positions = np.arange(page_size)
         self.table_width = width
         self.tables = tuple(np.zeros((size, width), np.int32) for _ in range(num_groups))
         self.flat_tables = tuple(table.reshape(-1) for table in self.tables)
-        self.digests: list[list[bytes]] = [[] for _ in range(size)]
         self.requests: list[Request | None] = [None] * size
         self.free = list(range(max_num_seqs, 0, -1))
 
@@ -92,7 +96,10 @@ class Rows:
         return rows * self.history.shape[1] + positions
 
     def table_index(self, rows: RowArray, first: IntArray, counts: IntArray) -> RowArray:
-        """Where in a flat page table entries first, first+1, ... of each row stand: [sum(counts)]."""
+        """Where in a flat page table entries first, first+1, ... of each row stand: [sum(counts)].
+
+        Their digests stand one place further in the flat digests.
+        """
         return ragged_range(rows * self.table_width + first, counts)
 
     def occupy(self, requests: list[Request], shard: int, now: float) -> RowArray:
@@ -104,8 +111,9 @@ class Rows:
         for row, request in zip(taken, requests, strict=True):
             tokens = request.tokens
             history[row * width : row * width + len(tokens)] = tokens
-            self.requests[row], self.digests[row] = request, request.page_digests
-            request.row, request.shard = row, shard
+            digests, at = request.page_digests, row * self.table_width * DIGEST_BYTES
+            self._digest_bytes[at : at + len(digests)] = digests
+            self.requests[row], request.row, request.shard = request, row, shard
             request.events.append(event)
             if request.more_stop_ids:
                 self._set_more_stops(row, request.more_stop_ids)
@@ -141,7 +149,7 @@ class Rows:
             self.more_stops[:, rows] = NO_TOKEN
         freed = rows.tolist()
         for row in freed:
-            self.requests[row], self.digests[row] = None, []
+            self.requests[row] = None
         self.free += freed[::-1]
 
     def last_in_rank(self) -> int:
@@ -153,10 +161,23 @@ class Rows:
         known: IntArray = self.history[row, : self.num_tokens[row]].copy()
         return known
 
-    def page_tokens(self, row: int, page: int) -> memoryview:
-        """The tokens of a full page, as the bytes of int32."""
-        begin = row * self._row_bytes + page * self._page_bytes
-        return self._history_bytes[begin : begin + self._page_bytes]
+    def page_digests(self, row: int) -> bytes:
+        """The parent of a row's first page and the digests of its hashed pages; empty where there are none."""
+        return self.digests[row, : 1 + self.hashed[row]].tobytes() if self.hashed[row] else b""
+
+    def hash_inputs(self, rows: RowArray, pages: IntArray) -> bytes:
+        """Of a page of each row: the digest of the page before it, and its tokens as int32; one after another."""
+        size, words = len(self._page_positions), DIGEST_BYTES // 4
+        made = np.empty((len(rows), words + size), np.int32)
+        made[:, :words] = self.flat_digests[rows * self.table_width + pages].view(np.int32)
+        begin = self.history_index(rows, pages * size)
+        made[:, words:] = self.flat_history[begin[:, None] + self._page_positions]
+        return made.tobytes()
+
+    def set_digests(self, rows: RowArray, pages: IntArray, digests: Digests) -> None:
+        """Take down that one more page of each row is hashed."""
+        self.flat_digests[rows * self.table_width + pages + 1] = digests
+        self.hashed[rows] = pages + 1
 
     def columns_in_use(self) -> BoolArray:
         """Rows in which some column is not zero, bool [R]; for audits."""

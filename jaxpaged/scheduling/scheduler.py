@@ -133,7 +133,7 @@ class Scheduler:
         self._live.check_new(child)
         shard = self.shards[parent.shard]
         if parent.row:
-            self._intake.accept_fork(parent, child, shard.rows.tokens(parent.row), shard.rows.digests[parent.row])
+            self._intake.accept_fork(parent, child, shard.rows.tokens(parent.row), shard.rows.page_digests(parent.row))
         else:
             self._intake.accept_fork(parent, child, parent.tokens, parent.page_digests)
         self._pins.check_beside(child)
@@ -249,8 +249,8 @@ class Scheduler:
         for shard in self.shards:
             shard.forget_prefixes()
         for request in self.requests.values():
-            request.page_digests = []
-            self.hasher.prepare(request)
+            request.page_digests = b""
+            self._intake.hash_pages(request)
 
     def pin(self, name: str, request: Request) -> int:
         """Keep the full pages of a prompt that the prefix cache knows, until unpin(name) or reset_prefix_cache().

@@ -86,7 +86,7 @@ class Shard:
     def preempt(self, row: int, now: float) -> Request:
         """Take a request off its row; it keeps what it has generated and will be computed again from its tokens."""
         request = self.rows.request(row)
-        request.tokens, request.page_digests = self.rows.tokens(row), self.rows.digests[row]
+        request.tokens, request.page_digests = self.rows.tokens(row), self.rows.page_digests(row)
         request.num_preemptions += 1
         request.events.append(("preempted", now))
         self.stats.preemptions += 1
@@ -175,7 +175,7 @@ class Shard:
         for allocator in self.allocators:
             allocator.forget_all()
         self.rows.published[self.rows.active] = np.iinfo(np.int32).max
-        self.rows.digests = [[] for _ in self.rows.digests]
+        self.rows.hashed[:] = 0
 
     def sample_page_use(self) -> None:
         """Count the pages in use now, filled as they will be when the plans given out so far are done."""
@@ -230,12 +230,8 @@ class Shard:
                 rows.request(row) is not parent or not parent.children or rows.planned_computed[row] > parent.num_shared
                 for row, parent in self.parents.items()
             ),
-            "more pages are hashed than known": any(
-                len(digests) - 1 > known // self.page_size
-                for digests, known in zip(rows.digests, rows.num_tokens.tolist(), strict=True)
-            ),
-            "a free row is not empty": rows.columns_in_use().any(where=~rows.active)
-            or any(digests for row, digests in enumerate(rows.digests) if rows.requests[row] is None),
+            "more pages are hashed than known": (rows.hashed > rows.num_tokens // self.page_size).any(),
+            "a free row is not empty": rows.columns_in_use()[~rows.active].any(),
         }
         wrong = [problem for problem, found in problems.items() if found]
         if wrong:

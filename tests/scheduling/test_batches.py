@@ -12,6 +12,7 @@ from jaxpaged.config import SchedulerLimits
 from jaxpaged.kv.spec import cache_groups, page_policies
 from jaxpaged.sampling_params import SamplingParams
 from jaxpaged.scheduling.admission import _first_with_pages
+from jaxpaged.scheduling.digest_table import as_digests
 from jaxpaged.scheduling.intake import Intake
 from jaxpaged.scheduling.prefix_cache import PrefixHasher
 from jaxpaged.scheduling.publish import publish_full_pages
@@ -51,7 +52,8 @@ def state(rows: Rows) -> list[object]:
     """All that rows know, but for the ids of free ones."""
     arrays = rows._columns, rows.more_stops, rows.history, rows.epoch, rows.ids * rows.active, *rows.tables
     holders = [request and request.request_id for request in rows.requests]
-    return [*(array.tolist() for array in arrays), holders, rows.digests, rows.free]
+    digests = [rows.page_digests(row) for row in range(len(rows.requests))]
+    return [*(array.tolist() for array in arrays), holders, digests, rows.free]
 
 
 @given(requests, st.data())
@@ -122,7 +124,7 @@ def test_pages_are_published(asked: list[tuple[list[int], list[int] | None]], da
         for made in (together, apart):
             for row in where.tolist():  # some are hashed beforehand, as prompts are, the others when they are full
                 if row % 2:
-                    del made.rows.digests[row][2:]
+                    made.rows.hashed[row] = min(1, made.rows.hashed[row])
         publish_full_pages(together, HASHER, where, computed)
         for row, tokens in zip(where, computed, strict=True):
             publish_full_pages(apart, HASHER, np.array([row], np.intp), np.array([tokens], np.int32))
@@ -139,12 +141,13 @@ def test_pages_are_published(asked: list[tuple[list[int], list[int] | None]], da
 def holders(made: Shard, group: int) -> dict[bytes, set[int]]:
     """The pages of each digest, by the page tables."""
     found: dict[bytes, set[int]] = {}
-    for row, digests in enumerate(made.rows.digests):
-        for index, digest in enumerate(digests[1:]):
+    for row, pages in enumerate(made.rows.hashed.tolist()):
+        for index in range(pages):
+            digest = made.rows.digests[row, index + 1].tobytes()
             found.setdefault(digest, set()).add(int(made.rows.tables[group][row, index]))
     return found
 
 
 def published(made: Shard, group: int) -> dict[bytes, int]:
     digests = list(holders(made, group))
-    return dict(zip(digests, made.allocators[group].find(digests).tolist(), strict=True))
+    return dict(zip(digests, made.allocators[group].find(as_digests(digests)).tolist(), strict=True))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxpaged.errors import InvariantError
-from jaxpaged.scheduling.digest_table import DIGEST_BYTES
+from jaxpaged.scheduling.digest_table import as_digests
 from jaxpaged.scheduling.pages import PageAllocator
 
 
@@ -12,9 +12,8 @@ def ids(*pages: int) -> np.ndarray:
     return np.array(pages, np.int32)
 
 
-def digests(count: int, seed: int = 0) -> list[bytes]:
-    random = np.random.default_rng(seed)
-    return [random.bytes(DIGEST_BYTES) for _ in range(count)]
+def digests(count: int, seed: int = 0) -> np.ndarray:
+    return as_digests([np.random.default_rng(seed).bytes(32 * count)])
 
 
 def test_the_null_page_is_never_given_away() -> None:

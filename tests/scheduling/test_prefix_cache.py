@@ -9,6 +9,7 @@ import pytest
 
 from jaxpaged.kv.spec import cache_groups, page_policies
 from jaxpaged.sampling_params import SamplingParams
+from jaxpaged.scheduling.digest_table import DIGEST_BYTES, as_digests
 from jaxpaged.scheduling.pages import PageAllocator
 from jaxpaged.scheduling.prefix_cache import PrefixCache, PrefixHasher
 from jaxpaged.scheduling.request import Request
@@ -26,7 +27,8 @@ def digests(hasher: PrefixHasher, tokens: np.ndarray = TOKENS, **fields: object)
     made = request(**fields)
     made.tokens = tokens
     hasher.prepare(made)
-    return made.page_digests[1:]
+    data = made.page_digests[DIGEST_BYTES:]
+    return [data[i : i + DIGEST_BYTES] for i in range(0, len(data), DIGEST_BYTES)]
 
 
 # Every way in which two requests with the same tokens may differ. Equal strings stand in several dimensions.
@@ -93,7 +95,7 @@ def test_extending_page_by_page_is_hashing_at_once() -> None:
     for length in range(1, 21):
         slow.tokens = TOKENS[:length]
         hasher.prepare(slow)
-    assert slow.page_digests == [hasher.key(slow), *digests(hasher)]
+    assert slow.page_digests == hasher.key(slow) + b"".join(digests(hasher))
 
 
 @pytest.mark.parametrize(("length", "pages"), [(1, 0), (4, 0), (5, 1), (8, 1), (9, 2)])
@@ -118,7 +120,7 @@ class Cache:
         for allocator, gaps in zip(self.allocators, missing, strict=True):
             kept = [page for page in range(5) if page not in gaps]
             pages = allocator.allocate(5)
-            allocator.publish(pages[kept], [self.request.page_digests[1 + page] for page in kept])
+            allocator.publish(pages[kept], as_digests([self.request.page_digests])[1:][kept])
             self.pages.append(pages.tolist())
 
     def hit(self) -> tuple[int, tuple[int, ...]]:
