@@ -125,7 +125,11 @@ def _append(rows: Rows, where: RowArray, tokens: IntArray, counts: IntArray) -> 
         token, going = tokens[:, column], counts > column
         if column:
             going &= ~ended
-        _write(rows, where, known, token, going)
+        entries = rows.history_index(where, known)
+        if np.count_nonzero(going) == len(going):
+            rows.flat_history[entries] = token
+        else:
+            rows.flat_history[entries[going]] = token[going]
         known = known + going
         stops = stop == token
         if len(rows.more_stops):
@@ -138,14 +142,6 @@ def _append(rows: Rows, where: RowArray, tokens: IntArray, counts: IntArray) -> 
     rows.num_tokens[where] = known
     rows.computed[where] = known - 1
     return _Outcome(before, known, stopped, ended)
-
-
-def _write(rows: Rows, where: RowArray, positions: IntArray, token: IntArray, going: BoolArray) -> None:
-    """Put a token of each row that is `going` into its history."""
-    entries = rows.history_index(where, positions)
-    if np.count_nonzero(going) < len(going):
-        entries, token = entries[going], token[going]
-    rows.flat_history[entries] = token
 
 
 def _publish(shard: Shard, hasher: PrefixHasher, where: RowArray, outcome: _Outcome, failed: BoolArray) -> None:

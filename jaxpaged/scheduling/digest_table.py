@@ -8,7 +8,6 @@ full is not kept, which costs a later hit and nothing else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,17 +23,6 @@ Digests = NDArray[np.uint64]  # [n, 4]
 def as_digests(digests: Sequence[bytes]) -> Digests:
     """Digests, some of them perhaps concatenated already, as uint64 [n, 4], read-only."""
     return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, DIGEST_BYTES // 8)
-
-
-class _Seen(NamedTuple):
-    """Per digest: its set [n], the tags of the pages in it [n, WAYS], and which of these are its own [n, WAYS]."""
-
-    sets: RowArray
-    tags: NDArray[np.uint64]
-    same: BoolArray
-
-    def only(self, chosen: BoolArray) -> _Seen:
-        return _Seen(self.sets[chosen], self.tags[chosen], self.same[chosen])
 
 
 class DigestTable:
@@ -56,19 +44,22 @@ class DigestTable:
 
     def find(self, digests: Digests) -> IntArray:
         """The page of each digest, or 0: int32 [n]."""
-        return self._pages(digests, self._look_up(digests))
+        sets = self._sets(digests)
+        return self._pages(digests, sets, self._tags.take(sets, axis=0) == digests[:, :1])
 
     def add(self, pages: IntArray, digests: Digests) -> None:
         """Remember the digests of pages that have none. Where a digest is known already, its first page stays."""
         while len(pages):
-            seen = self._look_up(digests)
-            if np.count_nonzero(seen.same):
-                unknown = self._pages(digests, seen) == 0
-                pages, digests, seen = pages[unknown], digests[unknown], seen.only(unknown)
-            places = seen.sets * WAYS + (seen.tags == 0).argmax(axis=1)
-            full = self._tag_of_place[places] != 0
-            if np.count_nonzero(full):
-                pages, digests, places = pages[~full], digests[~full], places[~full]
+            sets = self._sets(digests)
+            tags = self._tags.take(sets, axis=0)
+            places = (tags == 0).argmax(axis=1)
+            places += sets * WAYS
+            wanted = self._tag_of_place[places] == 0
+            same = tags == digests[:, :1]
+            if np.count_nonzero(same):
+                wanted &= self._pages(digests, sets, same) == 0
+            if np.count_nonzero(wanted) < len(pages):
+                pages, digests, places = pages[wanted], digests[wanted], places[wanted]
             self._page_of_place[places] = pages  # of several that want the same place, one gets it
             lost = self._page_of_place[places] != pages
             if not np.count_nonzero(lost):
@@ -100,17 +91,15 @@ class DigestTable:
         self._digests[pages] = digests
         self.known[pages] = True
 
-    def _look_up(self, digests: Digests) -> _Seen:
-        heads = digests[:, 0]
-        sets = (heads & self._mask).view(np.intp)
-        tags = self._tags.take(sets, axis=0)
-        return _Seen(sets, tags, tags == heads[:, None])
+    def _sets(self, digests: Digests) -> RowArray:
+        """The set of each digest [n], chosen by its first word."""
+        return (digests[:, 0] & self._mask).view(np.intp)
 
-    def _pages(self, digests: Digests, seen: _Seen) -> IntArray:
+    def _pages(self, digests: Digests, sets: RowArray, same: BoolArray) -> IntArray:
+        """The page of each digest, or 0; same [n, WAYS]: which places of its set have its tag."""
         pages = np.zeros(len(digests), np.int32)
-        if not np.count_nonzero(seen.same):
-            return pages
-        hits = seen.same.view(np.uint64).reshape(-1).nonzero()[0]  # eight ways are eight bytes
-        candidates = self._page_of_place[seen.sets[hits] * WAYS + seen.same[hits].argmax(axis=1)]
-        pages[hits] = candidates * (self._digests[candidates] == digests[hits]).all(axis=1)
+        if np.count_nonzero(same):
+            hits = same.view(np.uint64).reshape(-1).nonzero()[0]  # eight ways are eight bytes
+            candidates = self._page_of_place[sets[hits] * WAYS + same[hits].argmax(axis=1)]
+            pages[hits] = candidates * (self._digests[candidates] == digests[hits]).all(axis=1)
         return pages

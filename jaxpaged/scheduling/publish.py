@@ -38,10 +38,8 @@ def publish_full_pages(shard: Shard, hasher: PrefixHasher, where: RowArray, comp
 
 def _hash_pages(rows: Rows, hasher: PrefixHasher, where: RowArray, last: IntArray) -> None:
     """Hash until `last` [n] pages of each row are: the next page of every row that lacks one, then the next."""
-    while True:
-        behind = (rows.hashed[where] < last).nonzero()[0]
-        if not len(behind):
-            return
+    behind = (rows.hashed[where] < last).nonzero()[0]
+    while len(behind):
         where, last = where[behind], last[behind]
         pages = rows.hashed[where]
         data, contents = rows.hash_inputs(where, pages), _contents(rows, hasher, where, pages)
@@ -50,6 +48,7 @@ def _hash_pages(rows: Rows, hasher: PrefixHasher, where: RowArray, last: IntArra
             hasher.page(data[index * width : (index + 1) * width], content) for index, content in enumerate(contents)
         ]
         rows.set_digests(where, pages, as_digests(digests))
+        behind = (pages + 1 < last).nonzero()[0]
 
 
 def _contents(rows: Rows, hasher: PrefixHasher, where: RowArray, pages: IntArray) -> list[bytes]:
