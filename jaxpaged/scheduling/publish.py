@@ -42,7 +42,9 @@ def _hash_pages(rows: Rows, hasher: PrefixHasher, where: RowArray, last: IntArra
     while len(behind):
         where, last = where[behind], last[behind]
         pages = rows.hashed[where]
-        data, contents = rows.hash_inputs(where, pages), _contents(rows, hasher, where, pages)
+        data, contents = rows.hash_inputs(where, pages), [b""] * len(where)
+        if np.count_nonzero(rows.has_content[where]):
+            contents = _contents(rows, hasher, where, pages)
         width = len(data) // len(where)
         digests = [
             hasher.page(data[index * width : (index + 1) * width], content) for index, content in enumerate(contents)
@@ -53,7 +55,5 @@ def _hash_pages(rows: Rows, hasher: PrefixHasher, where: RowArray, last: IntArra
 
 def _contents(rows: Rows, hasher: PrefixHasher, where: RowArray, pages: IntArray) -> list[bytes]:
     """What begins in a page of each row beside its tokens."""
-    contents = [b""] * len(where)
-    for index in rows.has_content[where].nonzero()[0].tolist():
-        contents[index] = hasher.content(rows.request(int(where[index])), int(pages[index]))
-    return contents
+    requests = rows.requests_in(where)
+    return [hasher.content(request, page) for request, page in zip(requests, pages.tolist(), strict=True)]

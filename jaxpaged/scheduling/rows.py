@@ -40,6 +40,7 @@ class Rows:
 
     def __init__(self, max_num_seqs: int, max_model_len: int, page_size: int, num_groups: int) -> None:
         size, width = max_num_seqs + 1, -(-max_model_len // page_size) + 1
+        length = (width - 1) * page_size
         self._columns = np.zeros((NUM_WORDS + NUM_COUNTERS + 2 * num_groups, size), np.int32)
         self._needs = self._columns[: VARIANT + 1]
         self.scores_prompt, self.waits, self.variant = self._needs
@@ -53,12 +54,12 @@ class Rows:
         self.epoch = np.zeros(size, np.int32)
         self.ids = np.zeros(size, np.int64)
         self.more_stops = np.zeros((0, size), np.int32)
-        self.history = np.zeros((size, max_model_len), np.int32)
-        self.flat_history = self.history.reshape(-1)
+        self.history = np.zeros((size, length), np.int32)
+        self.flat_history, self._history_pages = self.history.reshape(-1), self.history.reshape(-1, page_size)
         self.digests: Digests = np.zeros((size, width, DIGEST_BYTES // 8), np.uint64)
         self.flat_digests = self.digests.reshape(-1, DIGEST_BYTES // 8)
         self._digest_bytes = memoryview(self.digests).cast("B")
-        self._page_positions = np.arange(page_size)
+        self._digest_words = self.flat_digests.view(np.int32)
         self.table_width = width
         self.tables = tuple(np.zeros((size, width), np.int32) for _ in range(num_groups))
         self.flat_tables = tuple(table.reshape(-1) for table in self.tables)
@@ -167,12 +168,8 @@ class Rows:
 
     def hash_inputs(self, rows: RowArray, pages: IntArray) -> bytes:
         """Of a page of each row: the digest of the page before it, and its tokens as int32; one after another."""
-        size, words = len(self._page_positions), DIGEST_BYTES // 4
-        made = np.empty((len(rows), words + size), np.int32)
-        made[:, :words] = self.flat_digests[rows * self.table_width + pages].view(np.int32)
-        begin = self.history_index(rows, pages * size)
-        made[:, words:] = self.flat_history[begin[:, None] + self._page_positions]
-        return made.tobytes()
+        at = rows * self.table_width + pages  # of a row there is one page of tokens less than digests
+        return np.concatenate((self._digest_words[at], self._history_pages[at - rows]), axis=1).tobytes()
 
     def set_digests(self, rows: RowArray, pages: IntArray, digests: Digests) -> None:
         """Take down that one more page of each row is hashed."""

@@ -93,6 +93,7 @@ def bad_plans() -> dict[str, ShardPlan]:
     plan = good()
     writes = plan.page_writes
     too_many = [Sequence(i % 6 + 1, 0, 1, (), True, ()) for i in range(LIMITS.max_num_seqs + 1)]
+    unsampled = shard_plan([Sequence(1, 0, 5, (1, 2, 3, 4, 5), False, ())], NO_WRITES)
     long = Sequence(1, 0, TOKENS, (0,) * TOKENS, False, tuple(range(LIMITS.max_num_seqs + 1)))
 
     def at_row(row: int) -> ShardPlan:
@@ -108,6 +109,7 @@ def bad_plans() -> dict[str, ShardPlan]:
         "a negative row": at_row(-1),
         "a row too far": at_row(LIMITS.rows),
         "a negative start": replace(plan, starts=entry(plan.starts, 0, -1)),
+        "a chunk at a negative start": replace(unsampled, starts=entry(unsampled.starts, 0, -1)),
         "past the history": replace(plan, starts=entry(plan.starts, 0, LIMITS.history - 1)),
         "no token": replace(plan, counts=entry(plan.counts, 0, 0)),
         "a negative count": replace(plan, counts=entry(plan.counts, 0, -1)),
