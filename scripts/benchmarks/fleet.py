@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks.engines import HF, LLAMA, OURS, VLLM, Engine, Found, environment
 from benchmarks.errors import EngineFailed
-from benchmarks.served import BOUND, Served
+from benchmarks.served import BOUND, Running, Served
 from benchmarks.sizes import Sizes
 from benchmarks.worker import Worker
+
+# Limits of an engine of ours that is only asked for tokens in another dtype: few programs.
+FEW = MappingProxyType({"max_num_seqs": 8, "max_num_batched_tokens": 64})
 
 
 @dataclass
 class Fleet:
-    """model: a directory, or None for the bundled one. folder: of logs, and of checkpoints that are written."""
+    """model: a directory, or None for the bundled one. folder: of logs. urls: of servers that run already."""
 
     found: Found
     sizes: Sizes
@@ -26,16 +30,20 @@ class Fleet:
     dtype: str
     folder: Path
     flags: tuple[str, ...] = ()
+    urls: Mapping[str, str] = field(default_factory=dict)
     running: dict[tuple[str, ...], Any] = field(default_factory=dict)
     failed: dict[tuple[str, ...], EngineFailed] = field(default_factory=dict)
 
     def worker(self, name: str, dtype: str = "") -> Worker:
         """An LLM or its like in a child. Raises EngineFailed, and again each time."""
         dtype = "" if self.model is None else dtype or self.dtype  # the bundled one is served in its own
-        return self._started(("worker", name, dtype), lambda: self._new_worker(self.found[name], dtype))
+        more = FEW if dtype and dtype != self.dtype else {}
+        return self._started(("worker", name, dtype), lambda: self._new_worker(self.found[name], dtype, more))
 
-    def server(self, name: str) -> Served:
-        """Raises EngineFailed, and again each time."""
+    def server(self, name: str) -> Served | Running:
+        """One of ours, or one that runs already. Raises EngineFailed, and again each time."""
+        if name in self.urls:
+            return self._started(("server", name), lambda: Running(self.urls[name]))
         return self._started(("server", name), lambda: self.new_server(name, *self.sizes.serve))
 
     def new_server(self, name: str, *flags: str) -> Served:
@@ -65,7 +73,7 @@ class Fleet:
                 raise
         return self.running[key]
 
-    def _new_worker(self, engine: Engine, dtype: str, more: dict[str, Any] | None = None) -> Worker:
+    def _new_worker(self, engine: Engine, dtype: str, more: Mapping[str, Any] | None = None) -> Worker:
         module = {OURS: "ours", VLLM: "paged", HF: "generate"}[engine.name]
         command = [engine.python, "-m", f"benchmarks.children.{module}"]
         model = None if self.model is None else str(self.model)
@@ -74,7 +82,7 @@ class Fleet:
             settings |= {"dtype": dtype, "threads": os.cpu_count() or 1}
         else:
             llm = {"max_model_len": 1024, "dtype": dtype} if self.model else {}
-            settings |= {"engine": module_of(engine.name), "settings": llm | self.sizes.llm | (more or {})}
+            settings |= {"engine": module_of(engine.name), "settings": {**llm, **self.sizes.llm, **(more or {})}}
         if engine.name == OURS:
             settings["spawned"] = time.time()
         return Worker(command, environment(engine.name, engine.python), settings, self._log(engine.name))

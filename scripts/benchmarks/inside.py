@@ -19,12 +19,12 @@ def steps(bench: Bench) -> list[Cell]:
     sizes, cells = bench.sizes, []
     for rows in sizes.rows:
 
-        def measure(name: str, index: int, rows: int = rows) -> Figures:
+        def measure(worker: Worker, index: int, rows: int = rows) -> Figures:
             prompt = min(161, sizes.last // 20)
             arguments = {"rows": rows, "prompt": prompt, "answer": sizes.answer, "layer": sizes.layer}
-            return bench.fleet.worker(name).do("step", seed=index, **arguments)
+            return worker.do("step", seed=index, **arguments)
 
-        cells += bench.in_turn(f"{rows} row{'s' if rows > 1 else ''}", (OURS,), measure)
+        cells += bench.in_turn(f"{rows} row{'s' if rows > 1 else ''}", (OURS,), bench.fleet.worker, measure)
     return cells
 
 

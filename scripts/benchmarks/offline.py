@@ -7,6 +7,7 @@ from benchmarks.engines import HF, OURS, VLLM
 from benchmarks.errors import EngineFailed, Skipped
 from benchmarks.reference import recorded
 from benchmarks.rounds import Cell, Figures
+from benchmarks.worker import Worker
 
 BATCH = 16  # of transformers' generate
 
@@ -15,13 +16,15 @@ def offline(bench: Bench) -> list[Cell]:
     """The mixed workload, in one call."""
     sizes = bench.sizes
 
-    def measure(name: str, index: int) -> Figures:
-        worker = bench.fleet.worker(name)
-        if name != HF:
-            return worker.do("offline", requests=sizes.requests, scale=sizes.scale, seed=index)
-        return worker.do("offline", requests=sizes.generate_requests, scale=sizes.scale, seed=index, batch=BATCH)
+    def started(name: str) -> tuple[Worker, dict[str, int]]:
+        more = {"requests": sizes.generate_requests, "batch": BATCH} if name == HF else {"requests": sizes.requests}
+        return bench.fleet.worker(name), more
 
-    return bench.in_turn(f"{sizes.requests} requests", (OURS, VLLM, HF), measure)
+    def measure(process: tuple[Worker, dict[str, int]], index: int) -> Figures:
+        worker, arguments = process
+        return worker.do("offline", scale=sizes.scale, seed=index, **arguments)
+
+    return bench.in_turn(f"{sizes.requests} requests", (OURS, VLLM, HF), started, measure)
 
 
 def sharing(bench: Bench) -> list[Cell]:
@@ -31,10 +34,10 @@ def sharing(bench: Bench) -> list[Cell]:
     cells = []
     for task, arguments in tasks.items():
 
-        def measure(name: str, index: int, task: str = task, arguments: dict[str, int] = arguments) -> Figures:
-            return bench.fleet.worker(name).do(task, seed=index + 1, **arguments)
+        def measure(worker: Worker, index: int, task: str = task, arguments: dict[str, int] = arguments) -> Figures:
+            return worker.do(task, seed=index + 1, **arguments)
 
-        cells += bench.in_turn(task, (OURS, VLLM), measure)
+        cells += bench.in_turn(task, (OURS, VLLM), bench.fleet.worker, measure)
     return cells
 
 

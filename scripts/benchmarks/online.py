@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from benchmarks.bench import Bench
 from benchmarks.engines import LLAMA, OURS, VLLM
 from benchmarks.rounds import Cell, Figures
+from benchmarks.served import Running, Served
 from benchmarks.streams import measure as measure_streams
 from benchmarks.workloads import alike, mixed
 
@@ -25,12 +26,11 @@ def by_clients(bench: Bench, counts: Sequence[int], names: Sequence[str]) -> lis
     sizes, cells = bench.sizes, []
     for clients in counts:
 
-        def measure(name: str, index: int, clients: int = clients) -> Figures:
-            served = bench.fleet.server(name)
+        def measure(served: Served | Running, index: int, clients: int = clients) -> Figures:
             jobs = mixed(sizes.requests_of(clients), 1000 * index + clients, sizes.last, sizes.scale)
             return measure_streams(served.url, served.model, jobs, clients)
 
-        cells += bench.in_turn(f"{clients} stream{'s' if clients > 1 else ''}", names, measure)
+        cells += bench.in_turn(f"{clients} stream{'s' if clients > 1 else ''}", names, bench.fleet.server, measure)
     return cells
 
 
@@ -39,10 +39,9 @@ def prompts(bench: Bench) -> list[Cell]:
     cells = []
     for length in bench.sizes.prompts:
 
-        def measure(name: str, index: int, length: int = length) -> Figures:
-            served = bench.fleet.server(name)
+        def measure(served: Served | Running, index: int, length: int = length) -> Figures:
             jobs = alike(1, length, 2, index, bench.sizes.last)
             return {"ttft_ms": measure_streams(served.url, served.model, jobs, 1)["ttft_ms_p50"]}
 
-        cells += bench.in_turn(f"{length} tokens", (OURS, VLLM), measure)
+        cells += bench.in_turn(f"{length} tokens", (OURS, VLLM), bench.fleet.server, measure)
     return cells

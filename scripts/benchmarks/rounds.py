@@ -38,17 +38,19 @@ class Cell:
         }
 
 
-def in_turn(
+def in_turn[T](
     case: str,
     engines: Sequence[str],
     rounds: int,
-    measure: Callable[[str, int], Figures],
+    started: Callable[[str], T],
+    measure: Callable[[T, int], Figures],
     quiet: Callable[[], AbstractContextManager[object]],
     done: Callable[[], object],
 ) -> list[Cell]:
     """A cell for each engine. Who begins changes from round to round; one that fails is left out of those that follow.
 
-    quiet: what each measurement is made in. done: called after each.
+    started: gives an engine's process, which is what is measured. quiet: what each measurement is made in. done: is
+    called after each.
     """
     cells = {engine: Cell(case, engine) for engine in engines}
     for index in range(rounds):
@@ -56,8 +58,9 @@ def in_turn(
             cell = cells[engine]
             if not cell.failed:
                 try:
+                    process = started(engine)
                     with quiet():
-                        cell.rounds.append(measure(engine, index))
+                        cell.rounds.append(measure(process, index))
                 except EngineFailed as error:
                     cell.failed = str(error)
             done()

@@ -19,6 +19,20 @@ START_LIMIT, POLL = 1800.0, 0.02  # seconds
 BOUND = "PORT"  # in a command: replaced by the port
 
 
+class Running:
+    """A server that someone else has started: it is asked, and left as it is."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        try:
+            self.model = first_model(self.url)
+        except OSError as error:
+            raise EngineFailed(f"no server answers at {url}: {error}") from error
+
+    def close(self) -> None:
+        """It stays."""
+
+
 class Served:
     """It answers when it is made. `start_s`: from its process's start to its first answer, one token."""
 
@@ -33,7 +47,7 @@ class Served:
             )  # fmt: skip
         try:
             self._wait(f"http://127.0.0.1:{port}")
-            self.model = self._first_model()
+            self.model = first_model(self.url)
             post(self.url, {"model": self.model, "prompt": [11, 12, 13], "max_tokens": 1, "temperature": 0})
         except BaseException:
             self.close()
@@ -67,9 +81,10 @@ class Served:
                 time.sleep(POLL)
         raise EngineFailed(f"the server was not ready within {START_LIMIT:.0f} s")
 
-    def _first_model(self) -> str:
-        with urllib.request.urlopen(f"{self.url}/v1/models", timeout=60) as answer:
-            return str(json.load(answer)["data"][0]["id"])
+
+def first_model(url: str) -> str:
+    with urllib.request.urlopen(f"{url}/v1/models", timeout=60) as answer:
+        return str(json.load(answer)["data"][0]["id"])
 
 
 def post(url: str, body: Mapping[str, object]) -> None:

@@ -84,6 +84,6 @@ QUICK = Sizes(
     scheduler=("--running", "8", "--steps", "8", "--churn", "0.5"),
     kernels=("--suite", "layers", "--case", "decode1", "--layers", "2", "--repeats", "2"),
     http=("--streams", "4", "--tokens", "4", "--repeats", "1", "--at-once"),
-    llm={"max_num_seqs": 16},
+    llm={"max_num_seqs": 16, "max_num_batched_tokens": 64},  # those of other tests: programs are kept
     serve=("--engine-class", "tests.benchmarks.stand_in:BundledEngine"),
 )

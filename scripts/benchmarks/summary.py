@@ -12,6 +12,8 @@ from benchmarks.tables import all_tables, asked_table, missed, number
 DOCS = Path("jaxpaged/docs/benchmarks")
 BEGIN, END = "<!-- scripts/bench_all --readme writes this -->", "<!-- until here -->"
 
+OTHER = "What was asked for was meant for a machine with AVX512-BF16, which this one is not."
+
 
 def section(figures: Mapping[str, Any]) -> str:
     """README's, from the results that are kept in DOCS."""
@@ -68,9 +70,11 @@ def _setting(figures: Mapping[str, Any]) -> str:
     dates = sorted({entry["date"] for entry in figures.get("benchmarks", {}).values()})
     when = " to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "never"
     features = ", ".join(machine["features"]) or "no vector extensions that we look for"
+    bounds = "" if "avx512_bf16" in machine["features"] else f" {OTHER}"
     return (
         f"Measured {when} on {machine['cores']} cores of {machine['processor']} ({features}), {settings['model']}, "
-        f"{settings['dtype']}: {engines}."
+        f"{settings['dtype']}, {settings['rounds']} "
+        f"round{'' if settings['rounds'] == 1 else 's'}: {engines}.{bounds}"
     )
 
 

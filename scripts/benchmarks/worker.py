@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,11 @@ class Worker:
                 start_new_session=True,
             )  # fmt: skip
         began = time.perf_counter()
-        self.facts: dict[str, Any] = self._exchange(settings, START_LIMIT)
+        try:
+            self.facts: dict[str, Any] = self._exchange(settings, START_LIMIT)
+        except BaseException:
+            self.close()
+            raise
         self.start_s = time.perf_counter() - began
 
     def do(self, task: str, **arguments: Any) -> dict[str, Any]:
@@ -40,7 +45,8 @@ class Worker:
         end_group(self.process)
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
-            pipe.close()
+            with suppress(BrokenPipeError):  # what it did not read any more
+                pipe.close()
 
     def _exchange(self, message: Mapping[str, Any], limit: float) -> dict[str, Any]:
         assert self.process.stdin is not None
