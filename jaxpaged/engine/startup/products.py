@@ -20,9 +20,10 @@ from jaxpaged.quant.onednn.trial import Trial
 from jaxpaged.quant.onednn.trial_run import TrialFailed, try_matrices
 
 log = logging.getLogger("jaxpaged")
-# Programs that call oneDNN cannot be kept in the compile cache. For these dtypes what they save is worth compiling them
-# at each start; for float32 (README of the room quant) that is for the user to say.
-AUTO_DTYPES = ("bfloat16", "int8")
+# Programs that call oneDNN cannot be kept in the compile cache. In this dtype (int8 beside it) what they save is worth
+# compiling them at each start; in float32 (README of the room quant) that is for the user to say.
+AUTO_DTYPE = "bfloat16"
+AUTO_BYTES = 64 << 20  # of weights; smaller models answer before their programs would be compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,8 @@ def _products(setup: Setup, served: ServedModel, cache: Path | None) -> Products
     if setup.settings.layer_loop != "switch":
         return Products(None, f"oneDNN's products need the layer loop switch, not {setup.settings.layer_loop}")
     matrices, cpu = _matrices(served), cpu_description()
-    if setup.config.compile.cpu_matmul == "auto" and served.model.dtype not in AUTO_DTYPES:
-        return Products(None, f"{served.model.dtype} starts sooner so; --cpu-matmul onednn computes faster")
+    if setup.config.compile.cpu_matmul == "auto" and not _worth_compiling(served):
+        return Products(None, "the model starts sooner so; --cpu-matmul onednn computes faster, where it can")
     if reason := why_not(frozenset(matrix.dtype for matrix in matrices), cpu):
         return Products(None, f"oneDNN is not used: {reason}")
     tried = tuple(matrix for matrix in matrices if can_try(matrix.dtype, cpu))
@@ -68,6 +69,10 @@ def _products(setup: Setup, served: ServedModel, cache: Path | None) -> Products
         log.warning("products are left to XLA: oneDNN was tried, but %s", error)
         return Products(None, f"oneDNN is not used: {error}")
     return _judged(found, matrices)
+
+
+def _worth_compiling(served: ServedModel) -> bool:
+    return served.model.dtype.name == AUTO_DTYPE and served.memory.weights >= AUTO_BYTES
 
 
 def _judged(found: list[Matrix], matrices: tuple[Matrix, ...]) -> Products:
