@@ -55,7 +55,7 @@ def build_engine[Engine](
         vocabulary = files.submit(load_vocabulary, config.model, model.directory, served.decoder.spec.vocab_size)
         leaves = files.submit(model.load, setup, served.decoder, progress=progress)
         compiled = compile_programs(
-            setup, served, progress=progress, fail_early=lambda: leaves.done() and leaves.result()
+            setup, served, cache, progress=progress, fail_early=lambda: leaves.done() and leaves.result()
         )
         return put_together(make, setup, compiled, products, leaves.result(), vocabulary.result(), began)
 

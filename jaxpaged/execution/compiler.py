@@ -40,6 +40,14 @@ class Program:
         return " ".join(str(getattr(part, "name", part)).lower() for part in self.key)
 
 
+def lower(program: Program) -> Any:
+    """Trace a program with its abstract arguments; `.compile()` of the result may run on any thread."""
+    return jax.jit(program.function, donate_argnums=program.donate).lower(*program.arguments)
+
+
+Lowering = Callable[[Program], Any]
+
+
 @dataclass(slots=True)
 class ProgramTable:
     """The compiled programs by key. `lower` runs on the calling thread, `compile` in a pool."""
@@ -48,7 +56,7 @@ class ProgramTable:
     compiled: dict[Key, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def compile(self, programs: Iterable[Program], *, progress: bool = True) -> None:
+    def compile(self, programs: Iterable[Program], lower: Lowering = lower, *, progress: bool = True) -> None:
         """Compile all programs that the table does not hold yet."""
         started = time.monotonic()
         wanted = [program for program in programs if program.key not in self.compiled]
@@ -81,11 +89,6 @@ class ProgramTable:
             return self.compiled[key]
         except KeyError:
             raise CompileGuardError(f"program {key} was not compiled before ready") from None
-
-
-def lower(program: Program) -> Any:
-    """Trace a program with its abstract arguments; `.compile()` of the result may run on any thread."""
-    return jax.jit(program.function, donate_argnums=program.donate).lower(*program.arguments)
 
 
 class CompileCounter:

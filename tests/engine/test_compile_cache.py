@@ -22,7 +22,7 @@ def start(directory: Path, cache: Path) -> dict[str, Any]:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
-    return report
+    return {**report, "log": done.stderr}
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,9 @@ def test_the_second_start_compiles_nothing(llama: Path, cold: dict[str, Any], ca
     assert cold["misses"] > 5
     assert (warm["hits"], warm["misses"]) == (cold["misses"] + cold["hits"], 0)
     assert warm["tokens"] == cold["tokens"]
+    traced = list((tmp_path / "traced").iterdir())
+    assert len(traced) > 3
+    assert cold["traced"] == warm["traced"] == {path.name: path.stat().st_mtime_ns for path in traced}
 
 
 def test_it_is_on_by_default() -> None:
@@ -63,4 +66,6 @@ def test_a_damaged_cache_is_only_a_slower_start(llama: Path, cold: dict[str, Any
     for index, path in enumerate(entries):
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2] if index % 2 else b"")
-    assert start(llama, tmp_path)["tokens"] == cold["tokens"]
+    again = start(llama, tmp_path)
+    assert again["tokens"] == cold["tokens"]
+    assert again["log"].count("holds damaged entries") == 1

@@ -10,6 +10,7 @@ import jax
 
 from jaxpaged.engine.startup.context import ServedModel, shorten_to_fit
 from jaxpaged.engine.startup.device_state import DeviceState
+from jaxpaged.engine.startup.lowering import lowering_of
 from jaxpaged.engine.startup.setup import Setup
 from jaxpaged.execution.batch import BatchLimits
 from jaxpaged.execution.buckets import DECODES_ONLY, Buckets
@@ -17,6 +18,7 @@ from jaxpaged.execution.compiler import ProgramTable
 from jaxpaged.execution.memory import MemoryPlan, MemoryUse
 from jaxpaged.execution.programs import ProgramSet
 from jaxpaged.execution.step import StepFunctions
+from jaxpaged.execution.traced_programs import TracedPrograms
 from jaxpaged.sampling.sampler import Sampler
 from jaxpaged.sampling.stages import BUILTIN_STAGES
 from jaxpaged.sampling.variant import Variant
@@ -35,16 +37,21 @@ class Compiled:
 
 
 def compile_programs(
-    setup: Setup, served: ServedModel, *, progress: bool, fail_early: Callable[[], object]
+    setup: Setup,
+    served: ServedModel,
+    traced: TracedPrograms | None = None,
+    *,
+    progress: bool,
+    fail_early: Callable[[], object],
 ) -> Compiled:
     """Compile the largest step and what knows no pages, to learn what they need; share out memory, compile the rest.
 
-    `fail_early` is called in between and may raise. Raises MemoryPlanError.
+    `traced`: what earlier starts have traced. `fail_early` is called in between and may raise. Raises MemoryPlanError.
     """
-    served, plan, programs, table = _measured(setup, served, progress, fail_early)
+    served, plan, programs, table = _measured(setup, served, traced, progress, fail_early)
     # A CPU fills the pool while programs are traced; elsewhere autotuning wants the memory first.
     state = DeviceState.allocate(served.pool, programs, plan) if setup.device.platform == "cpu" else None
-    table.compile(programs.all(), progress=progress)
+    table.compile(programs.all(), lowering_of(traced, setup, served, programs), progress=progress)
     return Compiled(served, plan, programs, table, state or DeviceState.allocate(served.pool, programs, plan))
 
 
@@ -88,7 +95,11 @@ def _batch_limits(setup: Setup, served: ServedModel, plan: MemoryPlan) -> BatchL
 
 
 def _measured(
-    setup: Setup, served: ServedModel, progress: bool, fail_early: Callable[[], object]
+    setup: Setup,
+    served: ServedModel,
+    traced: TracedPrograms | None,
+    progress: bool,
+    fail_early: Callable[[], object],
 ) -> tuple[ServedModel, MemoryPlan, ProgramSet, ProgramTable]:
     """Page counts that leave room for what programs need, at a shorter context if they must, and what is compiled."""
     while True:
@@ -97,7 +108,7 @@ def _measured(
         programs = program_set(setup, served, guess)
         largest = list(programs.of_pages(programs.buckets.tokens[-1:]))
         for part in (largest, programs.without_pages()):
-            table.compile(part, progress=progress)
+            table.compile(part, lowering_of(traced, setup, served, programs), progress=progress)
             fail_early()  # a damaged checkpoint is known by now
             use = MemoryUse(programs.state_bytes(), table.temporaries())
             fitting = shorten_to_fit(setup, served, use)
