@@ -27,6 +27,7 @@ class Program:
     """What to compile: a pure function, its abstract arguments, and which of them it may overwrite.
 
     cacheable: whether the persistent compile cache can hold it.
+    results: a tree like the one it returns, whatever its leaves; to keep the program as it was traced.
     """
 
     key: Key
@@ -34,6 +35,7 @@ class Program:
     arguments: tuple[Any, ...]
     donate: tuple[int, ...] = ()
     cacheable: bool = True
+    results: Any = None
 
     @property
     def name(self) -> str:

@@ -21,6 +21,8 @@ from jaxpaged.execution.compiler import Program
 from jaxpaged.execution.row_upload import SLOTS, AdmissionLayout
 from jaxpaged.execution.step import LOGITS, DeviceRows, LogitInput, LogitRows, StepFunctions
 from jaxpaged.layers.embedding import padded_vocab
+from jaxpaged.sampling.logprobs import SampledLogprobs
+from jaxpaged.sampling.sampler import Sampled
 from jaxpaged.sampling.token_masks import num_words
 from jaxpaged.sampling.variant import Variant
 
@@ -104,7 +106,8 @@ class ProgramSet:
         layout = self.layout(size)
         arguments = (self.leaves, self.pools, self.rows(), self._per_shard(layout.size))
         function = partial(self.functions.backbone, layout)
-        return Program(("backbone", size), function, arguments, (1, 2), self.functions.decoder.cacheable)
+        cacheable, results = self.functions.decoder.cacheable, self._step_results()
+        return Program(("backbone", size), function, arguments, (1, 2), cacheable, results)
 
     def _backbone_with_embeds(self, size: int) -> Program:
         layout = self.layout(size)
@@ -113,22 +116,25 @@ class ProgramSet:
         use = self._per_shard(size, dtype=jnp.bool_)
         arguments = (self.leaves, self.pools, self.rows(), self._per_shard(layout.size), embeds, use)
         function = partial(self.functions.backbone_with_embeds, layout)
-        return Program(("backbone_with_embeds", size), function, arguments, (1, 2), self.functions.decoder.cacheable)
+        cacheable, results = self.functions.decoder.cacheable, self._step_results()
+        return Program(("backbone_with_embeds", size), function, arguments, (1, 2), cacheable, results)
 
     def logits(self, size: int) -> Program:
-        arguments = (self.leaves, self.logits_buffer(), self._logit_input())
+        buffer = self.logits_buffer()
+        arguments = (self.leaves, buffer, self._logit_input())
         function = partial(self.functions.logits, size)
-        return Program(("logits", size), function, arguments, (1,), self.functions.decoder.cacheable)
+        return Program(("logits", size), function, arguments, (1,), self.functions.decoder.cacheable, buffer)
 
     def mask(self, size: int) -> Program:
         buffer = self.logits_buffer()
         arguments = (buffer, self._per_shard(size, num_words(buffer.shape[-1])))
-        return Program(("mask", size), partial(self.functions.mask, size), arguments, donate=(0,))
+        return Program(("mask", size), partial(self.functions.mask, size), arguments, donate=(0,), results=buffer)
 
     def sample(self, variant: Variant, size: int) -> Program:
         function = partial(self.functions.sample, variant, size, self.buckets.sample_group or size)
         arguments = (self.rows(), self.sampler_rows(), self.logits_buffer(), self._logit_input())
-        return Program(("sample", variant, size), function, arguments, donate=(0,))
+        results = self.rows(), _like_sampled(variant)
+        return Program(("sample", variant, size), function, arguments, donate=(0,), results=results)
 
     def _samples(self, variants: Sequence[Variant], sizes: Sequence[int]) -> Iterator[Program]:
         wanted = [variant for variant in variants if variant in self.variants]
@@ -137,11 +143,15 @@ class ProgramSet:
     def _admit(self) -> Program:
         layout = self.admission()
         arguments = (self.rows(), self.sampler_rows(), self._per_shard(SLOTS, layout.size))
-        return Program(("admit",), partial(self.functions.admit, layout), arguments, donate=(0, 1))
+        function = partial(self.functions.admit, layout)
+        return Program(("admit",), function, arguments, donate=(0, 1), results=arguments[:2])
 
     def _write_history(self) -> Program:
         arguments = (self.rows(), self._per_shard(3 + HISTORY_TOKENS))
-        return Program(("write_history",), self.functions.write_history, arguments, donate=(0,))
+        return Program(("write_history",), self.functions.write_history, arguments, donate=(0,), results=arguments[0])
+
+    def _step_results(self) -> tuple[Any, ...]:
+        return self.pools, self.rows(), self._logit_input()
 
     def _logit_input(self) -> LogitInput:
         seqs, decoder = self.limits.max_num_seqs, self.functions.decoder
@@ -152,3 +162,10 @@ class ProgramSet:
     def _per_shard(self, *shape: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
         sharding = NamedSharding(self.mesh, PartitionSpec("data"))
         return jax.ShapeDtypeStruct((self.shards, *shape), dtype, sharding=sharding)
+
+
+def _like_sampled(variant: Variant) -> Sampled:
+    """As the sampler returns it, of no arrays."""
+    leaf: Any = 0
+    scores = SampledLogprobs(leaf, leaf, leaf, leaf, leaf) if variant == Variant.LOGPROBS else None
+    return Sampled(leaf, leaf, leaf, scores)

@@ -7,15 +7,16 @@ compiled, follow in every start, so the name of an entry covers what tracing dep
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
-import pickle
 import tempfile
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import export
 
 from jaxpaged.execution.compiler import Program
@@ -29,41 +30,48 @@ CHECKS = (export.DisabledSafetyCheck.custom_call("ALL"),)
 
 @dataclass(frozen=True, slots=True)
 class _Traced:
-    """A program from leaves to leaves; `results` is what it returns, with numbers in the place of its leaves."""
+    """`module`: StableHLO, from the arguments whose indices are in `kept` to arrays of `outputs`, shapes and dtypes."""
 
-    program: export.Exported
-    results: Any
+    module: bytes
+    kept: tuple[int, ...]
+    outputs: tuple[tuple[tuple[int, ...], str], ...]
 
     @classmethod
     def trace(cls, program: Program) -> _Traced:
         made = export.export(jax.jit(program.function), disabled_checks=CHECKS)(*program.arguments)
-        inputs, outputs = tuple(range(len(made.in_avals))), tuple(range(len(made.out_avals)))
-        flat = replace(
-            made,
-            in_tree=jax.tree.structure((inputs, {})),
-            out_tree=jax.tree.structure(outputs),
-            _get_vjp=None,  # cannot be pickled
-        )
-        return cls(flat, jax.tree.unflatten(made.out_tree, outputs))
+        if made.out_tree != jax.tree.structure(program.results):
+            raise ValueError(f"program {program.name} returns {made.out_tree}, which is not like its `results`")
+        outputs = tuple((tuple(array.shape), array.dtype.name) for array in made.out_avals)
+        return cls(made.mlir_module_serialized, tuple(made.module_kept_var_idx), outputs)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> _Traced:
-        values, results = pickle.loads(content)
-        return cls(export.Exported(**values), results)
+        header, module = content.split(b"\n", 1)
+        kept, outputs = json.loads(header)
+        return cls(module, tuple(kept), tuple((tuple(shape), dtype) for shape, dtype in outputs))
 
     def to_bytes(self) -> bytes:
-        values = {field.name: getattr(self.program, field.name) for field in fields(self.program)}
-        return pickle.dumps((values, self.results))
+        return json.dumps([self.kept, self.outputs]).encode() + b"\n" + self.module
 
     def lower(self, program: Program) -> Any:
         """As compiler.lower() does it."""
-        structure = jax.tree.structure(self.results)
+        structure, traced = jax.tree.structure(program.results), self._exported(program)
 
         def call(*arguments: Any) -> Any:
-            return jax.tree.unflatten(structure, self.program.call(*jax.tree.leaves(arguments)))
+            return jax.tree.unflatten(structure, traced.call(*jax.tree.leaves(arguments)))
 
         call.__name__ = str(program.key[0])
         return jax.jit(call, donate_argnums=program.donate).lower(*program.arguments)
+
+    def _exported(self, program: Program) -> export.Exported:
+        """What jax.export made, over leaves. Its own format needs one more library, and a class for each argument;
+        all but the module is the same for a program of nothing that takes and returns the same arrays."""
+
+        def nothing(*_: Any) -> tuple[jax.Array, ...]:
+            return tuple(jnp.zeros(shape, dtype) for shape, dtype in self.outputs)
+
+        like = export.export(jax.jit(nothing, keep_unused=True))(*jax.tree.leaves(program.arguments))
+        return replace(like, mlir_module_serialized=self.module, module_kept_var_idx=self.kept)
 
 
 @dataclass(slots=True)
@@ -74,7 +82,7 @@ class TracedPrograms:
     has_warned: bool = False
 
     def lower(self, origin: str, program: Program) -> Any:
-        """As compiler.lower() does it, from what an earlier start has traced where there is such.
+        """As compiler.lower() does it, from what an earlier start has traced where there is such. Needs its `results`.
 
         origin: a fingerprint of all that its function and its arguments come from.
         """

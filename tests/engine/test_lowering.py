@@ -18,7 +18,7 @@ from jaxpaged.models.registry import REGISTRY
 from jaxpaged.sampling.stages import BUILTIN_STAGES
 from jaxpaged.sharding.mesh import make_mesh
 
-PROGRAM = Program(("one",), lambda: jax.numpy.ones(3), ())
+PROGRAM = Program(("one",), lambda: jax.numpy.ones(3), (), results=0)
 
 
 def kept(directory: Path, *, devices: int = 1, registry: object = REGISTRY, stages: tuple[object, ...] = ()) -> bool:

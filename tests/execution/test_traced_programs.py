@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,8 @@ def add(pair: dict[str, jax.Array], y: jax.Array) -> Result:
     return Result(pair["x"] + y, {"twice": 2 * y})
 
 
-PROGRAM = Program(("add", 4), add, ({"x": SHAPE}, SHAPE), donate=(1,))
+RESULTS = Result(0, {"twice": 0})
+PROGRAM = Program(("add", 4), add, ({"x": SHAPE}, SHAPE), donate=(1,), results=RESULTS)
 
 
 def run(directory: Path, origin: str = "origin", program: Program = PROGRAM) -> int:
@@ -50,15 +52,11 @@ def test_a_program_is_traced_once(tmp_path: Path) -> None:
 def test_another_origin_or_key_or_donation_is_another_program(tmp_path: Path) -> None:
     others = (
         ("other", PROGRAM),
-        ("origin", Program(("add", 5), *_rest(PROGRAM))),
-        ("origin", Program(PROGRAM.key, PROGRAM.function, PROGRAM.arguments)),
+        ("origin", replace(PROGRAM, key=("add", 5))),
+        ("origin", replace(PROGRAM, donate=())),
     )
     assert run(tmp_path) == 1
     assert [run(tmp_path, origin, program) for origin, program in others] == [1, 1, 1]
-
-
-def _rest(program: Program) -> tuple[object, ...]:
-    return program.function, program.arguments, program.donate
 
 
 @pytest.mark.parametrize("left", [0, 10, 500], ids=["empty", "no checksum", "half"])
@@ -74,10 +72,15 @@ def test_where_nothing_can_be_written_one_line_says_so(tmp_path: Path, caplog: p
     (tmp_path / "file").touch()
     programs = TracedPrograms(tmp_path / "file")
     for size in (4, 5):
-        programs.lower("origin", Program(("add", size), *_rest(PROGRAM)))
+        programs.lower("origin", replace(PROGRAM, key=("add", size)))
     assert [record.getMessage().count("this start is slower") for record in caplog.records] == [1]
 
 
 def test_no_half_written_entry_is_left(tmp_path: Path) -> None:
     run(tmp_path)
     assert [path.suffix for path in tmp_path.iterdir()] == [".traced"]
+
+
+def test_results_of_another_form_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not like its `results`"):
+        run(tmp_path, program=replace(PROGRAM, results=(0, 0)))
