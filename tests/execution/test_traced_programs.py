@@ -29,7 +29,7 @@ def add(pair: dict[str, jax.Array], y: jax.Array) -> Result:
 
 
 RESULTS = Result(0, {"twice": 0})
-PROGRAM = Program(("add", 4), add, ({"x": SHAPE}, SHAPE), donate=(1,), results=RESULTS)
+PROGRAM = Program(("add", 4), add, ({"unused": SHAPE, "x": SHAPE}, SHAPE), donate=(1,), results=RESULTS)
 
 
 def run(directory: Path, origin: str = "origin", program: Program = PROGRAM) -> int:
@@ -38,7 +38,7 @@ def run(directory: Path, origin: str = "origin", program: Program = PROGRAM) -> 
     traces.clear()
     compiled = TracedPrograms(directory).lower(origin, program).compile()
     x, y = (jax.device_put(np.arange(4, dtype=np.float32)) for _ in range(2))
-    result = compiled({"x": x}, y)
+    result = compiled({"unused": x, "x": x}, y)
     assert isinstance(result, Result)
     assert result.total.tolist() == result.parts["twice"].tolist() == [0, 2, 4, 6]
     assert (x.is_deleted(), y.is_deleted()) == (False, 1 in program.donate)
