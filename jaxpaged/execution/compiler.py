@@ -64,11 +64,11 @@ class ProgramTable:
         wanted = [program for program in programs if program.key not in self.compiled]
         with tqdm(total=len(wanted), desc="compiling", unit="program", disable=not progress) as bar:
             with nothing_cached():
-                self._compile([program for program in wanted if not program.cacheable], bar)
-            self._compile([program for program in wanted if program.cacheable], bar)
+                self._compile([program for program in wanted if not program.cacheable], lower, bar)
+            self._compile([program for program in wanted if program.cacheable], lower, bar)
         self.seconds += time.monotonic() - started
 
-    def _compile(self, programs: Sequence[Program], bar: tqdm[NoReturn]) -> None:
+    def _compile(self, programs: Sequence[Program], lower: Lowering, bar: tqdm[NoReturn]) -> None:
         with ThreadPoolExecutor(self.threads, thread_name_prefix="compile") as pool:
             futures = {pool.submit(lower(program).compile): program for program in programs}
             for future in as_completed(futures):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 
@@ -39,15 +40,17 @@ class Compiled:
 def compile_programs(
     setup: Setup,
     served: ServedModel,
-    traced: TracedPrograms | None = None,
+    cache: Path | None = None,
     *,
     progress: bool,
     fail_early: Callable[[], object],
 ) -> Compiled:
     """Compile the largest step and what knows no pages, to learn what they need; share out memory, compile the rest.
 
-    `traced`: what earlier starts have traced. `fail_early` is called in between and may raise. Raises MemoryPlanError.
+    `cache`: where earlier starts have left what they compiled and traced. `fail_early` is called in between and may
+    raise. Raises MemoryPlanError.
     """
+    traced = TracedPrograms(cache / "traced") if cache else None
     served, plan, programs, table = _measured(setup, served, traced, progress, fail_early)
     # A CPU fills the pool while programs are traced; elsewhere autotuning wants the memory first.
     state = DeviceState.allocate(served.pool, programs, plan) if setup.device.platform == "cpu" else None
