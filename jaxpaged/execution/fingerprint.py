@@ -54,14 +54,17 @@ def _sources() -> str:
 
 @singledispatch
 def _parts(value: Any) -> Iterator[str]:
-    """The value as a sequence of texts. Of classes only the own ones are known: the code of others may change."""
+    """The value as a sequence of texts. Of classes only the own ones are known: the code of others may change.
+
+    Their private fields are worked out from the public ones by own code, which the environment covers.
+    """
     kind = type(value)
     if not is_dataclass(value) or kind.__module__.split(".")[0] not in {package.__name__ for package in OWN}:
         raise TypeError(f"no fingerprint is known of {kind.__module__}.{kind.__qualname__}")
     yield f"{kind.__module__}.{kind.__qualname__}"
-    for field in fields(value):
-        yield field.name
-        yield from _parts(getattr(value, field.name))
+    for name in (field.name for field in fields(value) if not field.name.startswith("_")):
+        yield name
+        yield from _parts(getattr(value, name))
 
 
 @_parts.register(int)

@@ -39,8 +39,9 @@ class _Traced:
     @classmethod
     def trace(cls, program: Program) -> _Traced:
         made = export.export(jax.jit(program.function), disabled_checks=CHECKS)(*program.arguments)
-        if made.out_tree != jax.tree.structure(program.results):
-            raise ValueError(f"program {program.name} returns {made.out_tree}, which is not like its `results`")
+        returned: Any = made.out_tree
+        if returned != jax.tree.structure(program.results):
+            raise ValueError(f"program {program.name} returns {returned}, which is not like its `results`")
         outputs = tuple((tuple(array.shape), array.dtype.name) for array in made.out_avals)
         return cls(made.mlir_module_serialized, tuple(made.module_kept_var_idx), outputs)
 

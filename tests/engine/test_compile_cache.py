@@ -41,7 +41,7 @@ def test_the_second_start_compiles_nothing(llama: Path, cold: dict[str, Any], ca
     assert cold["misses"] > 5
     assert (warm["hits"], warm["misses"]) == (cold["misses"] + cold["hits"], 0)
     assert warm["tokens"] == cold["tokens"]
-    traced = list((tmp_path / "traced").iterdir())
+    traced = list((cache / "traced").iterdir())
     assert len(traced) > 3
     assert cold["traced"] == warm["traced"] == {path.name: path.stat().st_mtime_ns for path in traced}
 

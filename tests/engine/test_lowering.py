@@ -21,12 +21,19 @@ from jaxpaged.sharding.mesh import make_mesh
 PROGRAM = Program(("one",), lambda: jax.numpy.ones(3), (), results=0)
 
 
-def kept(directory: Path, *, devices: int = 1, registry: object = REGISTRY, stages: tuple[object, ...] = ()) -> bool:
+def kept(
+    directory: Path,
+    *,
+    devices: int = 1,
+    registry: object = REGISTRY,
+    stages: tuple[object, ...] = (),
+    programs: object = "programs",
+) -> bool:
     """Whether a program that is lowered leaves its trace."""
     config = replace(EngineConfig(), logits_processors=stages)
     setup = set_up(config, mesh=make_mesh(devices, 1, jax.devices()[:devices]))
     served = SimpleNamespace(model=SimpleNamespace(registry=registry))
-    lowering_of(TracedPrograms(directory), setup, served, "programs")(PROGRAM)
+    lowering_of(TracedPrograms(directory), setup, served, programs)(PROGRAM)
     return any(directory.iterdir())
 
 
@@ -36,8 +43,8 @@ def test_own_programs_for_one_cpu_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [{"devices": 2}, {"registry": replace(REGISTRY)}, {"stages": BUILTIN_STAGES[:1]}],
-    ids=["two devices", "layers of the user's", "a logits processor of the user's"],
+    [{"devices": 2}, {"registry": replace(REGISTRY)}, {"stages": BUILTIN_STAGES[:1]}, {"programs": object()}],
+    ids=["two devices", "layers of the user's", "a logits processor of the user's", "what has no fingerprint"],
 )
 def test_others_are_not(tmp_path: Path, other: dict[str, object]) -> None:
     assert not kept(tmp_path, **other)

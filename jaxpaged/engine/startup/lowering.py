@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 
 from jaxpaged.engine.startup.context import ServedModel
@@ -12,6 +13,8 @@ from jaxpaged.execution.programs import ProgramSet
 from jaxpaged.execution.traced_programs import TracedPrograms
 from jaxpaged.models.registry import REGISTRY
 
+log = logging.getLogger("jaxpaged")
+
 
 def lowering_of(traced: TracedPrograms | None, setup: Setup, served: ServedModel, programs: ProgramSet) -> Lowering:
     """From `traced` for one CPU, where tracing is most of a start, and where every part of the programs is own code.
@@ -21,5 +24,9 @@ def lowering_of(traced: TracedPrograms | None, setup: Setup, served: ServedModel
     one_cpu = setup.device.platform == "cpu" and setup.mesh.size == 1
     if traced is None or not one_cpu or served.model.registry is not REGISTRY or setup.config.logits_processors:
         return lower
-    origin = fingerprint(tracing_environment(), programs)
+    try:
+        origin = fingerprint(tracing_environment(), programs)
+    except TypeError as unknown:
+        log.debug("every program is traced: %s", unknown)
+        return lower
     return partial(traced.lower, origin)
