@@ -38,4 +38,4 @@ def test_pages_of_32(llama: Path, oracle: Oracle) -> None:
 
 def test_a_stack_of_layers_in_a_scan(llama: Path, oracle: Oracle) -> None:
     """The loop of TPUs, while a CPU's default is a switch."""
-    check_all(tiny.build(llama, tiny.GREEDY, layer_loop="scan", max_num_batched_tokens=8, max_num_seqs=16), oracle)
+    check_all(tiny.build(llama, tiny.GREEDY, layer_loop="scan", max_num_batched_tokens=16, max_num_seqs=16), oracle)
