@@ -16,7 +16,7 @@ import pytest
 
 from tests.clients.conftest import KEY
 
-EXAMPLES = 12
+EXAMPLES = 25
 
 
 @pytest.mark.timeout(1500)

@@ -202,7 +202,7 @@ def test_one_token(capfd: pytest.CaptureFixture[str]) -> None:
         pytest.param("window_over_blocks", BFLOAT16, marks=MATRIX),
     ],
 )
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=[])
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[])
 @given(pairs=lengths(), seed=st.integers(0, 2**16), fill=st.sampled_from([1e4, NAN]))
 def test_ragged_batches(
     name: str, stored: jnp.dtype, pairs: tuple[tuple[int, int], ...], seed: int, fill: float

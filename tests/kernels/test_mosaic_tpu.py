@@ -128,7 +128,7 @@ def test_a_step_without_tokens_and_sequences_without_tokens(capfd: pytest.Captur
 
 
 @pytest.mark.parametrize("name", ["all_at_once", "window_over_blocks"])
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=[])
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[])
 @given(pairs=lengths(), seed=st.integers(0, 2**16), fill=st.sampled_from([1e4, NAN]))
 def test_ragged_batches(name: str, pairs: tuple[tuple[int, int], ...], seed: int, fill: float) -> None:
     spec, batch = BY_NAME[name], Batch(pairs, seed=seed, fill=fill, **SIZES)
