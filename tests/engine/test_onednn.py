@@ -47,7 +47,7 @@ def test_it_serves_as_any_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"dtype": "float16"}, "it needs float32, bfloat16 or int8 weights here"),
+        ({"dtype": "float16"}, "oneDNN needs float32, bfloat16 or int8 weights here"),
         ({"layer_loop": "scan"}, "oneDNN's products need the layer loop switch, not scan"),
         ({"tensor_parallel_size": 2}, "oneDNN's products cannot be divided among devices"),
     ],
@@ -64,7 +64,7 @@ def test_a_small_model_keeps_the_programs_that_a_cache_can_hold(engine: Engine) 
 def test_a_cpu_without_the_instructions_says_which(llama: Path) -> None:
     if can_try("bfloat16", cpu_description()):
         pytest.skip("this CPU has AVX512-BF16")
-    with pytest.raises(ConfigError, match="it needs AVX512-BF16 for bfloat16 here"):
+    with pytest.raises(ConfigError, match="oneDNN needs AVX512-BF16 for bfloat16 here"):
         tiny.build(llama, tiny.GREEDY, cpu_matmul="onednn", dtype="bfloat16")
 
 

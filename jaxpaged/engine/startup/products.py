@@ -61,13 +61,13 @@ def _products(setup: Setup, served: ServedModel, cache: Path | None) -> Products
     if setup.config.compile.cpu_matmul == "auto" and not _worth_compiling(served):
         return Products(None, "the model starts sooner so; --cpu-matmul onednn computes faster, where it can")
     if reason := why_not(frozenset(matrix.dtype for matrix in matrices), cpu):
-        return Products(None, f"oneDNN is not used: {reason}")
+        return Products(None, reason)
     tried = tuple(matrix for matrix in matrices if can_try(matrix.dtype, cpu))
     try:
         found = try_matrices(Trial(tried, _rows(setup), jax.local_device_count(backend="cpu")), cpu, cache)
     except TrialFailed as error:
-        log.warning("products are left to XLA: oneDNN was tried, but %s", error)
-        return Products(None, f"oneDNN is not used: {error}")
+        log.warning("products are left to XLA: %s", error)
+        return Products(None, str(error))
     return _judged(found, matrices)
 
 
@@ -78,7 +78,7 @@ def _worth_compiling(served: ServedModel) -> bool:
 def _judged(found: list[Matrix], matrices: tuple[Matrix, ...]) -> Products:
     if not found:
         log.warning("products are left to XLA: oneDNN was tried, but gave other values")
-        return Products(None, "oneDNN is not used: its trial gave other values")
+        return Products(None, "the trial of oneDNN gave other values")
     kinds = f"{len(found)} of {len(matrices)} kinds of matrices"
     return Products(OneDnnLayout(frozenset(found)), f"weights laid out once, {kinds}, right in a trial on this machine")
 

@@ -20,12 +20,12 @@ CPU_INFO = Path("/proc/cpuinfo")
 def why_not(dtypes: frozenset[str], cpu: str) -> str | None:
     """The reason why oneDNN is not tried with any of the dtypes on a CPU, described as cpu_description() does."""
     if platform.machine() not in ("x86_64", "AMD64"):
-        return f"it is tried on x86-64 only, and this is {platform.machine()}"
+        return f"oneDNN is tried on x86-64 only, and this is {platform.machine()}"
     if jaxlib.__version__ not in JAXLIB_VERSIONS:
-        return f"it was tested with jaxlib {' and '.join(JAXLIB_VERSIONS)}, and this is {jaxlib.__version__}"
+        return f"oneDNN was tested with jaxlib {' and '.join(JAXLIB_VERSIONS)}, and this is {jaxlib.__version__}"
     if not any(can_try(dtype, cpu) for dtype in dtypes):
         wanted = " or ".join(f"{flag.upper().replace('_', '-')} for {name}" for name, flag in _needed(dtypes).items())
-        return f"it needs {wanted or 'float32, bfloat16 or int8 weights'} here"
+        return f"oneDNN needs {wanted or 'float32, bfloat16 or int8 weights'} here"
     return None
 
 

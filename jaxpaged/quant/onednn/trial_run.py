@@ -43,9 +43,9 @@ def _run(wanted: Trial, command: Sequence[str]) -> list[Matrix]:
     try:
         child = subprocess.run(command, input=wanted.to_json(), capture_output=True, text=True, timeout=LONGEST)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise TrialFailed(f"its trial could not be run to the end ({error})") from error
+        raise TrialFailed(f"the trial of oneDNN could not be run to the end ({error})") from error
     if child.returncode:
-        raise TrialFailed(f"its trial ended with status {child.returncode}")
+        raise TrialFailed(f"the trial of oneDNN ended with status {child.returncode}")
     return _matrices(child.stdout)
 
 
@@ -53,7 +53,7 @@ def _matrices(text: str) -> list[Matrix]:
     try:
         return [Matrix(**fields) for fields in json.loads(text)]
     except (ValueError, TypeError) as error:
-        raise TrialFailed("its trial printed no verdict") from error
+        raise TrialFailed("the trial of oneDNN printed no verdict") from error
 
 
 def _kept(file: Path | None) -> list[Matrix] | None:
