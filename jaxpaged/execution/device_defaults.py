@@ -40,7 +40,7 @@ DEVICE_DEFAULTS = (
     DeviceDefaults("tpu", r"TPU v5", 4096, 512, 32, "scan"),
     DeviceDefaults("tpu", r"TPU v4", 4096, 256, 32, "scan"),
     DeviceDefaults("tpu", r"", 2048, 256, 32, "scan"),
-    DeviceDefaults("cpu", r"", 512, 256, 32, "switch", sample_group=16),
+    DeviceDefaults("cpu", r"", 256, 256, 32, "switch", sample_group=16),
 )
 
 

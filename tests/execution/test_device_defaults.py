@@ -29,7 +29,7 @@ DEVICES = [
     ("tpu", "TPU7x", 8192, 512, "scan"),
     ("tpu", "TPU v7x", 8192, 512, "scan"),
     ("tpu", "TPU v99", 2048, 256, "scan"),
-    ("cpu", "cpu", 512, 256, "switch"),
+    ("cpu", "cpu", 256, 256, "switch"),
 ]
 
 

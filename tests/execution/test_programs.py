@@ -110,5 +110,5 @@ def test_a_sampler_variant_may_be_left_out(tmp_path: Path) -> None:
 
 def test_sizes_that_are_left_open_are_those_of_the_device(tmp_path: Path) -> None:
     programs = program_set(tmp_path, max_num_seqs=None, max_num_batched_tokens=None, num_gpu_blocks_override=9000)
-    assert (programs.buckets.tokens[-1], programs.buckets.logit_rows[-1]) == (512, 256)
+    assert (programs.buckets.tokens[-1], programs.buckets.logit_rows[-1]) == (256, 256)
     assert (programs.buckets.sample_group, programs.limits.max_num_seqs) == (16, 256)
