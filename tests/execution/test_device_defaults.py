@@ -61,7 +61,7 @@ def test_what_is_given_wins_on_every_device() -> None:
     ("given", "seqs", "tokens"),
     [
         (SchedulerConfig(max_num_seqs=2000), 2000, 2000),
-        (SchedulerConfig(max_num_seqs=8), 8, 512),
+        (SchedulerConfig(max_num_seqs=8), 8, 256),
         (SchedulerConfig(max_num_batched_tokens=100), 100, 100),
         (SchedulerConfig(max_num_batched_tokens=4096), 256, 4096),
     ],
