@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "models"))
-from cases import CASE, GOLDENS, VOCAB, load_golden
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from make_goldens import load_reference
+from tests.models.case import GOLDENS, VOCAB, load_golden
+from tests.models.cases import CASE
 
 CHECKPOINTS = {"llama": (23, 1), "gemma3": (37, 1), "gpt2": (9, 2), "bloom": (30, 3)}  # prompt length, stop tokens
 WIDTHS = range(1, 9)

@@ -3,7 +3,7 @@
     python scripts/make_goldens.py [CASE ...]
 
 Needs torch, transformers, numpy and safetensors, under any Python >= 3.10; jaxpaged itself is not imported. The weights
-are not stored: tests/models/cases.py makes them again from each tensor's name.
+are not stored: tests/models/case.py makes them again from each tensor's name.
 """
 
 import json
@@ -17,8 +17,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "models"))
-from cases import CASE, CASES, GOLDENS, LONGEST, NEW_TOKENS, PROMPT_LEN, VOCAB, Case, make_weights
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.models.case import GOLDENS, LONGEST, NEW_TOKENS, PROMPT_LEN, VOCAB, Case, make_weights
+from tests.models.cases import CASE, CASES
 
 STEP = 7  # logits are kept at every seventh position, at the last of the prompt and at the last of all
 SMALLEST_GAP = 1e-3  # between the best two logits, relative to the largest: else rounding might choose the token

@@ -12,7 +12,8 @@ from jaxpaged.kv.spec import FullAttentionSpec, SlidingWindowSpec
 from jaxpaged.layers.attention import LayerRef, dense_attend
 from jaxpaged.models.registry import find_architecture, spec_from_config
 from jaxpaged.quant.schemes import SCHEMES
-from tests.models.cases import CASE, WINDOW, load_golden, make_weights
+from tests.models.case import WINDOW, load_golden, make_weights
+from tests.models.cases import CASE
 from tests.models.dense import Leaves, assemble, logits_of, run
 
 

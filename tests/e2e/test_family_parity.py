@@ -7,7 +7,8 @@ import pytest
 
 from jaxpaged import LLM, RequestOutput, SamplingParams
 from tests.engine import tiny
-from tests.models.cases import CASES, NEW_TOKENS, Case, write_checkpoint
+from tests.models.case import NEW_TOKENS, Case, write_checkpoint
+from tests.models.cases import CASES
 from tests.models.test_parity import TOLERANCE
 
 # One for each part that the engine must handle: a scaled rope, a window, norms of q and k, caps, windows of some

@@ -12,7 +12,8 @@ from jaxpaged.sampling.variant import Variant
 from tests.engine import tiny
 from tests.engine.beams import run_searches, score, search
 from tests.engine.drive import rescheduled
-from tests.models.cases import CASE, GOLDENS, write_checkpoint
+from tests.models.case import GOLDENS, write_checkpoint
+from tests.models.cases import CASE
 
 RECORDED = json.loads((GOLDENS / "beams.json").read_text())
 PROMPTS: dict[str, dict[str, Any]] = {entry["case"]: entry for entry in RECORDED["prompts"]}

@@ -14,7 +14,8 @@ from tests.engine import tiny
 from tests.engine.dense import oracle_of
 from tests.engine.drive import ask, run
 from tests.execution.hlo import collectives
-from tests.models.cases import CASE, write_checkpoint
+from tests.models.case import write_checkpoint
+from tests.models.cases import CASE
 
 LAYERS = 2
 CONTEXT = 96

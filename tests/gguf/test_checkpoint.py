@@ -17,9 +17,10 @@ from jaxpaged.hub.model_directory import read_config, resolve_model
 from jaxpaged.layers.rope import frequencies_of
 from jaxpaged.models.registry import spec_from_config
 from tests.gguf import forward
-from tests.models.cases import CASE, LONGEST, load_golden, make_weights
+from tests.models.case import LONGEST, load_golden, make_weights
+from tests.models.cases import CASE
 
-# A case of tests/models/cases.py, with what GGUF cannot say left out.
+# A parity case of tests/models, with what GGUF cannot say left out.
 CHANGES: dict[str, dict[str, Any]] = {
     "llama": {},
     "llama_mqa_bias": {},

@@ -8,7 +8,8 @@ from jaxpaged import LLM, EngineConfig, SamplingParams
 from jaxpaged.config import CompileConfig, ModelConfig, SchedulerConfig
 from tests.gguf import forward
 from tests.gguf.test_checkpoint import config_of
-from tests.models.cases import CASE, LONGEST, NEW_TOKENS, load_golden, make_weights
+from tests.models.case import LONGEST, NEW_TOKENS, load_golden, make_weights
+from tests.models.cases import CASE
 
 
 @pytest.mark.slow

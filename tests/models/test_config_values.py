@@ -11,7 +11,8 @@ import pytest
 from jaxpaged.errors import UnsupportedModelError
 from jaxpaged.models.config_values import KINDS
 from jaxpaged.models.registry import ARCHITECTURES, spec_from_config
-from tests.models.cases import CASE, CASES, Case
+from tests.models.case import Case
+from tests.models.cases import CASE, CASES
 
 BROKEN = ["x", -1, 0, 1.5, [], {}, True, math.nan, math.inf, [1], [[]], 3, 7]
 

@@ -15,7 +15,8 @@ from jaxpaged.models.config_keys import COMMON_KEYS
 from jaxpaged.models.hf_config import dtype_of
 from jaxpaged.models.registry import ARCHITECTURES, spec_from_config
 from jaxpaged.models.rope import LinearScaling, YarnScaling
-from tests.models.cases import CASE, CASES, COMPARED, Case
+from tests.models.case import Case
+from tests.models.cases import CASE, CASES, COMPARED
 from tests.models.published import PARAMETERS, PUBLISHED
 
 

@@ -13,7 +13,8 @@ from jaxpaged.decoder.functional import build_decoder
 from jaxpaged.models.registry import find_architecture, spec_from_config
 from jaxpaged.models.rope import Rope
 from jaxpaged.models.spec import DecoderSpec, LayerSpec, Parallel, PreNorm, SandwichNorm
-from tests.models.cases import CASE, load_golden, make_weights
+from tests.models.case import load_golden, make_weights
+from tests.models.cases import CASE
 from tests.models.dense import assemble, run
 from tests.models.test_parity import TOLERANCE
 

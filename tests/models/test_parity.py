@@ -6,7 +6,8 @@ import pytest
 
 from jaxpaged.decoder.functional import build_decoder
 from jaxpaged.models.registry import ARCHITECTURES, find_architecture, spec_from_config
-from tests.models.cases import CASE, CASES, COMPARED, PROMPT_LEN, Case, Golden, load_golden, make_weights
+from tests.models.case import PROMPT_LEN, Case, Golden, load_golden, make_weights
+from tests.models.cases import CASE, CASES, COMPARED
 from tests.models.dense import assemble, run
 
 TOLERANCE = 1e-4  # of the largest logit

@@ -9,7 +9,8 @@ from jaxpaged.errors import WeightError
 from jaxpaged.models.registry import find_architecture, spec_from_config
 from jaxpaged.quant.schemes import SCHEMES
 from jaxpaged.weights.plan import WeightPlan, plan_weights
-from tests.models.cases import CASE, CASES, Case, load_golden
+from tests.models.case import Case, load_golden
+from tests.models.cases import CASE, CASES
 
 Tensors = dict[str, tuple[tuple[int, ...], np.dtype]]
 FLOAT32 = np.dtype(np.float32)

@@ -13,7 +13,8 @@ from tests.engine import tiny
 from tests.engine.dense import Oracle, oracle_of
 from tests.engine.drive import ask, preemptions, rescheduled, run
 from tests.engine.poison import poison
-from tests.models.cases import CASE, LONGEST, VOCAB, WINDOW, write_checkpoint
+from tests.models.case import LONGEST, VOCAB, WINDOW, write_checkpoint
+from tests.models.cases import CASE
 
 PAGE = 8
 CHUNK = 8
