@@ -146,10 +146,14 @@ class SchedulerLimits:
 
 @dataclass(frozen=True, slots=True)
 class ParallelConfig:
-    """The mesh: `data` shards of the batch and pages times `model` shards of heads, FFN and vocabulary."""
+    """The mesh: `data` shards of the batch and pages times `model` shards of heads, FFN and vocabulary.
+
+    With enable_expert_parallel each of the `model` shards has whole experts, not a share of every one.
+    """
 
     tensor_parallel_size: int = 1
     data_parallel_size: int = 1
+    enable_expert_parallel: bool = False
 
     def validate(self) -> None:
         if self.tensor_parallel_size < 1 or self.data_parallel_size < 1:

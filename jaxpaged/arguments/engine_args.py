@@ -67,6 +67,7 @@ class EngineArgs(_VllmOnly):
     reasoning_config: Mapping[str, Any] | None = None
     tensor_parallel_size: int = 1
     data_parallel_size: int = 1
+    enable_expert_parallel: bool = False
     block_size: int | None = None
     gpu_memory_utilization: float = 0.92
     kv_cache_memory_bytes: int | None = None

@@ -15,6 +15,7 @@ from jaxpaged.config import EngineConfig
 
 OTHER_NAMES = {
     "tensor_parallel_size": ("-tp",),
+    "enable_expert_parallel": ("-ep",),
     "data_parallel_size": ("-dp",),
     "quantization": ("-q",),
     "gpu_memory_utilization": ("--device-memory-utilization",),
@@ -57,6 +58,7 @@ HELP = {
     "plans_in_flight": "steps planned ahead of the device",
     "tensor_parallel_size": "devices that share each layer",
     "data_parallel_size": "shards of the batch, each with its own pages",
+    "enable_expert_parallel": "each of the tensor_parallel_size devices has whole experts, not a share of every one",
     "cache_dir": "where compiled programs are kept, if not in the user's cache folder",
     "persistent_cache": "keep compiled programs for the next start",
     "layer_loop": "how the layers of a program are written; auto suits the device",

@@ -20,7 +20,6 @@ SHORT = {
     "pipeline_parallel_size": "-pp",
     "prefill_context_parallel_size": "-pcp",
     "decode_context_parallel_size": "-dcp",
-    "enable_expert_parallel": "-ep",
     "nnodes": "-n",
     "node_rank": "-r",
     "data_parallel_rank": "-dpn",

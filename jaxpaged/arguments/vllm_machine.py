@@ -16,7 +16,7 @@ _ONE_PROCESS = "one process drives all its devices; give tensor_parallel_size"
 _SHARDS = "one process drives all its devices; give data_parallel_size"
 _ONE_MACHINE = "one machine serves a model; several are not there yet"
 _BALANCER = "put a load balancer in front of several servers"
-_EXPERTS = "tensor_parallel_size splits every layer, experts too"
+_EXPERTS = "enable_expert_parallel shares experts out evenly, in their order"
 _CHUNK = "max_num_batched_tokens bounds a chunk"
 _RESTARTS = "a dead engine is started again, see --engine-restarts"
 
@@ -103,7 +103,6 @@ DEVICES: dict[str, VllmArgument] = {
     "dcp_q_replicate": hint(False, why=_XLA),
     "dcp_kv_cache_interleave_size": hint(1, why=_XLA),
     "cp_kv_cache_interleave_size": hint(1, why=_XLA),
-    "enable_expert_parallel": hint(False, why=_EXPERTS),
     "enable_ep_weight_filter": hint(False, why=_EXPERTS),
     "enable_eplb": hint(False, why=_EXPERTS),
     "eplb_config": hint({}, why=_EXPERTS),

@@ -133,7 +133,7 @@ class Decoder(nnx.Module):
     ) -> tuple[Float[Array, "t e"], State]:
         """All layers and the final norm."""
         ropes = {rope for layer in self.spec.layers for rope in layer.mixer.ropes}
-        tokens = token_context(ropes, positions, self.spec.max_position, rows)
+        tokens = token_context(ropes, positions, self.spec.max_position, rows, attend)
         loops: dict[LayerLoop, _Loop[State]] = {"scan": _scan, "unroll": _unroll, "switch": _switch}
         for run, period in zip(find_runs(self.spec.layers), self.runs, strict=True):
             groups, indices = self._cache_places(run)

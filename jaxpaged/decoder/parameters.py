@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
+from jaxpaged.layers.param import parameter_of
 from jaxpaged.models.forms import Form
 from jaxpaged.quant.scheme import Axes, Leaf, Parameter, Scheme, Shape
 
@@ -83,7 +84,7 @@ def declare(
     params: list[ParamInfo] = []
     weights: list[Weight] = []
     for path, variable in variables:
-        place, parameter = place_of(path), _parameter(variable)
+        place, parameter = place_of(path), parameter_of(variable)
         scheme = scheme_of(place.target, parameter)
         leaves = [_info(".".join(map(str, path)), leaf, place) for leaf in scheme.leaves(parameter)]
         held = tuple(range(len(params), len(params) + len(leaves)))
@@ -91,11 +92,6 @@ def declare(
         weights.append(Weight(place.target, parameter, form, scheme, place.layers, place.stacked, held))
         params += leaves
     return Declared(tuple(params), tuple(weights))
-
-
-def _parameter(variable: nnx.Param[Array]) -> Parameter:
-    one, metadata = variable.get_value(), variable.get_metadata()
-    return Parameter(one.shape, metadata["axes"], np.dtype(one.dtype), metadata["inputs"], metadata["role"])
 
 
 def _info(path: str, leaf: Leaf, place: Place) -> ParamInfo:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import jax
-from jax.sharding import PartitionSpec
-from jaxtyping import Array, Int32
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Bool, Int32
 
 from jaxpaged.kv.pool import PoolGeometry
 from jaxpaged.layers.attention import LayerRef
@@ -32,6 +33,15 @@ class PagedAttend:
     cu_q_lens: Int32[Array, "d s1"]
     distribution: Int32[Array, "d 3"]
     decodes_only: bool = False
+
+    @property
+    def mesh(self) -> Mesh:
+        return self.geometry.mesh
+
+    def is_token(self, rows: int) -> Bool[Array, "t"]:
+        """Each shard's tokens come first among its rows."""
+        counts = jnp.max(self.cu_q_lens, axis=1, keepdims=True)
+        return (jnp.arange(rows // len(counts), dtype=jnp.int32)[None] < counts).reshape(-1)
 
     def __call__(self, pools: Pools, q: Array, k: Array, v: Array, layer: LayerRef) -> tuple[Pools, Array]:
         """Paged attention: heads over `model`, sequences and pages over `data`."""

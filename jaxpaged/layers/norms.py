@@ -8,13 +8,13 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Float32
 
+from jaxpaged.layers.linear import CPU_COLUMNS
 from jaxpaged.layers.param import param
 from jaxpaged.models import spec
 
 # XLA:CPU adds up fewer elements than that in another order; a program has eight rows at least.
 SMALL = 4096
 FEWEST_ROWS = 8
-CPU_COLUMNS = 8  # a product with fewer columns takes another path
 
 
 def rms_norm(x: Float[Array, "*rows d"], weight: Float[Array, "d"], norm: spec.RMSNorm) -> Float[Array, "*rows d"]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from jaxpaged.models.forms import Form, Padded
 from jaxpaged.quant.product import StoredTable, StoredWeight
-from jaxpaged.quant.scheme import Axes, Role, Shape
+from jaxpaged.quant.scheme import Axes, Parameter, Role, Shape
 
 
 def param(
@@ -30,6 +31,12 @@ def param(
     if len(shape) != len(axes):
         raise ValueError(f"shape {shape} and axes {axes} differ in length")
     return nnx.Param(jnp.zeros(shape, dtype), axes=axes, inputs=inputs, role=role, form=form or Padded(shape, shape))
+
+
+def parameter_of(parameter: nnx.Param) -> Parameter:
+    """What param() has declared, for one layer; to be asked before a checkpoint fills it."""
+    one, metadata = parameter.get_value(), parameter.get_metadata()
+    return Parameter(one.shape, metadata["axes"], np.dtype(one.dtype), metadata["inputs"], metadata["role"])
 
 
 def weight_of(parameter: nnx.Param) -> Array | StoredWeight:

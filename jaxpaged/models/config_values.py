@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxpaged.errors import UnsupportedModelError
+from jaxpaged.models.experts import Experts
 from jaxpaged.models.spec import DecoderSpec
 
 
@@ -24,6 +25,10 @@ def _number(value: object) -> bool:
 
 def _numbers(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(map(_number, value))
+
+
+def _layers(value: object) -> bool:
+    return isinstance(value, list) and all(map(_count_or_zero, value))
 
 
 def _flag(value: object) -> bool:
@@ -48,6 +53,7 @@ _DESCRIBED: Mapping[Kind, str] = {
     _count_or_zero: "an integer, 0 or more",
     _number: "a positive number",
     _numbers: "a list of positive numbers",
+    _layers: "a list of layers, the first is 0",
     _flag: "true or false",
     _text: "a text",
     _texts: "a list of texts",
@@ -55,12 +61,15 @@ _DESCRIBED: Mapping[Kind, str] = {
 }
 _KEYS: Mapping[Kind, str] = {
     _count: """
+        moe_intermediate_size num_experts num_experts_per_tok num_local_experts shared_expert_intermediate_size
+        decoder_sparse_step
         _sliding_window_pattern ffn_dim head_dim hidden_size intermediate_size max_position_embeddings n_ctx n_embd
         n_embed n_head n_inner n_layer n_positions num_attention_heads num_hidden_layers num_key_value_heads
-        original_max_position_embeddings rotary_dim seq_length sliding_window sliding_window_pattern vocab_size
+        original_max_position_embeddings rotary_dim seq_length sliding_window_pattern vocab_size
         word_embed_proj_dim
     """,
-    _count_or_zero: "max_window_layers",
+    _count_or_zero: "max_window_layers sliding_window",
+    _layers: "mlp_only_layers",
     _number: """
         attention_factor attention_multiplier attn_logit_softcapping beta_fast beta_slow embedding_multiplier factor
         final_logit_softcapping high_freq_factor layer_norm_eps layer_norm_epsilon logits_scaling low_freq_factor
@@ -70,7 +79,7 @@ _KEYS: Mapping[Kind, str] = {
     _numbers: "long_factor short_factor",
     _flag: """
         _remove_final_layer_norm attention_bias do_layer_norm_before enable_bias finetuned mlp_bias tie_word_embeddings
-        truncate use_parallel_residual use_sliding_window
+        norm_topk_prob qkv_bias truncate use_parallel_residual use_sliding_window
     """,
     _text: "activation_function hidden_act hidden_activation model_type rope_type type",
     _texts: "architectures layer_types",
@@ -97,3 +106,6 @@ def check_spec(spec: DecoderSpec) -> None:
     """Refuse sizes that cannot go together. Raises UnsupportedModelError."""
     for mixer in dict.fromkeys(layer.mixer for layer in spec.layers):
         mixer.check()
+    for ffn in dict.fromkeys(layer.ffn for layer in spec.layers):
+        if isinstance(ffn, Experts):
+            ffn.check()

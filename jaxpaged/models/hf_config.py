@@ -89,6 +89,11 @@ def per_head(hidden: int, heads: int) -> int:
     return hidden // heads
 
 
+def window_of(config: Config, default: int | None = None) -> int | None:
+    """How many tokens a token sees; null and 0 mean all, where the key is missing `default` counts."""
+    return config.get("sliding_window", default) or None
+
+
 def layer_types_of(config: Config, default: tuple[str, ...]) -> tuple[str, ...]:
     """Per layer "full_attention" or "sliding_attention". Raises UnsupportedModelError for others, or another length."""
     types = tuple(given(config, "layer_types", default))

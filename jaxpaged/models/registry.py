@@ -21,16 +21,37 @@ from jaxpaged.models.architectures import (
     granite,
     llama,
     mistral,
+    mixtral,
     opt,
     phi3,
     qwen2,
+    qwen2_moe,
     qwen3,
+    qwen3_moe,
 )
 from jaxpaged.models.config_values import check_spec, check_values
+from jaxpaged.models.experts import Experts
 from jaxpaged.models.quantized import refuse_quantized
 from jaxpaged.models.spec import MLP, Attention, DecoderSpec, GatedMLP
 
-FAMILIES = (bloom, gemma2, gemma3, gpt2, gpt_neox, gptj, granite, llama, mistral, opt, phi3, qwen2, qwen3)
+FAMILIES = (
+    bloom,
+    gemma2,
+    gemma3,
+    gpt2,
+    gpt_neox,
+    gptj,
+    granite,
+    llama,
+    mistral,
+    mixtral,
+    opt,
+    phi3,
+    qwen2,
+    qwen2_moe,
+    qwen3,
+    qwen3_moe,
+)
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
     {name: family.ARCHITECTURE for family in FAMILIES for name in family.ARCHITECTURE.names}
 )
@@ -42,6 +63,7 @@ LAYER_PARTS: Mapping[type, str] = MappingProxyType(
         Attention: "jaxpaged.layers.attention:Attention",
         MLP: "jaxpaged.layers.mlp:MLP",
         GatedMLP: "jaxpaged.layers.mlp:GatedMLP",
+        Experts: "jaxpaged.layers.experts:Experts",
     }
 )
 

@@ -7,7 +7,7 @@ are closed unions, matched once when the decoder is built.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -223,6 +223,12 @@ class DecoderSpec:
     def with_mixers(self, **changes: Any) -> DecoderSpec:
         """The same model with other values of a field of all its mixers."""
         return replace(self, layers=tuple(layer.with_mixer(**changes) for layer in self.layers))
+
+    def with_ffn(self, ffn: Hashable, layers: Iterable[int] | None = None) -> DecoderSpec:
+        """The same model with another feed-forward part in some layers (None: in all)."""
+        chosen = set(range(len(self.layers)) if layers is None else layers)
+        changed = [replace(layer, ffn=ffn) if i in chosen else layer for i, layer in enumerate(self.layers)]
+        return replace(self, layers=tuple(changed))
 
     def layer_caches(self, tensor_parallel: int = 1) -> tuple[CacheKind, ...]:
         """What each layer keeps of earlier tokens, as it is stored for so many devices."""

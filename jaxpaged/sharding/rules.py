@@ -29,7 +29,7 @@ RULES: Mapping[str, str | None] = MappingProxyType(
         # parameters
         "vocab": MODEL,
         "ffn": MODEL,
-        "expert": None,  # each device has a share of every expert's ffn
+        "expert": MODEL,  # whole experts; an axis of experts whose ffn is cut has no name
         "head": MODEL,
         "q_group": None,
         "embed": None,

@@ -13,7 +13,7 @@ from tests.models.test_parity import TOLERANCE
 
 # One for each part that the engine must handle: a scaled rope, a window, norms of q and k, caps, windows of some
 # layers, learned positions, parallel residuals, slopes. tests/models/test_parity.py has all, without an engine.
-IN_CI = {"llama_llama3", "mistral", "qwen3", "gemma2", "gemma3", "gpt2", "gptj", "bloom"}
+IN_CI = {"llama_llama3", "mistral", "qwen3", "gemma2", "gemma3", "gpt2", "gptj", "bloom", "qwen2_moe"}
 PARAMETERS = [
     pytest.param(case, id=case.name, marks=() if case.name in IN_CI else pytest.mark.matrix) for case in CASES
 ]

@@ -57,7 +57,7 @@ MODEL_FIELDS = (
 CACHE_FIELDS = ("block_size", "num_gpu_blocks_override", "enable_prefix_caching", "kv_cache_memory_bytes")
 SCHEDULER_FIELDS = ("max_num_seqs", "max_num_batched_tokens", "policy", "plans_in_flight", "max_queued_requests")
 COMPILE_FIELDS = ("persistent_cache", "cache_dir", "layer_loop", "variants", "guard", "cpu_matmul")
-PARALLEL_FIELDS = ("tensor_parallel_size", "data_parallel_size")
+PARALLEL_FIELDS = ("tensor_parallel_size", "data_parallel_size", "enable_expert_parallel")
 
 Tensors = dict[str, np.ndarray]
 

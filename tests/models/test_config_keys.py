@@ -9,7 +9,7 @@ import pytest
 from jaxpaged.errors import UnsupportedModelError
 from jaxpaged.models.config_keys import COMMON_KEYS, DECISIVE_KEYS
 from jaxpaged.models.registry import ARCHITECTURES, find_architecture, spec_from_config
-from tests.models.cases import CASE, COMPARED
+from tests.models.cases import CASE, CASES, COMPARED
 from tests.models.published import PUBLISHED
 
 # What trainers, converters and older versions of transformers leave in published files.
@@ -80,7 +80,8 @@ REFUSED: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", sorted(COMPARED))
 def test_what_others_leave_in_a_file_refuses_nothing_and_can_be_named(name: str) -> None:
-    config = next(dict(config) for config in PUBLISHED.values() if config["architectures"] == [name])
+    ours = (case.config for case in CASES)
+    config = next(dict(config) for config in (*PUBLISHED.values(), *ours) if config["architectures"] == [name])
     left = {key: value for key, value in LEFT_BEHIND.items() if key not in config}
     assert spec_from_config({**config, **left, "flux_capacity": None}) == spec_from_config(config)
     unknown = find_architecture(config).unknown_keys({**config, **left})

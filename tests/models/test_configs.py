@@ -17,6 +17,7 @@ from jaxpaged.models.registry import ARCHITECTURES, spec_from_config
 from jaxpaged.models.rope import LinearScaling, YarnScaling
 from tests.models.case import Case
 from tests.models.cases import CASE, CASES, COMPARED
+from tests.models.foundation_cases import FOUNDATION
 from tests.models.published import PARAMETERS, PUBLISHED
 
 
@@ -32,8 +33,11 @@ def test_published_configs_are_understood(name: str) -> None:
     assert sum(sizes) / 1e6 == pytest.approx(PARAMETERS[name], abs=0.6)
 
 
-def test_every_architecture_of_transformers_has_a_published_config() -> None:
-    assert {name for config in PUBLISHED.values() for name in config["architectures"]} == COMPARED
+def test_every_one_of_the_first_architectures_has_a_published_config() -> None:
+    """Of later ones scripts/check_configs.py reads the files that are at hand."""
+    published = {name for config in PUBLISHED.values() for name in config["architectures"]}
+    assert published >= {name for case in FOUNDATION for name in case.config["architectures"]}
+    assert published <= COMPARED
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

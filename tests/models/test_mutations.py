@@ -1,7 +1,7 @@
 """The parity cases can fail: without any one of these parts of a model, its logits are others."""
 
-import dataclasses
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxpaged.decoder.functional import build_decoder
+from jaxpaged.models.experts import Experts, Router
 from jaxpaged.models.registry import find_architecture, spec_from_config
 from jaxpaged.models.rope import Rope
 from jaxpaged.models.spec import DecoderSpec, LayerSpec, Parallel, PreNorm, SandwichNorm
@@ -22,36 +23,36 @@ Mutation = Callable[[DecoderSpec], DecoderSpec]
 
 
 def each_layer(change: Callable[[LayerSpec], LayerSpec]) -> Mutation:
-    return lambda spec: dataclasses.replace(spec, layers=tuple(map(change, spec.layers)))
+    return lambda spec: replace(spec, layers=tuple(map(change, spec.layers)))
 
 
 def mixer(**changes: object) -> Mutation:
-    return each_layer(lambda layer: dataclasses.replace(layer, mixer=dataclasses.replace(layer.mixer, **changes)))
+    return each_layer(lambda layer: replace(layer, mixer=replace(layer.mixer, **changes)))
 
 
 def rope(**changes: object) -> Mutation:
     def change(layer: LayerSpec) -> LayerSpec:
         assert isinstance(layer.mixer.position, Rope)
-        position = dataclasses.replace(layer.mixer.position, **changes)
-        return dataclasses.replace(layer, mixer=dataclasses.replace(layer.mixer, position=position))
+        position = replace(layer.mixer.position, **changes)
+        return replace(layer, mixer=replace(layer.mixer, position=position))
 
     return each_layer(change)
 
 
 def layer(**changes: object) -> Mutation:
-    return each_layer(lambda layer: dataclasses.replace(layer, **changes))
+    return each_layer(lambda layer: replace(layer, **changes))
 
 
 def part(name: str, **changes: object) -> Mutation:
-    return lambda spec: dataclasses.replace(spec, **{name: dataclasses.replace(getattr(spec, name), **changes)})
+    return lambda spec: replace(spec, **{name: replace(getattr(spec, name), **changes)})
 
 
 def without_offset(spec: DecoderSpec) -> DecoderSpec:
     def change(layer: LayerSpec) -> LayerSpec:
-        norm = dataclasses.replace(layer.residual.norm, offset=0.0)
-        return dataclasses.replace(layer, residual=SandwichNorm(norm))
+        norm = replace(layer.residual.norm, offset=0.0)
+        return replace(layer, residual=SandwichNorm(norm))
 
-    return dataclasses.replace(spec, layers=tuple(map(change, spec.layers)))
+    return replace(spec, layers=tuple(map(change, spec.layers)))
 
 
 def serial(spec: DecoderSpec) -> DecoderSpec:
@@ -60,8 +61,24 @@ def serial(spec: DecoderSpec) -> DecoderSpec:
 
 
 def spare_positions(spec: DecoderSpec) -> DecoderSpec:
-    positions = dataclasses.replace(spec.embedding.positions, offset=0)
+    positions = replace(spec.embedding.positions, offset=0)
     return part("embedding", positions=positions)(spec)
+
+
+def ffn(**changes: Callable[[object], object]) -> Mutation:
+    """Other values of fields of the experts."""
+
+    def change(layer: LayerSpec) -> LayerSpec:
+        if not isinstance(layer.ffn, Experts):
+            return layer
+        changed = {name: change(getattr(layer.ffn, name)) for name, change in changes.items()}
+        return replace(layer, ffn=replace(layer.ffn, **changed))
+
+    return each_layer(change)
+
+
+def one_expert(router: Router) -> Router:
+    return replace(router, top_k=1)
 
 
 MUTATIONS: dict[str, tuple[str, Mutation]] = {
@@ -70,7 +87,7 @@ MUTATIONS: dict[str, tuple[str, Mutation]] = {
     "partial_rope": ("neox_parallel", rope(dim=16)),
     **{f"rope_{kind}": (f"llama_{kind}", rope(scaling=None)) for kind in ("linear", "dynamic", "yarn", "llama3")},
     "rope_longrope": ("phi3_longrope", rope(scaling=None)),
-    "longrope_served_short": ("phi3_longrope", lambda spec: dataclasses.replace(spec, max_position=32)),
+    "longrope_served_short": ("phi3_longrope", lambda spec: replace(spec, max_position=32)),
     "alibi": ("bloom", mixer(position=None)),
     "learned_positions": ("gpt2", part("embedding", positions=None)),
     "spare_positions": ("opt", spare_positions),
@@ -88,7 +105,13 @@ MUTATIONS: dict[str, tuple[str, Mutation]] = {
     "logit_scale": ("granite", part("head", scale=1.0)),
     "score_scale": ("granite", mixer(scale=0.25)),
     "parallel": ("neox_parallel", serial),
-    "final_norm": ("llama", lambda spec: dataclasses.replace(spec, final_norm=None)),
+    "second_expert": ("mixtral", ffn(router=one_expert)),
+    "expert_weights": ("mixtral", ffn(router=lambda router: replace(router, renormalize=False))),
+    "expert_shares": ("qwen2_moe", ffn(router=lambda router: replace(router, renormalize=True))),
+    "shared_expert": ("qwen2_moe", ffn(shared=lambda shared: None)),
+    "shared_gate": ("qwen2_moe", ffn(shared=lambda shared: replace(shared, gated=False))),
+    "expert_activation": ("qwen3_moe", ffn(activation=lambda silu: "gelu")),
+    "final_norm": ("llama", lambda spec: replace(spec, final_norm=None)),
 }
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import PartitionSpec
 
 from jaxpaged.decoder.parameters import Declared, Place, declare
 from jaxpaged.decoder.parameters import Path as TreePath
@@ -20,7 +21,7 @@ from jaxpaged.models.forms import EachExpert, Interleaved, Padded
 from jaxpaged.models.weight_rules import Rule, WeightRules, tower_rules
 from jaxpaged.quant.scheme import Scheme
 from jaxpaged.quant.schemes import SCHEMES, choose_scheme
-from jaxpaged.sharding.mesh import make_mesh
+from jaxpaged.sharding.mesh import MODEL, make_mesh
 from jaxpaged.sharding.rules import spec_of
 from jaxpaged.weights.loader import load_safetensors
 from jaxpaged.weights.plan import plan_weights
@@ -54,10 +55,10 @@ class Experts(nnx.Module):
         shape = (STORED // BLOCK, 2, BLOCK, HIDDEN)
         gate_up = EachExpert(EXPERTS, Interleaved(("gate", "up"), (SIZE, HIDDEN), shape))
         down = EachExpert(EXPERTS, Padded((HIDDEN, SIZE), (HIDDEN, STORED)))
-        axes = ("expert", "ffn", "part", None, "embed")
+        axes = (None, "ffn", "part", None, "embed")
         self.gate_up = param((EXPERTS, *shape), axes, jnp.float32, inputs=1, form=gate_up)
-        self.down = param((EXPERTS, HIDDEN, STORED), ("expert", "embed", "ffn"), jnp.float32, inputs=1, form=down)
-        self.router = param((EXPERTS, HIDDEN), ("expert", "embed"), jnp.float32)
+        self.down = param((EXPERTS, HIDDEN, STORED), (None, "embed", "ffn"), jnp.float32, inputs=1, form=down)
+        self.router = param((EXPERTS, HIDDEN), (None, "embed"), jnp.float32)
 
 
 def declared(scheme: Scheme | None = None) -> Declared:
@@ -156,8 +157,10 @@ def test_a_rule_for_experts_needs_an_expert_axis() -> None:
         plan_weights(wrong, declared(), {})
 
 
-def test_the_expert_axis_is_whole_on_every_device() -> None:
-    assert spec_of(("layer", "expert", "ffn", "embed")) == spec_of(("layer", None, "ffn", "embed"))
+def test_experts_are_whole_on_a_device_or_cut_alike_on_each() -> None:
+    assert spec_of(("layer", "expert", None, "embed")) == PartitionSpec(None, MODEL)
+    with pytest.raises(ValueError, match="the same mesh axis"):
+        spec_of(("layer", "expert", "ffn", "embed"))
 
 
 def test_a_tower_has_its_own_prefix(tmp_path: Path) -> None:

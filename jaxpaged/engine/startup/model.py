@@ -16,6 +16,7 @@ from jaxpaged.engine.startup.setup import Setup
 from jaxpaged.errors import ConfigError
 from jaxpaged.hub.model_directory import read_config, resolve_model
 from jaxpaged.models.architecture import Architecture
+from jaxpaged.models.experts import with_whole_experts
 from jaxpaged.models.hf_config import dtype_of
 from jaxpaged.models.registry import Registry
 from jaxpaged.models.spec import DecoderSpec
@@ -46,11 +47,13 @@ class Model:
 
     def decoder(self, setup: Setup, context: int) -> FunctionalDecoder:
         """The decoder for a context; nothing is allocated."""
-        quantization = setup.config.model.quantization
+        quantization, devices = setup.config.model.quantization, setup.mesh.shape["model"]
+        whole = setup.config.parallel.enable_expert_parallel
+        spec = with_whole_experts(self.spec, devices) if whole else self.spec
         decoder = build_decoder(
-            self.spec.served_at(context),
+            spec.served_at(context),
             dtype=self.dtype,
-            tensor_parallel=setup.mesh.shape["model"],
+            tensor_parallel=devices,
             layer_loop=setup.settings.layer_loop,
             scheme=SCHEMES[quantization] if quantization else None,
             layer_parts=self.registry.layer_parts,

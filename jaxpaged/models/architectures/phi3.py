@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import llama
+from jaxpaged.models.hf_config import window_of
 from jaxpaged.models.spec import DecoderSpec
 from jaxpaged.models.weight_rules import Rule, WeightRules
 
@@ -20,7 +21,7 @@ WEIGHTS = WeightRules(
 
 
 def spec_from_hf(config: Config) -> DecoderSpec:
-    return llama.spec_from_hf(config).with_mixers(window=config.get("sliding_window"))
+    return llama.spec_from_hf(config).with_mixers(window=window_of(config))
 
 
 ARCHITECTURE = Architecture(

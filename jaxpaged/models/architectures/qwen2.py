@@ -6,7 +6,7 @@ import dataclasses
 
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import llama
-from jaxpaged.models.hf_config import given, layer_types_of, need
+from jaxpaged.models.hf_config import given, layer_types_of, need, window_of
 from jaxpaged.models.spec import DecoderSpec
 
 WINDOW_KEYS = frozenset({"layer_types", "max_window_layers", "sliding_window", "use_sliding_window"})
@@ -15,7 +15,7 @@ DEFAULT_WINDOW, DEFAULT_FULL_LAYERS = 4096, 28
 
 def with_windows(spec: DecoderSpec, config: Config) -> DecoderSpec:
     """The spec with a window in those layers where the config says so."""
-    window = config.get("sliding_window", DEFAULT_WINDOW)
+    window = window_of(config, DEFAULT_WINDOW)
     window = window if given(config, "use_sliding_window", False) else None
     full = given(config, "max_window_layers", DEFAULT_FULL_LAYERS)
     count = need(config, "num_hidden_layers")

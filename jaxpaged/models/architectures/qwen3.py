@@ -10,10 +10,14 @@ from jaxpaged.models.spec import DecoderSpec, RMSNorm
 DEFAULT_HEAD_DIM = 128
 
 
-def spec_from_hf(config: Config) -> DecoderSpec:
+def normed_heads(config: Config) -> DecoderSpec:
+    """Llama with the norms of queries and keys."""
     spec = llama.llama_spec(config, given(config, "head_dim", DEFAULT_HEAD_DIM))
-    norm = RMSNorm(given(config, "rms_norm_eps", 1e-6))
-    return qwen2.with_windows(spec.with_mixers(qk_norm=norm), config)
+    return spec.with_mixers(qk_norm=RMSNorm(given(config, "rms_norm_eps", 1e-6)))
+
+
+def spec_from_hf(config: Config) -> DecoderSpec:
+    return qwen2.with_windows(normed_heads(config), config)
 
 
 ARCHITECTURE = Architecture(
