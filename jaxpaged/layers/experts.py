@@ -84,8 +84,9 @@ class Experts(nnx.Module):
             beside = beside * jax.nn.sigmoid(narrow_linear(x, self.shared_gate.get_value()))
         return (out + beside).astype(x.dtype)
 
+    # The router runs on each device, for its own tokens: XLA would gather all of them to choose the best experts.
     def _routed(self, x: Float[Array, "t e"], tokens: TokenContext) -> Float32[Array, "t e"]:
-        choice, count = self.router(x), self.part.router.experts // self.devices
+        count = self.part.router.experts // self.devices
         weights = Weights(
             weight_of(self.expert_gate_up),
             weight_of(self.expert_down),
@@ -93,20 +94,24 @@ class Experts(nnx.Module):
             bias_of(self.expert_down_bias),
         )
         if tokens.mesh is None:
-            return mix(self.part, x, choice, weights, Share(0, count, tokens.is_token))
+            return mix(self.part, x, self.router(x), weights, Share(0, count, tokens.is_token))
 
-        def local(x: Array, choice: Choice, weights: Weights, is_token: Array | None) -> Array:
+        def local(x: Array, router: Router, weights: Weights, is_token: Array | None) -> Array:
             device = lax.axis_index(MODEL)
             first = device * count if self.part.whole else 0
             with_bias = None if self.part.whole else device == 0
-            mixed = mix(self.part, x, choice, weights, Share(first, count, is_token, with_bias))
+            mixed = mix(self.part, x, router(x), weights, Share(first, count, is_token, with_bias))
             return lax.psum(mixed, MODEL)
 
         rows = PartitionSpec(DATA)
         sharded = jax.shard_map(
-            local, mesh=tokens.mesh, in_specs=(rows, rows, self._specs(weights), rows), out_specs=rows, check_vma=False
+            local,
+            mesh=tokens.mesh,
+            in_specs=(rows, PartitionSpec(), self._specs(weights), rows),
+            out_specs=rows,
+            check_vma=False,
         )
-        mixed: Array = sharded(x, choice, weights, tokens.is_token)
+        mixed: Array = sharded(x, self.router, weights, tokens.is_token)
         return mixed
 
     def _specs(self, weights: Weights) -> Weights:

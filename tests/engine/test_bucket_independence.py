@@ -24,6 +24,7 @@ MODELS: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
     "qwen3 float32": ("qwen3", WIDE, "float32"),
     "gemma3 bfloat16": ("gemma3", {**WIDE, "sliding_window_pattern": 2}, "bfloat16"),
     "bloom float32": ("bloom", {"hidden_size": 96}, "float32"),
+    "mixtral bfloat16": ("mixtral", WIDE, "bfloat16"),
 }
 
 
