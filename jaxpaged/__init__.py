@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jaxpaged.frontend.observation import RequestObserver, observing
     from jaxpaged.frontend.output_stream import OutputStream
     from jaxpaged.llm import LLM
+    from jaxpaged.models.custom import register_architecture
     from jaxpaged.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
     from jaxpaged.params.adapter import LoRARequest
     from jaxpaged.params.calls import CallForm, Calls
@@ -92,6 +93,7 @@ __all__ = [
     "observing",
     "read_chat_template",
     "read_embeds",
+    "register_architecture",
     "sampling_limits",
     "token_id_list_limits",
     "tokenizer_info",
@@ -145,6 +147,7 @@ _HOMES = {
     "observing": "jaxpaged.frontend.observation",
     "read_chat_template": "jaxpaged.text.chat_template",
     "read_embeds": "jaxpaged.frontend.embeds",
+    "register_architecture": "jaxpaged.models.custom",
     "sampling_limits": "jaxpaged.params.ranges",
     "token_id_list_limits": "jaxpaged.params.ranges",
     "tokenizer_info": "jaxpaged.text.tokenizer_info",

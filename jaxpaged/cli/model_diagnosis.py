@@ -16,7 +16,7 @@ from jaxpaged.errors import ConfigError
 from jaxpaged.execution.memory import MemoryUse
 from jaxpaged.gguf.unpack import pointed_files
 from jaxpaged.hub.model_directory import resolve_tokenizer
-from jaxpaged.models.registry import REGISTRY
+from jaxpaged.models.custom import current_registry
 from jaxpaged.text.tokenizer import load_tokenizer
 from jaxpaged.weights.loader import check_weights
 from jaxpaged.weights.orbax_store import is_converted
@@ -28,7 +28,7 @@ def served(config: EngineConfig) -> dict[str, Any]:
     """Facts in the order in which start-up finds them; the first thing that ends it is the `problem`."""
     facts: dict[str, Any] = {"model": config.model.model}
     try:
-        model = read_model(_without_weights(config).model, REGISTRY)
+        model = read_model(_without_weights(config).model, current_registry())
         facts |= _on_disk(model, config)
         setup = set_up(config)
         serving = choose_context(setup, model)

@@ -29,7 +29,8 @@ from jaxpaged.engine.startup.programs import Compiled, compile_programs
 from jaxpaged.engine.startup.setup import Setup, set_up, use_compile_cache
 from jaxpaged.execution.compiler import CompileCounter
 from jaxpaged.execution.runner import Runner
-from jaxpaged.models.registry import REGISTRY, Registry
+from jaxpaged.models.custom import current_registry
+from jaxpaged.models.registry import Registry
 from jaxpaged.scheduling.scheduler import Scheduler
 from jaxpaged.structured.compiler import GrammarCompiler
 from jaxpaged.structured.vocabulary import GrammarVocabulary, load_vocabulary
@@ -42,14 +43,14 @@ def build_engine[Engine](
     *,
     devices: Sequence[jax.Device] | None = None,
     mesh: Mesh | None = None,
-    registry: Registry = REGISTRY,
+    registry: Registry | None = None,
     progress: bool = True,
 ) -> Engine:
     """Load, compile and size everything; `make` is called with the parts. Raises ConfigError in one sentence."""
     began = time.monotonic()
     setup = set_up(config, devices, mesh)
     cache = use_compile_cache(config.compile)
-    model = read_model(config.model, registry)
+    model = read_model(config.model, current_registry() if registry is None else registry)
     served, products = choose_products(setup, choose_context(setup, model), cache)
     with collector_paused(), ThreadPoolExecutor(2, thread_name_prefix="files") as files:
         vocabulary = files.submit(load_vocabulary, config.model, model.directory, served.decoder.spec.vocab_size)
@@ -62,7 +63,7 @@ def build_engine[Engine](
 
 def load_model(config: EngineConfig, *, progress: bool = True) -> tuple[Path, FunctionalDecoder, Leaves]:
     """Only a model: its directory, its decoder and its prepared weights (`jaxpaged convert`). Raises ConfigError."""
-    setup, model = set_up(config), read_model(config.model, REGISTRY)
+    setup, model = set_up(config), read_model(config.model, current_registry())
     decoder = model.decoder(setup, model.wanted)
     return model.directory, decoder, model.load(setup, decoder, progress=progress)
 

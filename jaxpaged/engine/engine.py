@@ -31,7 +31,7 @@ from jaxpaged.engine.request_factory import samples_of
 from jaxpaged.engine.sleep import check_level, check_tags
 from jaxpaged.engine.thinking.follower import ThinkingLimits
 from jaxpaged.errors import RequestError
-from jaxpaged.models.registry import REGISTRY, Registry
+from jaxpaged.models.registry import Registry
 from jaxpaged.params.structured import PARAM
 from jaxpaged.scheduling.plan import StepPlan
 from jaxpaged.scheduling.request import Request
@@ -82,10 +82,13 @@ class Engine:
         *,
         devices: Sequence[jax.Device] | None = None,
         mesh: Mesh | None = None,
-        registry: Registry = REGISTRY,
+        registry: Registry | None = None,
         progress: bool = True,
     ) -> Engine:
-        """Load the model, compile every program, size the KV pool; then ready. Raises ConfigError."""
+        """Load the model, compile every program, size the KV pool; then ready. Raises ConfigError.
+
+        registry: the families that it knows; None: ours and those that were registered or are installed.
+        """
         return build_engine(cls, config, devices=devices, mesh=mesh, registry=registry, progress=progress)
 
     def add(self, message: EngineRequest) -> None:

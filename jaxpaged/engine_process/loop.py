@@ -45,6 +45,7 @@ from jaxpaged.engine_process.protocol import (
     requests_address,
 )
 from jaxpaged.errors import ConfigError, QueueFullError, RequestError
+from jaxpaged.models.custom import register_architecture
 
 STATS_INTERVAL = 0.1  # seconds between batches that hold nothing but statistics
 LINGER_MS = 2000
@@ -157,6 +158,8 @@ def build(engine_class: str, start: Start) -> StepEngine:
     engine_type: Any = resolve_name(engine_class)
     config: EngineConfig = start.config
     config.validate()
+    for where in start.architectures:
+        register_architecture(where)
     engine: StepEngine = engine_type.build(config, progress=start.progress)
     return engine
 

@@ -37,6 +37,7 @@ from jaxpaged.engine_process.protocol import (
     requests_address,
 )
 from jaxpaged.errors import ConfigError, EngineDeadError
+from jaxpaged.models.custom import registered
 
 ENGINE = "jaxpaged.engine.engine:Engine"
 _LONGEST_SOCKET_PATH = 100  # of the 107 bytes that Linux allows
@@ -115,7 +116,7 @@ class EngineProcess:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)
         self._finalizer = weakref.finalize(self, _clean_up, self.process, directory)
         try:
-            self._send(Start(config, progress, debug))
+            self._send(Start(config, progress, debug, registered()))
             self.info = self._wait_until_ready()
         except BaseException:  # it may be deep in a compilation: no use asking
             self._closing.set()

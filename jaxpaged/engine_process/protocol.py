@@ -15,11 +15,12 @@ HEARTBEAT_SECONDS = 1.0  # an engine without work sends a Batch without outputs 
 
 
 class Start(msgspec.Struct, tag=True):
-    """To the engine, first: build yourself from this."""
+    """To the engine, first: build yourself from this. architectures: what to register (models/custom.py)."""
 
     config: EngineConfig
     progress: bool
     debug: bool
+    architectures: tuple[str, ...] = ()
 
 
 class Add(msgspec.Struct, tag=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,11 @@ from jaxtyping import Array, Bool, Float, Float32, Int32
 from jaxpaged.layers.cache_op import CacheOp
 from jaxpaged.layers.context import Place, TokenContext
 from jaxpaged.layers.linear import linear
-from jaxpaged.layers.norms import Norm
+from jaxpaged.layers.norms import Norm, normed
 from jaxpaged.layers.param import bias_of, param, weight_of
 from jaxpaged.layers.rope import rotate
 from jaxpaged.models import spec
-from jaxpaged.models.forms import FusedHeads, SpreadHeads
+from jaxpaged.models.forms import FusedHeads, PerHead, SpreadHeads
 from jaxpaged.models.heads import HeadLayout, plan_heads
 from pallas_kernels.paged_attention.api import ScoreMod
 
@@ -55,56 +55,86 @@ class Attend[State](Protocol):
     ) -> tuple[State, Float[Array, "t hq d"]]: ...
 
 
+class Projected(NamedTuple):
+    """What a layer makes of its rows: queries, keys, values, and what multiplies the attended heads, if anything."""
+
+    q: Float[Array, "t hq d"]
+    k: Float[Array, "t hkv d"]
+    v: Float[Array, "t hkv d"]
+    gate: Float[Array, "t hq d"] | None
+
+
 class Attention(nnx.Module):
     """Projections, norms and positions of one attention part.
 
-    qkv [slot, group + 2, head_dim, embed] holds, per slot, its query heads, its key and its value;
-    out [embed, slot * group * head_dim]. Slots: models/heads.py.
+    qkv [slot, group + 2, head_dim, embed] holds, per slot, its query heads, its key and its value, and where it is
+    gated [slot, 2 * group + 2, ...] as many gates; out [embed, slot * group * head_dim]. Slots: models/heads.py.
     """
 
     def __init__(self, part: spec.Attention, hidden: int, tensor_parallel: int, dtype: DTypeLike) -> None:
         layout = plan_heads(part.heads, part.kv_heads, tensor_parallel)
         slots, group, dim = layout.slots, layout.group, part.head_dim
-        fused, axes = (slots, group + 2, dim), ("kv_head", "q_group", "head_dim")
         self.part, self.layout = part, layout
-        form = FusedHeads(layout, part.heads, part.kv_heads, dim, (hidden,))
+        form = FusedHeads(layout, part.heads, part.kv_heads, dim, (hidden,), gated=part.gated)
+        fused, axes = (slots, form.in_slot, dim), ("kv_head", "q_group", "head_dim")
         self.qkv = param((*fused, hidden), (*axes, "embed"), dtype, inputs=1, form=form)
         # One axis for all heads: a TPU would lay out another four query heads' rows in every matrix of each layer anew.
         spread = SpreadHeads(layout, part.heads, dim, hidden)
         self.out = param((hidden, slots * group * dim), ("embed", "kv_head"), dtype, inputs=1, form=spread)
         self.qkv_bias = param(fused, axes, dtype, form=replace(form, rest=())) if part.qkv_bias else None
         self.out_bias = param((hidden,), ("embed",), dtype) if part.out_bias else None
+        self.sinks = (
+            param((slots * group,), ("kv_head",), dtype, form=PerHead(layout, part.heads)) if part.sinks else None
+        )
         self.q_norm = Norm(part.qk_norm, dim, "head_dim", dtype) if part.qk_norm else None
         self.k_norm = Norm(part.qk_norm, dim, "head_dim", dtype) if part.qk_norm else None
+        self.late_q_norm = Norm(part.late_qk_norm, dim, "head_dim", dtype) if part.late_qk_norm else None
+        self.late_k_norm = Norm(part.late_qk_norm, dim, "head_dim", dtype) if part.late_qk_norm else None
 
     def __call__[State](
         self, x: Float[Array, "t e"], tokens: TokenContext, attend: Attend[State], state: State, place: Place
     ) -> tuple[Float[Array, "t e"], State]:
         """What the layer adds to the residual stream, before scales and norms, and the state after the step."""
-        state, attended = attend(state, *self.project(x, tokens), self.ref(place))
-        return self.combine(attended, tokens), state
+        *qkv, gate = self.project(x, tokens)
+        state, attended = attend(state, *qkv, self.ref(place))
+        return self.combine(attended, gate, tokens), state
 
-    def combine(self, attended: Float[Array, "t hq d"], tokens: TokenContext) -> Float[Array, "t e"]:
-        """The output projection."""
+    def combine(
+        self, attended: Float[Array, "t hq d"], gate: Float[Array, "t hq d"] | None, tokens: TokenContext
+    ) -> Float[Array, "t e"]:
+        """The gate and the output projection."""
+        if gate is not None:
+            attended = (attended.astype(jnp.float32) * jax.nn.sigmoid(gate.astype(jnp.float32))).astype(attended.dtype)
         attended = attended.reshape(len(attended), -1)
         return linear(attended, weight_of(self.out), tokens.adapters, bias=bias_of(self.out_bias))
 
-    def project(self, x: Float[Array, "t e"], tokens: TokenContext) -> tuple[Array, Array, Array]:
-        """Queries [t, hq, d], keys and values [t, hkv, d], normed and rotated."""
+    def project(self, x: Float[Array, "t e"], tokens: TokenContext) -> Projected:
+        """Queries and keys are normed and rotated."""
         group, dim = self.layout.group, self.part.head_dim
         qkv = linear(x, weight_of(self.qkv), tokens.adapters, bias=bias_of(self.qkv_bias))
         q, k, v = qkv[:, :, :group].reshape(len(x), -1, dim), qkv[:, :, group], qkv[:, :, group + 1]
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = normed(self.q_norm, q), normed(self.k_norm, k)
         for rope in self.part.ropes:
             q, k = rotate(q, tokens.rotations[rope], rope), rotate(k, tokens.rotations[rope], rope)
-        return q, k, v
+        q, k = normed(self.late_q_norm, q), normed(self.late_k_norm, k)
+        if self.part.temperature is not None:
+            q = (q.astype(jnp.float32) * temperatures(self.part.temperature, tokens.positions)).astype(q.dtype)
+        gate = qkv[:, :, group + 2 :].reshape(len(x), -1, dim) if self.part.gated else None
+        return Projected(q, k, v, gate)
 
     def ref(self, place: Place) -> LayerRef:
         part = self.part
         alibi = isinstance(part.position, spec.Alibi)
         slopes = jnp.asarray(stored_slopes(part.heads, self.layout)) if alibi else None
-        return LayerRef(place.group, place.index, ScoreMod(part.scale, part.window, part.soft_cap), slopes)
+        sinks = None if self.sinks is None else self.sinks.get_value().astype(jnp.float32)
+        score = ScoreMod(part.scale, part.reach, part.soft_cap, part.chunk)
+        return LayerRef(place.group, place.index, score, slopes, sinks)
+
+
+def temperatures(part: spec.Temperature, positions: Int32[Array, "t"]) -> Float32[Array, "t 1 1"]:
+    """What the queries at `positions` are multiplied by."""
+    periods = jnp.floor((positions.astype(jnp.float32) + part.offset) / part.period)
+    return (1 + part.scale * jnp.log1p(periods))[:, None, None]
 
 
 def alibi_slopes(heads: int) -> np.ndarray:
@@ -143,8 +173,10 @@ class DenseAttend:
     together: Bool[Array, "t t"]
 
     def __call__[State](self, state: State, q: Array, k: Array, v: Array, layer: LayerRef) -> tuple[State, Array]:
-        window = layer.score.window
+        window, chunk = layer.score.window, layer.score.chunk
         visible = self.together if window is None else self.together & (self.distance < window)
+        if chunk is not None:
+            visible &= self.positions[:, None] // chunk == self.positions[None, :] // chunk
         return state, dense_attention(q, k, v, layer, self.distance, visible)
 
     def apply[State](self, state: State, place: Place, op: CacheOp, *arrays: Array) -> tuple[State, Array]:

@@ -22,6 +22,7 @@ class TokenContext:
     """
 
     rotations: Mapping[Rope, Rotation]
+    positions: Int32[Array, "t"]
     adapters: Int32[Array, "t"] | None = None
     mesh: Mesh | None = None
     is_token: Bool[Array, "t"] | None = None
@@ -57,5 +58,5 @@ def token_context(
     """The context of tokens at `positions` in a model served at `max_position` tokens."""
     rotations = {rope: rotation(rope, positions, max_position) for rope in ropes}
     if not isinstance(attend, StepRows):
-        return TokenContext(rotations, adapters)
-    return TokenContext(rotations, adapters, attend.mesh, attend.is_token(len(positions)))
+        return TokenContext(rotations, positions, adapters)
+    return TokenContext(rotations, positions, adapters, attend.mesh, attend.is_token(len(positions)))

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Float32
 
 from jaxpaged.layers.linear import CPU_COLUMNS
-from jaxpaged.layers.param import param
+from jaxpaged.layers.param import bias_of, param
 from jaxpaged.models import spec
 
 # XLA:CPU adds up fewer elements than that in another order; a program has eight rows at least.
@@ -17,10 +17,14 @@ SMALL = 4096
 FEWEST_ROWS = 8
 
 
-def rms_norm(x: Float[Array, "*rows d"], weight: Float[Array, "d"], norm: spec.RMSNorm) -> Float[Array, "*rows d"]:
-    """x / sqrt(mean(x^2) + eps) * (offset + weight)."""
+def rms_norm(
+    x: Float[Array, "*rows d"], weight: Float[Array, "d"] | None, norm: spec.RMSNorm
+) -> Float[Array, "*rows d"]:
+    """x / sqrt(mean(x^2) + eps) * (offset + weight), as far as it has one."""
     wide = x.astype(jnp.float32)
     normed = wide * lax.rsqrt(_row_means(jnp.square(wide)) + norm.eps)
+    if weight is None:
+        return normed.astype(x.dtype)
     return _affine(normed, norm.offset + weight.astype(jnp.float32)).astype(x.dtype)
 
 
@@ -69,13 +73,15 @@ class Norm(nnx.Module):
 
     def __init__(self, part: spec.Norm, size: int, axis: str, dtype: DTypeLike) -> None:
         self.part = part
-        self.weight = param((size,), (axis,), dtype)
+        has_weight = not isinstance(part, spec.RMSNorm) or part.weight
+        self.weight = param((size,), (axis,), dtype) if has_weight else None
         if isinstance(part, spec.LayerNorm):
             self.bias = param((size,), (axis,), dtype)
 
     def __call__(self, x: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
         match self.part:
             case spec.RMSNorm() as norm:
-                return rms_norm(x, self.weight.get_value(), norm)
+                return rms_norm(x, bias_of(self.weight), norm)
             case spec.LayerNorm() as norm:
+                assert self.weight is not None
                 return layer_norm(x, self.weight.get_value(), self.bias.get_value(), norm)

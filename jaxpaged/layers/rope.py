@@ -100,7 +100,8 @@ def _llama3(frequencies: Frequencies, scaling: Llama3Scaling) -> Frequencies:
     longest = scaling.original_max_position / scaling.low_freq_factor
     shortest = scaling.original_max_position / scaling.high_freq_factor
     smooth = scaling.original_max_position / wavelengths - np.float32(scaling.low_freq_factor)
-    smooth = smooth / np.float32(scaling.high_freq_factor - scaling.low_freq_factor)
+    between = scaling.high_freq_factor - scaling.low_freq_factor or 1.0  # equal: nothing lies between
+    smooth = smooth / np.float32(between)
     divided = frequencies / np.float32(scaling.factor)
     blended = (np.float32(1) - smooth) * divided + smooth * frequencies
     outside = np.where(wavelengths > longest, divided, frequencies)

@@ -22,7 +22,8 @@ class Architecture:
 
     names: the values of config.json's `architectures` that it serves. used_keys: keys that spec_from_hf reads.
     ignored_keys: keys without a bearing on the result. fixed_keys: keys accepted with this one value.
-    model_type: decides where `architectures` names no class or only a base class.
+    model_type: decides where `architectures` names no class or only a base class. layer_parts: the module of each kind
+    of layer part that is its own, "module:class" by the type of its spec.
     """
 
     names: tuple[str, ...]
@@ -32,10 +33,11 @@ class Architecture:
     ignored_keys: frozenset[str] = frozenset()
     fixed_keys: Mapping[str, Any] = field(default_factory=dict)
     model_type: str = ""
+    layer_parts: Mapping[type, str] = field(default_factory=dict)
 
     def check_keys(self, config: Config) -> None:
         """Refuse, by name, every key of config.json that changes the result and is not implemented."""
-        refused = sorted(key for key in self._unread(config) if self._matters(key, config))
+        refused = self.refused_keys(config)
         if not refused:
             return
         listed = ", ".join(f"{key}={_short(config[key])}" for key in refused[:VALUES_SHOWN])
@@ -44,6 +46,10 @@ class Architecture:
             f"config.json sets {listed}{more}, which {self.names[0]} does not implement here. If a key has no bearing "
             f"on the result, drop it with hf_overrides, e.g. {{{refused[0]!r}: None}}."
         )
+
+    def refused_keys(self, config: Config) -> list[str]:
+        """The keys that change the result and are not implemented, in order."""
+        return sorted(key for key in self._unread(config) if self._matters(key, config))
 
     def unknown_keys(self, config: Config) -> tuple[str, ...]:
         """The keys that are set but mean nothing here, and that change nothing as far as is known, in order."""

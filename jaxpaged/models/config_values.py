@@ -23,6 +23,10 @@ def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
+def _number_or_zero(value: object) -> bool:
+    return _number(value) or (value == 0 and not isinstance(value, bool))
+
+
 def _numbers(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(map(_number, value))
 
@@ -52,6 +56,7 @@ _DESCRIBED: Mapping[Kind, str] = {
     _count: "a positive integer",
     _count_or_zero: "an integer, 0 or more",
     _number: "a positive number",
+    _number_or_zero: "a number, 0 or more",
     _numbers: "a list of positive numbers",
     _layers: "a list of layers, the first is 0",
     _flag: "true or false",
@@ -73,9 +78,10 @@ _KEYS: Mapping[Kind, str] = {
     _number: """
         attention_factor attention_multiplier attn_logit_softcapping beta_fast beta_slow embedding_multiplier factor
         final_logit_softcapping high_freq_factor layer_norm_eps layer_norm_epsilon logits_scaling low_freq_factor
-        partial_rotary_factor query_pre_attn_scalar residual_multiplier rms_norm_eps rope_local_base_freq rope_theta
-        rotary_emb_base rotary_pct
+        llama_4_scaling_beta partial_rotary_factor query_pre_attn_scalar residual_multiplier rms_norm_eps
+        rope_local_base_freq rope_theta rotary_emb_base rotary_pct
     """,
+    _number_or_zero: "mscale mscale_all_dim",
     _numbers: "long_factor short_factor",
     _flag: """
         _remove_final_layer_norm attention_bias do_layer_norm_before enable_bias finetuned mlp_bias tie_word_embeddings

@@ -48,27 +48,48 @@ class Form(ABC):
 
 @dataclass(frozen=True, slots=True)
 class FusedHeads(Form):
-    """Parts q, k, v -> [slot, group + 2, head_dim, *rest]."""
+    """Parts q, k, v -> [slot, group + 2, head_dim, *rest]; where queries are gated, a `gate` like q comes last."""
 
     layout: HeadLayout
     heads: int
     kv_heads: int
     head_dim: int
     rest: Shape = ()
+    gated: bool = False
 
     @property
     def unit(self) -> int:
         return self.head_dim
 
+    @property
+    def in_slot(self) -> int:
+        """Heads in a slot."""
+        return self.layout.group * (2 if self.gated else 1) + 2
+
     def parts(self) -> PartShapes:
         q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        return {"q": (q, *self.rest), "k": (kv, *self.rest), "v": (kv, *self.rest)}
+        gate = {"gate": (q, *self.rest)} if self.gated else {}
+        return {"q": (q, *self.rest), "k": (kv, *self.rest), "v": (kv, *self.rest), **gate}
 
     def store(self, parts: Parts) -> Array:
-        q, k, v = (parts[name].reshape(-1, self.head_dim, *self.rest) for name in "qkv")
         slots = tuple((head,) for head in self.layout.kv)
-        places = self.layout.queries, slots, slots
-        return jnp.concatenate([_place(*each) for each in zip((q, k, v), places, strict=True)], axis=1)
+        places = {"q": self.layout.queries, "k": slots, "v": slots, "gate": self.layout.queries}
+        placed = [_place(parts[name].reshape(-1, self.head_dim, *self.rest), places[name]) for name in self.parts()]
+        return jnp.concatenate(placed, axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class PerHead(Form):
+    """One number per query head -> [slot * group]."""
+
+    layout: HeadLayout
+    heads: int
+
+    def parts(self) -> PartShapes:
+        return {WHOLE: (self.heads,)}
+
+    def store(self, parts: Parts) -> Array:
+        return _place(parts[WHOLE], self.layout.queries).reshape(-1)
 
 
 @dataclass(frozen=True, slots=True)

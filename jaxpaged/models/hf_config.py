@@ -94,13 +94,13 @@ def window_of(config: Config, default: int | None = None) -> int | None:
     return config.get("sliding_window", default) or None
 
 
-def layer_types_of(config: Config, default: tuple[str, ...]) -> tuple[str, ...]:
-    """Per layer "full_attention" or "sliding_attention". Raises UnsupportedModelError for others, or another length."""
+def layer_types_of(config: Config, default: tuple[str, ...], local: str = "sliding_attention") -> tuple[str, ...]:
+    """Per layer "full_attention" or `local`. Raises UnsupportedModelError for others, or another length."""
     types = tuple(given(config, "layer_types", default))
-    others = set(types) - {"full_attention", "sliding_attention"}
+    others = set(types) - {"full_attention", local}
     if others or len(types) != need(config, "num_hidden_layers"):
         raise UnsupportedModelError(
-            f"layer_types must name full_attention or sliding_attention for each of the {config['num_hidden_layers']} "
+            f"layer_types must name full_attention or {local} for each of the {config['num_hidden_layers']} "
             f"layers; it has {len(types)} entries{' and ' + ', '.join(sorted(others)) if others else ''}."
         )
     return types

@@ -20,6 +20,7 @@ from jaxpaged.models.architectures import (
     gptj,
     granite,
     llama,
+    ministral3,
     mistral,
     mixtral,
     opt,
@@ -43,6 +44,7 @@ FAMILIES = (
     gptj,
     granite,
     llama,
+    ministral3,
     mistral,
     mixtral,
     opt,
@@ -57,6 +59,15 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
 )
 # Classes without a head, and those that read model_type themselves: BloomModel, AutoModelForCausalLM.
 BASE_CLASSES = ("Model", "AutoModelForCausalLM")
+# What tells that a config.json is like Llama's.
+LLAMA_KEYS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "rms_norm_eps",
+    "vocab_size",
+)
 # Named, not imported: what a model is can be read without the modules that compute it.
 LAYER_PARTS: Mapping[type, str] = MappingProxyType(
     {
@@ -75,12 +86,12 @@ class Registry:
     architectures: Mapping[str, Architecture] = field(default_factory=lambda: ARCHITECTURES)
     layer_parts: Mapping[type, str] = field(default_factory=lambda: LAYER_PARTS)
 
-    def adding(self, family: Architecture, layer_parts: Mapping[type, str]) -> Registry:
-        """This registry with one more family and the kinds of layer parts that it brings."""
+    def adding(self, family: Architecture, layer_parts: Mapping[type, str] = MappingProxyType({})) -> Registry:
+        """This registry with one more family; its kinds of layer parts are its own and those given here."""
         return replace(
             self,
             architectures={**self.architectures, **dict.fromkeys(family.names, family)},
-            layer_parts={**self.layer_parts, **layer_parts},
+            layer_parts={**self.layer_parts, **family.layer_parts, **layer_parts},
         )
 
     def find_architecture(self, config: Config) -> Architecture:
@@ -117,8 +128,20 @@ def _find(architectures: Mapping[str, Architecture], config: Config) -> Architec
         raise UnsupportedModelError(
             f"the model's architecture is {_asked(config, names)}; supported are {', '.join(sorted(architectures))}."
             + (" A model's own Python code (auto_map) is never run." if config.get("auto_map") else "")
+            + _hint(config)
         )
     return found
+
+
+def _hint(config: Config) -> str:
+    """How to serve an architecture whose config.json has all that Llama's has."""
+    if any(config.get(key) is None for key in LLAMA_KEYS):
+        return ""
+    register = "jaxpaged.register_architecture adds a family of your own (docs/custom_models.md has an example)"
+    if llama.ARCHITECTURE.refused_keys(config):
+        return f" Its config.json is like Llama's: {register}."
+    override = "hf_overrides={'architectures': ['LlamaForCausalLM']}"
+    return f" Its config.json is like Llama's: pass {override} if its tensors are named like Llama's; else {register}."
 
 
 def _asked(config: Config, names: Sequence[str]) -> str:

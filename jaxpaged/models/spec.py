@@ -22,10 +22,11 @@ Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
 
 @dataclass(frozen=True, slots=True)
 class RMSNorm:
-    """x / rms(x) * (offset + weight). Gemma stores its weights around zero: offset 1."""
+    """x / rms(x) * (offset + weight). Gemma stores its weights around zero: offset 1. weight False: x / rms(x)."""
 
     eps: float
     offset: float = 0.0
+    weight: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,15 @@ Norm = RMSNorm | LayerNorm
 @dataclass(frozen=True, slots=True)
 class Alibi:
     """A bias on the scores, linear in the distance, with a slope per head (arXiv 2108.12409)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Temperature:
+    """Queries grow with their position, times 1 + scale * log(1 + floor((position + offset) / period))."""
+
+    period: float
+    scale: float
+    offset: int = 0
 
 
 @runtime_checkable
@@ -67,7 +77,12 @@ class MixerSpec(Hashable, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Causal self-attention. `scale` multiplies q.k. `position` None: positions enter at the embedding, or nowhere."""
+    """Causal self-attention. `scale` multiplies q.k. `position` None: positions enter at the embedding, or nowhere.
+
+    window: tokens that a token sees, itself included. chunk: it sees only those of its own chunk of so many tokens.
+    sinks: a learned score per query head takes weight and gives nothing. gated: the sigmoid of a further projection
+    multiplies the attended heads. late_qk_norm: after the positions, where qk_norm is before them.
+    """
 
     heads: int
     kv_heads: int
@@ -79,6 +94,16 @@ class Attention:
     qkv_bias: bool = False
     out_bias: bool = False
     qk_norm: Norm | None = None
+    late_qk_norm: Norm | None = None
+    sinks: bool = False
+    gated: bool = False
+    chunk: int | None = None
+    temperature: Temperature | None = None
+
+    @property
+    def reach(self) -> int | None:
+        """Beyond so many tokens nothing is seen; None: everything earlier may be."""
+        return min((bound for bound in (self.window, self.chunk) if bound is not None), default=None)
 
     @property
     def ropes(self) -> tuple[Rope, ...]:
@@ -87,14 +112,14 @@ class Attention:
     def cache(self, tensor_parallel: int) -> CacheKind:
         """KV heads as they are stored, repeated or padded for the devices."""
         kv_heads = plan_heads(self.heads, self.kv_heads, tensor_parallel).slots
-        if self.window is None:
+        if self.reach is None:
             return FullAttentionSpec(kv_heads, self.head_dim)
-        return SlidingWindowSpec(kv_heads, self.head_dim, self.window)
+        return SlidingWindowSpec(kv_heads, self.head_dim, self.reach)
 
     def served_at(self, max_position: int) -> Attention:
-        """Without a window that would never bind."""
-        idle = self.window is not None and self.window >= max_position
-        return replace(self, window=None) if idle else self
+        """Without a window or chunks that would never bind."""
+        window, chunk = (None if size is None or size >= max_position else size for size in (self.window, self.chunk))
+        return replace(self, window=window, chunk=chunk)
 
     def check(self) -> None:
         if self.head_dim < 1 or self.heads % self.kv_heads:

@@ -30,7 +30,8 @@ def find_transform(name: str | None) -> Transform:
         "transpose": _transposed(_WHOLE),
         "rows": _ROWS,
         "transpose_rows": _transposed(_ROWS),
-        "interleaved": Transform(_rows_shape, _interleaved),
+        "interleaved": _INTERLEAVED,
+        "transpose_interleaved": _transposed(_INTERLEAVED),
     }
     return named[name]
 
@@ -67,4 +68,8 @@ def _transposed(transform: Transform) -> Transform:
     )
 
 
-_WHOLE, _ROWS = Transform(_same_shape, _same), Transform(_rows_shape, _rows)
+_WHOLE, _ROWS, _INTERLEAVED = (
+    Transform(_same_shape, _same),
+    Transform(_rows_shape, _rows),
+    Transform(_rows_shape, _interleaved),
+)

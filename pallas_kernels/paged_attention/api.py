@@ -21,6 +21,8 @@ from pallas_kernels.paged_attention.xla import attention as xla
 
 def _by_mosaic(*args: Any, target: str, **kwargs: Any) -> tuple[jax.Array, jax.Array]:
     """By the kernel for `target`, which is imported when it is used: its compiler takes longer to import than JAX."""
+    if kwargs["score"].chunk is not None:
+        raise NotImplementedError("the Pallas kernels have no chunks (score.chunk), only windows")
     kernel = import_module(f"pallas_kernels.paged_attention.{target}.attention")
     result: tuple[jax.Array, jax.Array] = kernel.paged_attention(*args, **kwargs)
     return result

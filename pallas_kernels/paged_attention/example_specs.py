@@ -21,10 +21,11 @@ class Spec:
     soft_cap: float | None = None
     alibi: bool = False
     sinks: bool = False
+    chunk: int | None = None
 
     @property
     def score(self) -> ScoreMod:
-        return ScoreMod(scale=self.head_dim**-0.5, window=self.window, soft_cap=self.soft_cap)
+        return ScoreMod(scale=self.head_dim**-0.5, window=self.window, soft_cap=self.soft_cap, chunk=self.chunk)
 
 
 SPECS = (

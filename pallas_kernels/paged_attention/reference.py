@@ -45,6 +45,8 @@ def paged_attention(
     visible = (distance >= 0) & places.valid[:, None]
     if score.window is not None:
         visible &= distance < score.window
+    if score.chunk is not None:
+        visible &= k_pos[None, :] >= places.position[:, None] // score.chunk * score.chunk
 
     groups = q.astype(jnp.float32).reshape(tokens, kv_heads, -1, head_dim)
     s = score.scale * jnp.einsum("thgd,thkd->thgk", groups, keys, precision="highest")

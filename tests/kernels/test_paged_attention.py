@@ -24,6 +24,7 @@ from tests.kernels.batches import with_page_table
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 3e-3}
 FAST = ["xla"]  # the kernels have tests of their own: their layouts and interpreters differ
+CHUNKS = Spec("chunks", 4, 2, 32, page_size=16, window=24, chunk=24)
 CPU = pool_layout("cpu")
 # Page and block edges one less, met, one more; decodes, prompts, chunks after a prefix; padding in every direction.
 EDGES = Batch(
@@ -55,7 +56,7 @@ def assert_close(spec: Spec, batch: Batch, implementation: str, dtype: str, layo
 
 
 @pytest.mark.parametrize("name", FAST)
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", [*SPECS, CHUNKS], ids=lambda spec: spec.name)
 def test_every_spec_at_page_and_block_edges(spec: Spec, name: str) -> None:
     assert_close(spec, EDGES, name, "float32")
 
@@ -81,7 +82,9 @@ def lengths(draw: st.DrawFn) -> tuple[tuple[int, int], ...]:
 
 
 @pytest.mark.parametrize("name", FAST)
-@pytest.mark.parametrize("spec", [BY_NAME["all_at_once"], BY_NAME["window_over_blocks"]], ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    "spec", [BY_NAME["all_at_once"], BY_NAME["window_over_blocks"], CHUNKS], ids=lambda spec: spec.name
+)
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(pairs=lengths(), seed=st.integers(0, 2**16), fill=st.sampled_from([0.0, float("nan")]))
 def test_ragged_batches(spec: Spec, name: str, pairs: tuple[tuple[int, int], ...], seed: int, fill: float) -> None:
@@ -106,7 +109,7 @@ def test_what_lies_in_free_pages_and_unwritten_slots_changes_nothing(spec: Spec,
     assert np.array_equal(a, b)
 
 
-@pytest.mark.parametrize("spec", [BY_NAME["all_at_once"], BY_NAME["mqa16"]], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", [BY_NAME["all_at_once"], BY_NAME["mqa16"], CHUNKS], ids=lambda spec: spec.name)
 def test_the_reference_is_attention(spec: Spec) -> None:
     batch = Batch(((20, 1), (0, 9), (60, 4)), tokens=16, sequences=4)
     arrays = make(spec, batch, CPU)
@@ -147,6 +150,7 @@ def attention_by_loops(spec: Spec, contents: np.ndarray, old: int, options: dict
     for i, position in enumerate(range(old, contents.shape[1])):
         for head in range(spec.q_heads):
             first = 0 if score.window is None else max(0, position - score.window + 1)
+            first = first if score.chunk is None else max(first, position - position % score.chunk)
             keys = contents[spec.q_heads + head // group, first : position + 1].astype(np.float64)
             values = contents[spec.q_heads + spec.kv_heads + head // group, first : position + 1]
             logits = score.scale * keys @ contents[head, position]
@@ -202,7 +206,14 @@ def test_an_unknown_implementation_is_refused() -> None:
         changed(implementation="magic")()
 
 
-@pytest.mark.parametrize(("field", "value"), [("window", 0), ("soft_cap", 0.0), ("soft_cap", -1.0)])
+@pytest.mark.parametrize(("field", "value"), [("window", 0), ("soft_cap", 0.0), ("soft_cap", -1.0), ("chunk", 0)])
 def test_a_score_out_of_range_is_refused_by_name(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"^{field}:"):
         ScoreMod(**{"scale": 1.0, field: value})
+
+
+@pytest.mark.parametrize("name", ["mosaic_gpu", "mosaic_tpu"])
+def test_the_kernels_refuse_chunks_in_a_sentence(name: str) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        changed(implementation=name, score=ScoreMod(1.0, window=8, chunk=8))()
+    assert "have no chunks" in str(caught.value.exceptions[0])

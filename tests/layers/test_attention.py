@@ -30,6 +30,7 @@ SCORES = {
     "soft_cap": {"score": ScoreMod(0.4, soft_cap=0.7)},
     "alibi": {"score": ScoreMod(0.4), "alibi_slopes": jnp.asarray(alibi_slopes(6))},
     "sinks": {"score": ScoreMod(0.4, window=5), "sinks": jnp.linspace(-1.0, 2.0, 6)},
+    "chunk": {"score": ScoreMod(0.4, window=4, chunk=4)},
 }
 
 
@@ -43,10 +44,11 @@ def test_dense_attention_is_softmax_over_the_visible(name: str, segments: list[i
     )
     state, out = attend("passed through", *map(jnp.asarray, (Q, K, V)), layer)
     assert state == "passed through"
-    window = layer.score.window or 99
+    window, chunk = layer.score.window or 99, layer.score.chunk or 99
     for t in range(12):
         first = 0 if segments is None or t < 5 else 5
-        visible = [s for s in range(first, t + 1) if t - s < window]
+        at = positions
+        visible = [s for s in range(first, t + 1) if t - s < window and at[s] // chunk == at[t] // chunk]
         for head in range(6):
             np.testing.assert_allclose(out[t, head], one_query(t, head, visible, layer), rtol=1e-4, atol=1e-5)
 

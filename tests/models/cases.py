@@ -1,9 +1,10 @@
 """All parity cases whose reference is transformers."""
 
+from tests.models.attention_cases import ATTENTION
 from tests.models.expert_cases import EXPERTS
 from tests.models.foundation_cases import FOUNDATION
 
-CASES = (*FOUNDATION, *EXPERTS)
+CASES = (*FOUNDATION, *EXPERTS, *ATTENTION)
 CASE = {case.name: case for case in CASES}
 # The architectures whose reference is transformers.
 COMPARED = frozenset(name for case in CASES for name in case.config["architectures"])

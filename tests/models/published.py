@@ -19,6 +19,7 @@ PARAMETERS = {
     "opt-350m": 331,
     "bloom-560m": 559,
     "granite-3.1-2b-base": 2534,
+    "Ministral-3-8B-Base-2512": 8490,
 }
 CONFIGS = Path(__file__).with_name("published_configs")
 PUBLISHED: dict[str, dict[str, Any]] = {name: json.loads((CONFIGS / f"{name}.json").read_text()) for name in PARAMETERS}

@@ -123,9 +123,7 @@ def leaves_by_path(name: str) -> dict[str, jax.Array]:
     return {info.path: leaf for info, leaf in zip(decoder.params, leaves, strict=True)}
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS)
-def test_without_it_parity_fails(mutation: str) -> None:
-    name, mutate = MUTATIONS[mutation]
+def assert_parity_fails(name: str, mutate: Mutation) -> None:
     golden = load_golden(CASE[name])
     spec = spec_from_config(CASE[name].config)
     mutated = mutate(spec)
@@ -134,3 +132,8 @@ def test_without_it_parity_fails(mutation: str) -> None:
     leaves = tuple(leaves_by_path(name)[info.path] for info in decoder.params)
     logits = run(decoder, leaves, golden.tokens)[golden.positions, : golden.logits.shape[1]]
     assert np.abs(logits - golden.logits).max() > 10 * TOLERANCE * np.abs(golden.logits).max()
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_without_it_parity_fails(mutation: str) -> None:
+    assert_parity_fails(*MUTATIONS[mutation])

@@ -87,6 +87,8 @@ def _merge_block(call: Call, span: _Span, queries: jax.Array, block: jax.Array, 
     visible = held[:, None, :] & (distance >= 0)
     if call.score.window is not None:
         visible &= distance < call.score.window
+    if call.score.chunk is not None:
+        visible &= k_pos[:, None, :] >= span.query[:, :, None] // call.score.chunk * call.score.chunk
     visible = visible[:, None, :, None, :]
 
     rows = tokens * group
