@@ -6,7 +6,7 @@ from collections import ChainMap
 
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import llama
-from jaxpaged.models.hf_config import given, need
+from jaxpaged.models.hf_config import given, need, window_of
 from jaxpaged.models.spec import DecoderSpec, Temperature
 
 DEFAULT_HEAD_DIM = 128
@@ -19,7 +19,7 @@ def spec_from_hf(config: Config) -> DecoderSpec:
     plain = {name: value for name, value in values.items() if name not in (GROWTH, LONGEST)}
     spec = llama.llama_spec(ChainMap({key: plain}, config), given(config, "head_dim", DEFAULT_HEAD_DIM))
     temperature = Temperature(float(need(values, "original_max_position_embeddings")), float(need(values, GROWTH)))
-    return spec.with_mixers(window=config.get("sliding_window"), temperature=temperature)
+    return spec.with_mixers(window=window_of(config), temperature=temperature)
 
 
 ARCHITECTURE = Architecture(
