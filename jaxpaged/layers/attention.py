@@ -95,8 +95,8 @@ class Attention(nnx.Module):
         self, x: Float[Array, "t e"], tokens: TokenContext, attend: Attend[State], state: State, place: Place
     ) -> tuple[Float[Array, "t e"], State]:
         """What the layer adds to the residual stream, before scales and norms, and the state after the step."""
-        *qkv, gate = self.project(x, tokens)
-        state, attended = attend(state, *qkv, self.ref(place))
+        q, k, v, gate = self.project(x, tokens)
+        state, attended = attend(state, q, k, v, self.ref(place))
         return self.combine(attended, gate, tokens), state
 
     def combine(
