@@ -43,10 +43,11 @@ class Block(nnx.Module):
         self.mixer = build_part(layer_parts, layer.mixer, hidden, tensor_parallel, dtype)
         self.ffn = build_part(layer_parts, layer.ffn, hidden, tensor_parallel, dtype)
         residual = layer.residual
-        ffn_norm = residual.ffn_norm if isinstance(residual, parts.Parallel) else residual.norm
-        after = residual.norm if isinstance(residual, parts.SandwichNorm) else None
-        self.mixer_norm = Norm(residual.norm, hidden, "embed", dtype)
-        self.ffn_norm = Norm(ffn_norm, hidden, "embed", dtype) if ffn_norm else None
+        before = None if isinstance(residual, parts.AfterNorm) else residual.norm
+        ffn_before = residual.ffn_norm if isinstance(residual, parts.Parallel) else before
+        after = residual.norm if isinstance(residual, parts.SandwichNorm | parts.AfterNorm) else None
+        self.mixer_norm = Norm(before, hidden, "embed", dtype) if before else None
+        self.ffn_norm = Norm(ffn_before, hidden, "embed", dtype) if ffn_before else None
         self.mixer_norm_after = Norm(after, hidden, "embed", dtype) if after else None
         self.ffn_norm_after = Norm(after, hidden, "embed", dtype) if after else None
 
@@ -58,7 +59,7 @@ class Block(nnx.Module):
         state: State,
         place: Place,
     ) -> tuple[Float[Array, "t e"], State]:
-        rows = x if isinstance(self.layer.residual, parts.PostNorm) else self.mixer_norm(x)
+        rows = x if isinstance(self.layer.residual, parts.PostNorm) else normed(self.mixer_norm, x)
         mixed, state = self.mixer(rows, tokens, attend, state, place)
         return self._finish(x, mixed, tokens), state
 
@@ -66,12 +67,12 @@ class Block(nnx.Module):
         """What comes after the mixer, on the layer's input rows `x`."""
         scale = jnp.asarray(self.layer.branch_scale, x.dtype)
         match self.layer.residual:
-            case parts.PreNorm() | parts.SandwichNorm():
+            case parts.PreNorm() | parts.SandwichNorm() | parts.AfterNorm():
                 x = x + normed(self.mixer_norm_after, mixed) * scale
                 fed = self.ffn(normed(self.ffn_norm, x), tokens)
                 return x + normed(self.ffn_norm_after, fed) * scale
             case parts.PostNorm():
-                x = self.mixer_norm(x + mixed * scale)
+                x = normed(self.mixer_norm, x + mixed * scale)
                 return normed(self.ffn_norm, x + self.ffn(x, tokens) * scale)
             case parts.Parallel():
                 fed = self.ffn(normed(self.ffn_norm or self.mixer_norm, x), tokens)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32
 
 from jaxpaged.layers.context import TokenContext
 from jaxpaged.layers.linear import linear
@@ -26,6 +26,7 @@ ACTIVATIONS: Mapping[spec.Activation, Callable[[Array], Array]] = MappingProxyTy
         "gelu": lambda x: jax.nn.gelu(x, approximate=False),
         "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
         "relu": jax.nn.relu,
+        "relu2": lambda x: jnp.square(jax.nn.relu(x)),
     }
 )
 
@@ -41,12 +42,29 @@ def _down(size: int, stored: int, hidden: int, dtype: DTypeLike) -> nnx.Param:
     return param(form.shape, ("embed", "ffn"), dtype, inputs=1, form=form)
 
 
+class Xielu(nnx.Module):
+    """A quadratic above 0 and an exponential below, both with a learned slope (arXiv 2411.13010)."""
+
+    def __init__(self, dtype: DTypeLike) -> None:
+        self.alpha_p, self.alpha_n = param((1,), (None,), dtype), param((1,), (None,), dtype)
+        self.beta, self.eps = param((), (), dtype), param((), (), dtype)
+
+    def __call__(self, x: Float32[Array, "t f"]) -> Float32[Array, "t f"]:
+        alpha_p, alpha_n, beta, eps = (
+            each.get_value().astype(jnp.float32).reshape(()) for each in (self.alpha_p, self.alpha_n, self.beta, self.eps)
+        )
+        above = jax.nn.softplus(alpha_p) * jnp.square(x)
+        below = (beta + jax.nn.softplus(alpha_n)) * (jnp.expm1(jnp.minimum(x, eps)) - x)
+        return jnp.where(x > 0, above, below) + beta * x
+
+
 class MLP(nnx.Module):
     """down(act(up(x))). up [ffn, embed], down [embed, ffn]."""
 
     def __init__(self, part: spec.MLP, hidden: int, tensor_parallel: int, dtype: DTypeLike) -> None:
         size = padded_size(part.size, tensor_parallel)
         self.activation = part.activation
+        self.xielu = Xielu(dtype) if part.activation == "xielu" else None
         up = Padded((part.size, hidden), (size, hidden))
         self.up = param(up.shape, ("ffn", "embed"), dtype, inputs=1, form=up)
         self.down = _down(part.size, size, hidden, dtype)
@@ -55,7 +73,8 @@ class MLP(nnx.Module):
 
     def __call__(self, x: Float[Array, "t e"], tokens: TokenContext) -> Float[Array, "t e"]:
         up = linear(x, weight_of(self.up), tokens.adapters, bias=bias_of(self.up_bias))
-        inner = ACTIVATIONS[self.activation](up.astype(jnp.float32)).astype(x.dtype)
+        activation = ACTIVATIONS[self.activation] if self.xielu is None else self.xielu
+        inner = activation(up.astype(jnp.float32)).astype(x.dtype)
         return linear(inner, weight_of(self.down), tokens.adapters, bias=bias_of(self.down_bias))
 
 

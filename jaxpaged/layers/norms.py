@@ -31,11 +31,11 @@ def rms_norm(
 def layer_norm(
     x: Float[Array, "*rows d"], weight: Float[Array, "d"], bias: Float[Array, "d"], norm: spec.LayerNorm
 ) -> Float[Array, "*rows d"]:
-    """(x - mean) / sqrt(variance + eps) * weight + bias."""
+    """(x - mean) / sqrt(variance + eps) * (offset + weight) + bias."""
     wide = x.astype(jnp.float32)
     centred = wide - _row_means(wide)
     normed = centred * lax.rsqrt(_row_means(jnp.square(centred)) + norm.eps)
-    return _affine(normed, weight.astype(jnp.float32), bias.astype(jnp.float32)).astype(x.dtype)
+    return _affine(normed, norm.offset + weight.astype(jnp.float32), bias.astype(jnp.float32)).astype(x.dtype)
 
 
 def _row_means(x: Float32[Array, "*rows d"]) -> Float32[Array, "*rows 1"]:

@@ -35,6 +35,14 @@ def _layers(value: object) -> bool:
     return isinstance(value, list) and all(map(_count_or_zero, value))
 
 
+def _zeros_or_ones(value: object) -> bool:
+    return isinstance(value, list) and all(type(each) is int and each in (0, 1) for each in value)
+
+
+def _pattern(value: object) -> bool:
+    return _count(value) or (isinstance(value, str) and bool(value) and set(value) <= {"L", "G"})
+
+
 def _flag(value: object) -> bool:
     return isinstance(value, bool)
 
@@ -58,6 +66,8 @@ _DESCRIBED: Mapping[Kind, str] = {
     _number: "a positive number",
     _number_or_zero: "a number, 0 or more",
     _numbers: "a list of positive numbers",
+    _zeros_or_ones: "a list of 0 and 1",
+    _pattern: "a positive integer or a text of L and G",
     _layers: "a list of layers, the first is 0",
     _flag: "true or false",
     _text: "a text",
@@ -70,12 +80,14 @@ _KEYS: Mapping[Kind, str] = {
         decoder_sparse_step
         _sliding_window_pattern ffn_dim head_dim hidden_size intermediate_size max_position_embeddings n_ctx n_embd
         n_embed n_head n_inner n_layer n_positions num_attention_heads num_hidden_layers num_key_value_heads
-        original_max_position_embeddings rotary_dim seq_length sliding_window_pattern vocab_size
+        original_max_position_embeddings rotary_dim seq_length vocab_size
+        no_rope_layer_interval
         word_embed_proj_dim
     """,
     _count_or_zero: "max_window_layers sliding_window",
     _layers: "mlp_only_layers",
     _number: """
+        logit_scale norm_eps norm_epsilon
         attention_factor attention_multiplier attn_logit_softcapping beta_fast beta_slow embedding_multiplier factor
         final_logit_softcapping high_freq_factor layer_norm_eps layer_norm_epsilon logits_scaling low_freq_factor
         llama_4_scaling_beta partial_rotary_factor query_pre_attn_scalar residual_multiplier rms_norm_eps
@@ -83,7 +95,10 @@ _KEYS: Mapping[Kind, str] = {
     """,
     _number_or_zero: "mscale mscale_all_dim",
     _numbers: "long_factor short_factor",
+    _zeros_or_ones: "no_rope_layers",
+    _pattern: "sliding_window_pattern",
     _flag: """
+        attention_out_bias qk_layernorm use_bias use_qk_norm
         _remove_final_layer_norm attention_bias do_layer_norm_before enable_bias finetuned mlp_bias tie_word_embeddings
         norm_topk_prob qkv_bias truncate use_parallel_residual use_sliding_window
     """,

@@ -172,4 +172,6 @@ def _place(heads: Array, slots: tuple[tuple[int | None, ...], ...]) -> Array:
 
 
 def _pad(array: Array, shape: Shape) -> Array:
+    if array.shape == shape:  # a scalar, for one, which jnp.pad refuses
+        return array
     return jnp.pad(array, [(0, size - have) for size, have in zip(shape, array.shape, strict=True)])

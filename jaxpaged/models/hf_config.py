@@ -31,6 +31,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "gelu_fast": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
+    "relu2": "relu2",
 }
 # Per rope type the keys that it reads. Those of other types are left behind where a type was changed: not read.
 _COMMON_ROPE_KEYS = {"rope_type", "type", "rope_theta", "partial_rotary_factor", "original_max_position_embeddings"}
@@ -104,6 +105,27 @@ def layer_types_of(config: Config, default: tuple[str, ...], local: str = "slidi
             f"layers; it has {len(types)} entries{' and ' + ', '.join(sorted(others)) if others else ''}."
         )
     return types
+
+
+def windowed_types(config: Config, pattern: int | str) -> tuple[str, ...]:
+    """The layer types where config.json has a pattern: so many layers, of which the last is full; or LLLG, L local."""
+
+    def kind(layer: int) -> str:
+        letter = pattern[layer % len(pattern)] if isinstance(pattern, str) else "LG"[(layer + 1) % pattern == 0]
+        return {"L": "sliding_attention", "G": "full_attention"}[letter]
+
+    return tuple(map(kind, range(need(config, "num_hidden_layers"))))
+
+
+def rotated_layers_of(config: Config) -> tuple[bool, ...]:
+    """Per layer whether it has rotary positions. Raises UnsupportedModelError for another number of layers."""
+    count, interval = need(config, "num_hidden_layers"), given(config, "no_rope_layer_interval", 4)
+    rotated = given(config, "no_rope_layers", None) or [(i + 1) % interval != 0 for i in range(count)]
+    if len(rotated) != count:
+        raise UnsupportedModelError(
+            f"no_rope_layers of config.json has {len(rotated)} entries for {count} layers; fetch the file again."
+        )
+    return tuple(map(bool, rotated))
 
 
 def rope_of(

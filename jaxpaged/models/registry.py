@@ -7,14 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 
 from jaxpaged.errors import UnsupportedModelError
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import (
+    apertus,
+    arcee,
     bloom,
+    ernie4_5,
+    exaone4,
+    gemma,
     gemma2,
     gemma3,
+    glm,
     gpt2,
     gpt_neox,
     gptj,
@@ -23,22 +29,40 @@ from jaxpaged.models.architectures import (
     ministral3,
     mistral,
     mixtral,
+    nemotron,
     opt,
+    persimmon,
     phi3,
     qwen2,
     qwen2_moe,
     qwen3,
     qwen3_moe,
+    seed_oss,
+    smollm3,
+    starcoder2,
 )
 from jaxpaged.models.config_values import check_spec, check_values
 from jaxpaged.models.experts import Experts
 from jaxpaged.models.quantized import refuse_quantized
 from jaxpaged.models.spec import MLP, Attention, DecoderSpec, GatedMLP
 
-FAMILIES = (
+
+def families_of(module: ModuleType) -> tuple[Architecture, ...]:
+    """What a family's file declares: one ARCHITECTURE, or several ARCHITECTURES."""
+    several: tuple[Architecture, ...] = getattr(module, "ARCHITECTURES", ())
+    return several or (module.ARCHITECTURE,)
+
+
+FAMILIES: tuple[ModuleType, ...] = (
+    apertus,
+    arcee,
     bloom,
+    ernie4_5,
+    exaone4,
+    gemma,
     gemma2,
     gemma3,
+    glm,
     gpt2,
     gpt_neox,
     gptj,
@@ -47,16 +71,22 @@ FAMILIES = (
     ministral3,
     mistral,
     mixtral,
+    nemotron,
     opt,
+    persimmon,
     phi3,
     qwen2,
     qwen2_moe,
     qwen3,
     qwen3_moe,
+    seed_oss,
+    smollm3,
+    starcoder2,
 )
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
-    {name: family.ARCHITECTURE for family in FAMILIES for name in family.ARCHITECTURE.names}
+    {name: family for module in FAMILIES for family in families_of(module) for name in family.names}
 )
+
 # Classes without a head, and those that read model_type themselves: BloomModel, AutoModelForCausalLM.
 BASE_CLASSES = ("Model", "AutoModelForCausalLM")
 # What tells that a config.json is like Llama's.

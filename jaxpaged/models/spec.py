@@ -7,7 +7,7 @@ are closed unions, matched once when the decoder is built.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -17,7 +17,7 @@ from jaxpaged.kv.spec import FullAttentionSpec, SlidingWindowSpec
 from jaxpaged.models.heads import plan_heads
 from jaxpaged.models.rope import Rope, check_rope
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "xielu"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,10 @@ class RMSNorm:
 
 @dataclass(frozen=True, slots=True)
 class LayerNorm:
-    """(x - mean(x)) / std(x) * weight + bias."""
+    """(x - mean(x)) / std(x) * (offset + weight) + bias."""
 
     eps: float
+    offset: float = 0.0
 
 
 Norm = RMSNorm | LayerNorm
@@ -133,7 +134,7 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class MLP:
-    """down(act(up(x)))."""
+    """down(act(up(x))). The activation xielu has parameters of its own in each layer."""
 
     size: int
     activation: Activation
@@ -171,6 +172,13 @@ class SandwichNorm:
 
 
 @dataclass(frozen=True, slots=True)
+class AfterNorm:
+    """x + norm(f(x)), for the mixer and then for the feed-forward part."""
+
+    norm: Norm
+
+
+@dataclass(frozen=True, slots=True)
 class Parallel:
     """x + mixer(norm(x)) + ffn(ffn_norm(x)); `ffn_norm` None: both read the same normed rows."""
 
@@ -178,7 +186,7 @@ class Parallel:
     ffn_norm: Norm | None = None
 
 
-Residual = PreNorm | PostNorm | SandwichNorm | Parallel
+Residual = PreNorm | PostNorm | SandwichNorm | AfterNorm | Parallel
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +262,15 @@ class DecoderSpec:
         chosen = set(range(len(self.layers)) if layers is None else layers)
         changed = [replace(layer, ffn=ffn) if i in chosen else layer for i, layer in enumerate(self.layers)]
         return replace(self, layers=tuple(changed))
+
+    def with_each_mixer(self, changes: Iterable[Mapping[str, Any]]) -> DecoderSpec:
+        """The same model with other values of fields of its mixers: a mapping for each layer."""
+        changed = zip(self.layers, changes, strict=True)
+        return replace(self, layers=tuple(layer.with_mixer(**change) for layer, change in changed))
+
+    def with_layers(self, **changes: Any) -> DecoderSpec:
+        """The same model with other values of a field of all its layers."""
+        return replace(self, layers=tuple(replace(layer, **changes) for layer in self.layers))
 
     def layer_caches(self, tensor_parallel: int = 1) -> tuple[CacheKind, ...]:
         """What each layer keeps of earlier tokens, as it is stored for so many devices."""

@@ -80,8 +80,8 @@ def _tensor(seed: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
     noise = np.random.Generator(np.random.PCG64(zlib.crc32(seed.encode()))).standard_normal(shape)
     if name.endswith("bias"):
         return (0.3 * noise).astype(np.float32)
-    if len(shape) == 1:
-        return (1.0 + 0.3 * noise).astype(np.float32)
+    if len(shape) <= 1:
+        return np.asarray(1.0 + 0.3 * noise, np.float32)
     scale = 1.0 if any(word in name for word in TABLES) else MATRIX_SCALE
     return (noise * scale * shape[-1] ** -0.5).astype(np.float32)
 

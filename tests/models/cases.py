@@ -1,10 +1,11 @@
 """All parity cases whose reference is transformers."""
 
 from tests.models.attention_cases import ATTENTION
+from tests.models.dense_cases import DENSE
 from tests.models.expert_cases import EXPERTS
 from tests.models.foundation_cases import FOUNDATION
 
-CASES = (*FOUNDATION, *EXPERTS, *ATTENTION)
+CASES = (*FOUNDATION, *EXPERTS, *ATTENTION, *DENSE)
 CASE = {case.name: case for case in CASES}
 # The architectures whose reference is transformers.
 COMPARED = frozenset(name for case in CASES for name in case.config["architectures"])

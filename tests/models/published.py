@@ -20,6 +20,18 @@ PARAMETERS = {
     "bloom-560m": 559,
     "granite-3.1-2b-base": 2534,
     "Ministral-3-8B-Base-2512": 8490,
+    "gemma-2b": 2506,
+    "starcoder2-3b": 3030,
+    "glm-4-9b-chat-hf": 9400,
+    "GLM-4-9B-0414": 9400,
+    "Minitron-4B-Base": 4190.5,
+    "SmolLM3-3B": 3075,
+    "EXAONE-4.0-1.2B": 1279,
+    "Apertus-8B-2509": 8053,
+    "Seed-OSS-36B-Instruct": 36151,
+    "ERNIE-4.5-0.3B-PT": 361,
+    "AFM-4.5B": 4619,
+    "persimmon-8b-base": 9397,
 }
 CONFIGS = Path(__file__).with_name("published_configs")
 PUBLISHED: dict[str, dict[str, Any]] = {name: json.loads((CONFIGS / f"{name}.json").read_text()) for name in PARAMETERS}

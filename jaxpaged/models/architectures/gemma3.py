@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import gemma2
-from jaxpaged.models.hf_config import given, layer_types_of, need, rope_of
+from jaxpaged.models.hf_config import given, layer_types_of, need, rope_of, windowed_types
 from jaxpaged.models.rope import Rope
 from jaxpaged.models.spec import DecoderSpec, RMSNorm
 
@@ -13,12 +13,10 @@ GLOBAL_THETA, LOCAL_THETA = 1_000_000.0, 10_000.0
 
 
 def spec_from_hf(config: Config) -> DecoderSpec:
-    count = need(config, "num_hidden_layers")
     pattern = given(config, "sliding_window_pattern", given(config, "_sliding_window_pattern", DEFAULT_PATTERN))
-    default = tuple("sliding_attention" if (i + 1) % pattern else "full_attention" for i in range(count))
     return gemma2.sandwich_spec(
         config,
-        types=layer_types_of(config, default),
+        types=layer_types_of(config, windowed_types(config, pattern)),
         ropes=_ropes(config),
         max_position=need(config, "max_position_embeddings"),
         caps=(config.get("attn_logit_softcapping"), config.get("final_logit_softcapping")),

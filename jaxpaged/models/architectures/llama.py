@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.hf_config import ROPE_KEYS, activation_of, given, head_dim_of, max_position_of, need, rope_of
+from jaxpaged.models.rope import Rope
 from jaxpaged.models.spec import Attention, DecoderSpec, Embedding, GatedMLP, Head, LayerSpec, PreNorm, RMSNorm
 from jaxpaged.models.weight_rules import Rule, WeightRules
 
@@ -23,16 +26,21 @@ RULES_BUT_NORMS = (
     Rule("model.layers.{i}.mlp.up_proj.weight", "layers.{i}.ffn.gate_up", "up"),
     Rule("model.layers.{i}.mlp.gate_proj.bias", "layers.{i}.ffn.gate_up_bias", "gate"),
     Rule("model.layers.{i}.mlp.up_proj.bias", "layers.{i}.ffn.gate_up_bias", "up"),
+    Rule("model.layers.{i}.mlp.up_proj.weight", "layers.{i}.ffn.up"),
+    Rule("model.layers.{i}.mlp.up_proj.bias", "layers.{i}.ffn.up_bias"),
     Rule("model.layers.{i}.mlp.down_proj.weight", "layers.{i}.ffn.down"),
     Rule("model.layers.{i}.mlp.down_proj.bias", "layers.{i}.ffn.down_bias"),
     Rule("model.embed_tokens.weight", "embedding.table"),
     Rule("model.norm.weight", "final_norm.weight"),
+    Rule("model.norm.bias", "final_norm.bias"),
     Rule("lm_head.weight", "head.weight"),
 )
 RULES = (
     *RULES_BUT_NORMS,
     Rule("model.layers.{i}.input_layernorm.weight", "layers.{i}.mixer_norm.weight"),
     Rule("model.layers.{i}.post_attention_layernorm.weight", "layers.{i}.ffn_norm.weight"),
+    Rule("model.layers.{i}.input_layernorm.bias", "layers.{i}.mixer_norm.bias"),
+    Rule("model.layers.{i}.post_attention_layernorm.bias", "layers.{i}.ffn_norm.bias"),
 )
 WEIGHTS = WeightRules(RULES, prefix="model.", ignored=(r"rotary_emb\.inv_freq",))
 
@@ -55,11 +63,11 @@ def spec_from_hf(config: Config) -> DecoderSpec:
     return llama_spec(config, head_dim_of(config))
 
 
-def llama_spec(config: Config, dim: int) -> DecoderSpec:
-    """`dim`: of a head."""
+def llama_spec(config: Config, dim: int, rope: Rope | None = None, ffn: Hashable | None = None) -> DecoderSpec:
+    """`dim`: of a head; `rope`, `ffn`: where they are not the usual ones."""
     hidden, heads = need(config, "hidden_size"), need(config, "num_attention_heads")
     norm = RMSNorm(given(config, "rms_norm_eps", 1e-6))
-    rope = rope_of(config, dim)
+    rope = rope or rope_of(config, dim)
     bias = given(config, "attention_bias", False)
     mixer = Attention(
         heads=heads,
@@ -70,8 +78,7 @@ def llama_spec(config: Config, dim: int) -> DecoderSpec:
         qkv_bias=bias,
         out_bias=bias,
     )
-    activation = activation_of(config, "hidden_act", "silu")
-    ffn = GatedMLP(need(config, "intermediate_size"), activation, bias=given(config, "mlp_bias", False))
+    ffn = ffn or _gated_mlp(config)
     return DecoderSpec(
         vocab_size=need(config, "vocab_size"),
         hidden_size=hidden,
@@ -81,6 +88,11 @@ def llama_spec(config: Config, dim: int) -> DecoderSpec:
         final_norm=norm,
         head=Head(tied=given(config, "tie_word_embeddings", False)),
     )
+
+
+def _gated_mlp(config: Config) -> GatedMLP:
+    activation = activation_of(config, "hidden_act", "silu")
+    return GatedMLP(need(config, "intermediate_size"), activation, bias=given(config, "mlp_bias", False))
 
 
 ARCHITECTURE = Architecture(
