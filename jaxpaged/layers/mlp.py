@@ -51,7 +51,8 @@ class Xielu(nnx.Module):
 
     def __call__(self, x: Float32[Array, "t f"]) -> Float32[Array, "t f"]:
         alpha_p, alpha_n, beta, eps = (
-            each.get_value().astype(jnp.float32).reshape(()) for each in (self.alpha_p, self.alpha_n, self.beta, self.eps)
+            each.get_value().astype(jnp.float32).reshape(())
+            for each in (self.alpha_p, self.alpha_n, self.beta, self.eps)
         )
         above = jax.nn.softplus(alpha_p) * jnp.square(x)
         below = (beta + jax.nn.softplus(alpha_n)) * (jnp.expm1(jnp.minimum(x, eps)) - x)
