@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import gemma2, llama
 from jaxpaged.models.hf_config import given, head_dim_of, layer_types_of, rope_of, window_of, windowed_types
@@ -15,7 +17,7 @@ def spec_from_hf(config: Config) -> DecoderSpec:
     rope, norm = rope_of(config, dim), RMSNorm(given(config, "rms_norm_eps", 1e-5))
     window = window_of(config, DEFAULT_WINDOW)
     pattern = 1 if window is None else given(config, "sliding_window_pattern", DEFAULT_PATTERN)
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "full_attention": {"position": None if window else rope, "window": None},
         "sliding_attention": {"position": rope, "window": window},
     }
