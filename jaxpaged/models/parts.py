@@ -14,6 +14,7 @@ from jaxpaged.models.spec import Attention, DecoderSpec, Embedding, Head
 # "Class" or "Class.field" -> its words; "" leaves it out. Others are spelled as they are named.
 WORDS = MappingProxyType(
     {
+        "AfterNorm": "norms behind branches",
         "Attention.soft_cap": "score cap",
         "Attention.gated": "gated output",
         "Embedding": "",
@@ -26,6 +27,7 @@ WORDS = MappingProxyType(
         "Head.scale": "logit scale",
         "Head.soft_cap": "logit cap",
         "LayerNorm": "layer norm",
+        "LayerNorm.offset": "norms around 0",
         "LayerSpec": "",
         "LayerSpec.branch_scale": "residual scale",
         "MLP": "plain MLP",
