@@ -19,7 +19,7 @@ COMMON_KEYS = frozenset(
     label2id model_type name_or_path output_attentions output_hidden_states pad_token_id prefix problem_type
     resid_pdrop return_dict sep_token_id task_specific_params tokenizer_class torch_dtype torchscript
     transformers_version unk_token_id unsloth_fixed unsloth_version use_cache chunk_size_feed_forward is_decoder
-    output_router_logits router_aux_loss_coef router_jitter_noise
+    output_router_logits router_aux_loss_coef
     """.split()
 )
 # Features of models: each changes the result unless it is off (false, 0, "", [], {}; null always counts as absent).

@@ -19,6 +19,10 @@ def _count_or_zero(value: object) -> bool:
     return _count(value) or (value == 0 and not isinstance(value, bool))
 
 
+def _integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
@@ -68,6 +72,7 @@ _DESCRIBED: Mapping[Kind, str] = {
     _numbers: "a list of positive numbers",
     _zeros_or_ones: "a list of 0 and 1",
     _pattern: "a positive integer or a text of L and G",
+    _integer: "an integer",
     _layers: "a list of layers, the first is 0",
     _flag: "true or false",
     _text: "a text",
@@ -76,7 +81,8 @@ _DESCRIBED: Mapping[Kind, str] = {
 }
 _KEYS: Mapping[Kind, str] = {
     _count: """
-        moe_intermediate_size num_experts num_experts_per_tok num_local_experts shared_expert_intermediate_size
+        moe_intermediate_size moe_k moe_layer_interval moe_num_experts n_group n_routed_experts topk_group
+        num_experts num_experts_per_tok num_local_experts shared_expert_intermediate_size
         decoder_sparse_step
         _sliding_window_pattern ffn_dim head_dim hidden_size intermediate_size max_position_embeddings n_ctx n_embd
         n_embed n_head n_inner n_layer n_positions num_attention_heads num_hidden_layers num_key_value_heads
@@ -84,14 +90,18 @@ _KEYS: Mapping[Kind, str] = {
         no_rope_layer_interval
         word_embed_proj_dim
     """,
-    _count_or_zero: "max_window_layers sliding_window",
+    _count_or_zero: """
+        first_k_dense_replace max_window_layers moe_layer_start_index moe_num_shared_experts n_shared_experts
+        shared_intermediate_size sliding_window
+    """,
+    _integer: "moe_layer_end_index",
     _layers: "mlp_only_layers",
     _number: """
         logit_scale norm_eps norm_epsilon
         attention_factor attention_multiplier attn_logit_softcapping beta_fast beta_slow embedding_multiplier factor
         final_logit_softcapping high_freq_factor layer_norm_eps layer_norm_epsilon logits_scaling low_freq_factor
         llama_4_scaling_beta partial_rotary_factor query_pre_attn_scalar residual_multiplier rms_norm_eps
-        rope_local_base_freq rope_theta rotary_emb_base rotary_pct
+        rope_local_base_freq rope_theta rotary_emb_base rotary_pct routed_scaling_factor router_jitter_noise
     """,
     _number_or_zero: "mscale mscale_all_dim",
     _numbers: "long_factor short_factor",
@@ -100,7 +110,7 @@ _KEYS: Mapping[Kind, str] = {
     _flag: """
         attention_out_bias qk_layernorm use_bias use_qk_norm
         _remove_final_layer_norm attention_bias do_layer_norm_before enable_bias finetuned mlp_bias tie_word_embeddings
-        norm_topk_prob qkv_bias truncate use_parallel_residual use_sliding_window
+        norm_topk_prob qkv_bias truncate lm_head_bias use_parallel_residual use_sliding_window
     """,
     _text: "activation_function hidden_act hidden_activation model_type rope_type type",
     _texts: "architectures layer_types",

@@ -19,6 +19,9 @@ def expert_rules(block: str = BLOCK, *, router: str = "gate", parts: tuple[str, 
     )
 
 
+CORRECTION = Rule(f"{BLOCK}.gate.e_score_correction_bias", "layers.{i}.ffn.router.correction")
+
+
 def shared_rules(name: str, block: str = BLOCK) -> tuple[Rule, ...]:
     """The expert that serves every token."""
     return (

@@ -15,7 +15,7 @@ class Rule:
     part: which part of a fused target it is (q, k, v; gate, up); None: all of the target's parts.
     transform: how the tensor gives the parts. None: it is one part. rows: all parts, one below the other. interleaved:
     the parts in turn, head by head in fused attention, else row by row. transpose, transpose_rows,
-    transpose_interleaved: the same for tensors in [in, out] order.
+    transpose_interleaved: the same for tensors in [in, out] order. one_row: one part, as a matrix of a single row.
     aliases: other names that checkpoints use for the same tensor.
     A rule whose target the decoder lacks (a bias, say) does not apply.
     """

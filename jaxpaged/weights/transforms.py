@@ -32,6 +32,9 @@ def find_transform(name: str | None) -> Transform:
         "transpose_rows": _transposed(_ROWS),
         "interleaved": _INTERLEAVED,
         "transpose_interleaved": _transposed(_INTERLEAVED),
+        "one_row": Transform(
+            lambda parts: (1, *_same_shape(parts)), lambda tensor, parts, unit: _same(tensor[0], parts, unit)
+        ),
     }
     return named[name]
 

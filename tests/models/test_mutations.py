@@ -110,6 +110,12 @@ MUTATIONS: dict[str, tuple[str, Mutation]] = {
     "expert_shares": ("qwen2_moe", ffn(router=lambda router: replace(router, renormalize=True))),
     "shared_expert": ("qwen2_moe", ffn(shared=lambda shared: None)),
     "shared_gate": ("qwen2_moe", ffn(shared=lambda shared: replace(shared, gated=False))),
+    "correction_bias": ("glm4_moe", ffn(router=lambda router: replace(router, correction_bias=False))),
+    "expert_groups": ("glm4_moe", ffn(router=lambda router: replace(router, groups=None))),
+    "group_scores": ("glm4_moe", ffn(router=lambda router: replace(router, groups=replace(router.groups, best=1)))),
+    "routed_scale": ("glm4_moe", ffn(router=lambda router: replace(router, scale=1.0))),
+    "sparsemixer": ("phimoe", ffn(router=lambda router: replace(router, scores="softmax"))),
+    "sparsemixer_jitter": ("phimoe", ffn(router=lambda router: replace(router, jitter=0.01))),
     "expert_activation": ("qwen3_moe", ffn(activation=lambda silu: "gelu")),
     "final_norm": ("llama", lambda spec: replace(spec, final_norm=None)),
 }
