@@ -11,16 +11,8 @@ from jaxpaged.models.hf_config import activation_of, given, need, window_of
 from jaxpaged.models.spec import DecoderSpec, LayerNorm, PreNorm
 from jaxpaged.models.weight_rules import Rule, WeightRules
 
-NORMS = ("input_layernorm", "mixer_norm"), ("post_attention_layernorm", "ffn_norm")
 WEIGHTS = WeightRules(
-    (
-        *mixtral.WEIGHTS.rules,
-        *(Rule(f"model.layers.{{i}}.{source}.bias", f"layers.{{i}}.{target}.bias") for source, target in NORMS),
-        Rule("model.norm.bias", "final_norm.bias"),
-        Rule("lm_head.bias", "head.bias"),
-    ),
-    prefix="model.",
-    ignored=llama.WEIGHTS.ignored,
+    (*mixtral.WEIGHTS.rules, Rule("lm_head.bias", "head.bias")), prefix="model.", ignored=llama.WEIGHTS.ignored
 )
 
 
