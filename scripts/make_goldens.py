@@ -25,6 +25,7 @@ STEP = 7  # logits are kept at every seventh position, at the last of the prompt
 SMALLEST_GAP = 1e-3  # between the best two logits, relative to the largest: else rounding might choose the token
 FEWEST_TOKENS = 4  # different ones in a continuation
 PROMPTS_TRIED = 100
+NOT_EAGER = ("falcon_alibi",)  # the eager path of transformers' Falcon adds ALiBi twice, by a mask and by itself
 
 
 def checkpoint_shapes(case: Case, directory: Path) -> dict[str, tuple[int, ...]]:
@@ -39,7 +40,8 @@ def checkpoint_shapes(case: Case, directory: Path) -> dict[str, tuple[int, ...]]
 def load_reference(case: Case, shapes: dict[str, tuple[int, ...]], directory: Path) -> PreTrainedModel:
     (directory / "config.json").write_text(json.dumps(dict(case.config)))
     save_file(make_weights(case, shapes), directory / "model.safetensors", metadata={"format": "pt"})
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
+    attention = "sdpa" if case.name in NOT_EAGER else "eager"
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation=attention)
     return model.eval()
 
 

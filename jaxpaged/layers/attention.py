@@ -20,7 +20,7 @@ from jaxpaged.layers.norms import Norm, normed
 from jaxpaged.layers.param import bias_of, param, weight_of
 from jaxpaged.layers.rope import rotate
 from jaxpaged.models import spec
-from jaxpaged.models.forms import FusedHeads, PerHead, SpreadHeads
+from jaxpaged.models.forms import EachHead, FusedHeads, Padded, PerHead, SpreadHeads
 from jaxpaged.models.heads import HeadLayout, plan_heads
 from pallas_kernels.paged_attention.api import ScoreMod
 
@@ -86,8 +86,9 @@ class Attention(nnx.Module):
         self.sinks = (
             param((slots * group,), ("kv_head",), dtype, form=PerHead(layout, part.heads)) if part.sinks else None
         )
-        self.q_norm = Norm(part.qk_norm, dim, "head_dim", dtype) if part.qk_norm else None
-        self.k_norm = Norm(part.qk_norm, dim, "head_dim", dtype) if part.qk_norm else None
+        q_rows, k_rows = rows_of_heads(part, layout) if part.norm_each_head else (None, None)
+        self.q_norm = Norm(part.qk_norm, dim, "head_dim", dtype, q_rows) if part.qk_norm else None
+        self.k_norm = Norm(part.qk_norm, dim, "head_dim", dtype, k_rows) if part.qk_norm else None
         self.late_q_norm = Norm(part.late_qk_norm, dim, "head_dim", dtype) if part.late_qk_norm else None
         self.late_k_norm = Norm(part.late_qk_norm, dim, "head_dim", dtype) if part.late_qk_norm else None
 
@@ -112,6 +113,8 @@ class Attention(nnx.Module):
         """Queries and keys are normed and rotated."""
         group, dim = self.layout.group, self.part.head_dim
         qkv = linear(x, weight_of(self.qkv), tokens.adapters, bias=bias_of(self.qkv_bias))
+        if self.part.clip_qkv is not None:
+            qkv = jnp.clip(qkv, -self.part.clip_qkv, self.part.clip_qkv)
         q, k, v = qkv[:, :, :group].reshape(len(x), -1, dim), qkv[:, :, group], qkv[:, :, group + 1]
         q, k = normed(self.q_norm, q), normed(self.k_norm, k)
         for rope in self.part.ropes:
@@ -124,8 +127,8 @@ class Attention(nnx.Module):
 
     def ref(self, place: Place) -> LayerRef:
         part = self.part
-        alibi = isinstance(part.position, spec.Alibi)
-        slopes = jnp.asarray(stored_slopes(part.heads, self.layout)) if alibi else None
+        alibi = part.position if isinstance(part.position, spec.Alibi) else None
+        slopes = None if alibi is None else jnp.asarray(stored_slopes(alibi, part.heads, self.layout))
         sinks = None if self.sinks is None else self.sinks.get_value().astype(jnp.float32)
         score = ScoreMod(part.scale, part.reach, part.soft_cap, part.chunk)
         return LayerRef(place.group, place.index, score, slopes, sinks)
@@ -137,17 +140,25 @@ def temperatures(part: spec.Temperature, positions: Int32[Array, "t"]) -> Float3
     return (1 + part.scale * jnp.log1p(periods))[:, None, None]
 
 
-def alibi_slopes(heads: int) -> np.ndarray:
+def rows_of_heads(part: spec.Attention, layout: HeadLayout) -> tuple[EachHead, EachHead]:
+    """How norms of single heads are stored: of queries and of keys."""
+    one = Padded((part.head_dim,), (part.head_dim,))
+    keys = tuple((head,) for head in layout.kv)
+    return EachHead(part.heads, one, layout.queries), EachHead(part.kv_heads, one, keys)
+
+
+def alibi_slopes(alibi: spec.Alibi, heads: int) -> np.ndarray:
     """Slope per head, float32: a geometric series, then, past a power of two, every other member of the next series."""
     lower = 2 ** math.floor(math.log2(heads))
-    series = [2.0 ** (-8 * (i + 1) / lower) for i in range(lower)]
-    between = [2.0 ** (-4 * (2 * i + 1) / lower) for i in range(heads - lower)]
-    return np.asarray(series + between, np.float32)
+    step = alibi.steepest / lower
+    series = [2.0 ** (-step * (i + 1)) for i in range(lower)]
+    between = [2.0 ** (-step / 2 * (2 * i + 1)) for i in range(heads - lower)]
+    return np.asarray(series + between, np.float32) * np.float32(alibi.scale)
 
 
-def stored_slopes(heads: int, layout: HeadLayout) -> np.ndarray:
+def stored_slopes(alibi: spec.Alibi, heads: int, layout: HeadLayout) -> np.ndarray:
     """The slopes in the order in which the query heads are stored; 0 for a zero head."""
-    slopes = alibi_slopes(heads)
+    slopes = alibi_slopes(alibi, heads)
     return np.asarray([0 if q is None else slopes[q] for slot in layout.queries for q in slot], np.float32)
 
 

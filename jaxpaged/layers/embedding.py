@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int32
 from jaxpaged.layers.linear import linear
 from jaxpaged.layers.norms import Norm, normed
 from jaxpaged.layers.param import bias_of, param, table_of, weight_of
-from jaxpaged.models.forms import Padded
+from jaxpaged.models.forms import Padded, UnitRows
 from jaxpaged.models.spec import DecoderSpec
 from jaxpaged.quant.product import StoredWeight, rows_of
 from jaxpaged.quant.scheme import Role
@@ -28,10 +28,18 @@ def padded_vocab(vocab_size: int, tensor_parallel: int) -> int:
 
 
 def _vocabulary(
-    size: int, tensor_parallel: int, width: int, dtype: DTypeLike, role: Role, *, is_matrix: bool
+    size: int,
+    tensor_parallel: int,
+    width: int,
+    dtype: DTypeLike,
+    role: Role,
+    *,
+    is_matrix: bool,
+    unit_rows: bool = False,
 ) -> nnx.Param:
     """A row per token, [vocab, embed]: the embedding's table, or the head's matrix, or both where they are tied."""
-    form = Padded((size, width), (padded_vocab(size, tensor_parallel), width))
+    kind = UnitRows if unit_rows else Padded
+    form = kind((size, width), (padded_vocab(size, tensor_parallel), width))
     return param(form.shape, ("vocab", "embed"), dtype, inputs=int(is_matrix), role=role, form=form)
 
 
@@ -78,8 +86,11 @@ class Head(nnx.Module):
         self.part, self.vocab_size = spec.head, spec.vocab_size
         shape, axes = (width, hidden), (None, "embed")
         self.project = param(shape, axes, dtype, inputs=1, role="head") if width != hidden else None
+        unit_rows = spec.head.unit_rows
         self.weight = (
-            None if spec.head.tied else _vocabulary(size, tensor_parallel, width, dtype, "head", is_matrix=True)
+            None
+            if spec.head.tied
+            else _vocabulary(size, tensor_parallel, width, dtype, "head", is_matrix=True, unit_rows=unit_rows)
         )
         self.bias = param((vocab,), ("vocab",), dtype, form=Padded((size,), (vocab,))) if spec.head.bias else None
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Float32
 from jaxpaged.layers.linear import CPU_COLUMNS
 from jaxpaged.layers.param import bias_of, param
 from jaxpaged.models import spec
+from jaxpaged.models.forms import EachHead
 
 # XLA:CPU adds up fewer elements than that in another order; a program has eight rows at least.
 SMALL = 4096
@@ -18,7 +19,7 @@ FEWEST_ROWS = 8
 
 
 def rms_norm(
-    x: Float[Array, "*rows d"], weight: Float[Array, "d"] | None, norm: spec.RMSNorm
+    x: Float[Array, "*rows d"], weight: Float[Array, "*heads d"] | None, norm: spec.RMSNorm
 ) -> Float[Array, "*rows d"]:
     """x / sqrt(mean(x^2) + eps) * (offset + weight), as far as it has one."""
     wide = x.astype(jnp.float32)
@@ -29,13 +30,17 @@ def rms_norm(
 
 
 def layer_norm(
-    x: Float[Array, "*rows d"], weight: Float[Array, "d"], bias: Float[Array, "d"], norm: spec.LayerNorm
+    x: Float[Array, "*rows d"],
+    weight: Float[Array, "*heads d"] | None,
+    bias: Float[Array, "*heads d"] | None,
+    norm: spec.LayerNorm,
 ) -> Float[Array, "*rows d"]:
     """(x - mean) / sqrt(variance + eps) * (offset + weight) + bias."""
     wide = x.astype(jnp.float32)
     centred = wide - _row_means(wide)
     normed = centred * lax.rsqrt(_row_means(jnp.square(centred)) + norm.eps)
-    return _affine(normed, norm.offset + weight.astype(jnp.float32), bias.astype(jnp.float32)).astype(x.dtype)
+    weight, bias = (None if array is None else array.astype(jnp.float32) for array in (weight, bias))
+    return _affine(normed, None if weight is None else norm.offset + weight, bias).astype(x.dtype)
 
 
 def _row_means(x: Float32[Array, "*rows d"]) -> Float32[Array, "*rows 1"]:
@@ -57,10 +62,14 @@ def _mean_by_product(x: Float32[Array, "*rows d"]) -> Float32[Array, "*rows 1"]:
     return sums[:, :1].reshape(*x.shape[:-1], 1) / size
 
 
-def _affine(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    lead = (1,) * (x.ndim - 1)
-    scaled = x * weight.reshape(*lead, -1)
-    return scaled if bias is None else scaled + bias.reshape(*lead, -1)
+def _affine(x: Array, weight: Array | None, bias: Array | None = None) -> Array:
+    scaled = x if weight is None else x * _lifted(weight, x.ndim)
+    return scaled if bias is None else scaled + _lifted(bias, x.ndim)
+
+
+def _lifted(array: Array, ndim: int) -> Array:
+    """With so many axes, the new ones in front."""
+    return array.reshape(*(1,) * (ndim - array.ndim), *array.shape)
 
 
 def normed(norm: Norm | None, x: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
@@ -69,19 +78,18 @@ def normed(norm: Norm | None, x: Float[Array, "*rows d"]) -> Float[Array, "*rows
 
 
 class Norm(nnx.Module):
-    """A norm over the last axis, with its parameters."""
+    """A norm over the last axis, with its parameters. `heads`: they have a row for each head."""
 
-    def __init__(self, part: spec.Norm, size: int, axis: str, dtype: DTypeLike) -> None:
+    def __init__(self, part: spec.Norm, size: int, axis: str, dtype: DTypeLike, heads: EachHead | None = None) -> None:
+        shape, axes = ((size,), (axis,)) if heads is None else ((heads.rows, size), ("kv_head", axis))
+        has_bias = isinstance(part, spec.LayerNorm) and part.bias
         self.part = part
-        has_weight = not isinstance(part, spec.RMSNorm) or part.weight
-        self.weight = param((size,), (axis,), dtype) if has_weight else None
-        if isinstance(part, spec.LayerNorm):
-            self.bias = param((size,), (axis,), dtype)
+        self.weight = param(shape, axes, dtype, form=heads) if part.weight else None
+        self.bias = param(shape, axes, dtype, form=heads) if has_bias else None
 
     def __call__(self, x: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
         match self.part:
             case spec.RMSNorm() as norm:
                 return rms_norm(x, bias_of(self.weight), norm)
             case spec.LayerNorm() as norm:
-                assert self.weight is not None
-                return layer_norm(x, self.weight.get_value(), self.bias.get_value(), norm)
+                return layer_norm(x, bias_of(self.weight), bias_of(self.bias), norm)

@@ -47,6 +47,14 @@ def _pattern(value: object) -> bool:
     return _count(value) or (isinstance(value, str) and bool(value) and set(value) <= {"L", "G"})
 
 
+def _number_or_off(value: object) -> bool:
+    return value == 0 or _number(value)
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(map(_count, value))
+
+
 def _flag(value: object) -> bool:
     return isinstance(value, bool)
 
@@ -69,11 +77,13 @@ _DESCRIBED: Mapping[Kind, str] = {
     _count_or_zero: "an integer, 0 or more",
     _number: "a positive number",
     _number_or_zero: "a number, 0 or more",
+    _number_or_off: "a positive number, or false",
     _numbers: "a list of positive numbers",
     _zeros_or_ones: "a list of 0 and 1",
     _pattern: "a positive integer or a text of L and G",
     _integer: "an integer",
     _layers: "a list of layers, the first is 0",
+    _counts: "a list of positive integers",
     _flag: "true or false",
     _text: "a text",
     _texts: "a list of texts",
@@ -89,6 +99,8 @@ _KEYS: Mapping[Kind, str] = {
         original_max_position_embeddings rotary_dim seq_length vocab_size
         no_rope_layer_interval
         word_embed_proj_dim
+        d_model expansion_ratio ffn_hidden_size kv_channels max_seq_len model_max_length multi_query_group_num n_head_kv
+        n_heads n_layers num_kv_heads num_layers num_ln_in_parallel_attn padded_vocab_size
     """,
     _count_or_zero: """
         first_k_dense_replace max_window_layers moe_layer_start_index moe_num_shared_experts n_shared_experts
@@ -102,19 +114,24 @@ _KEYS: Mapping[Kind, str] = {
         final_logit_softcapping high_freq_factor layer_norm_eps layer_norm_epsilon logits_scaling low_freq_factor
         llama_4_scaling_beta partial_rotary_factor query_pre_attn_scalar residual_multiplier rms_norm_eps
         rope_local_base_freq rope_theta rotary_emb_base rotary_pct routed_scaling_factor router_jitter_noise
+        alibi_bias_max layernorm_epsilon norm_eps rope_pct rope_ratio softmax_scale
     """,
     _number_or_zero: "mscale mscale_all_dim",
+    _number_or_off: "clip_qkv",
     _numbers: "long_factor short_factor",
     _zeros_or_ones: "no_rope_layers",
     _pattern: "sliding_window_pattern",
+    _counts: "num_key_value_heads_per_layer",
     _flag: """
         attention_out_bias qk_layernorm use_bias use_qk_norm
         _remove_final_layer_norm attention_bias do_layer_norm_before enable_bias finetuned mlp_bias tie_word_embeddings
         norm_topk_prob qkv_bias truncate lm_head_bias use_parallel_residual use_sliding_window
+        add_bias_linear add_qkv_bias alibi bias multi_query multi_query_attention new_decoder_architecture parallel_attn
+        post_layer_norm use_dynamic_ntk use_logn_attn use_qkv_bias
     """,
-    _text: "activation_function hidden_act hidden_activation model_type rope_type type",
+    _text: "activation activation_function hidden_act hidden_activation model_type norm_type rope_type type",
     _texts: "architectures layer_types",
-    _object: "full_attention rope_parameters rope_scaling sliding_attention",
+    _object: "attn_config full_attention rope_parameters rope_scaling sliding_attention",
 }
 KINDS: Mapping[str, Kind] = {key: kind for kind, keys in _KEYS.items() for key in keys.split()}
 

@@ -20,6 +20,7 @@ Shape = tuple[int, ...]
 Parts = Mapping[str, Array]
 PartShapes = Mapping[str, Shape]
 WHOLE = "whole"
+SHORTEST = 1e-12  # a row of zeros stays one
 
 
 class Form(ABC):
@@ -141,6 +142,22 @@ class Padded(Form):
 
 
 @dataclass(frozen=True, slots=True)
+class UnitRows(Form):
+    """Like Padded, with each row divided by its length. For plain tensors only: it does more than move elements."""
+
+    size: Shape
+    shape: Shape
+
+    def parts(self) -> PartShapes:
+        return {WHOLE: self.size}
+
+    def store(self, parts: Parts) -> Array:
+        rows = parts[WHOLE].astype(jnp.float32)
+        lengths = jnp.linalg.norm(rows, axis=-1, keepdims=True)
+        return _pad((rows / jnp.maximum(lengths, SHORTEST)).astype(parts[WHOLE].dtype), self.shape)
+
+
+@dataclass(frozen=True, slots=True)
 class EachExpert(Form):
     """`each` for every expert: parts [expert, ...] -> [expert, ...]."""
 
@@ -160,6 +177,21 @@ class EachExpert(Form):
 
     def store(self, parts: Parts) -> Array:
         return jax.vmap(self.each.store)(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class EachHead(EachExpert):
+    """A row for each head, [head, ...] -> [slot * place, ...], as the heads are stored; zeros for a zero head."""
+
+    slots: tuple[tuple[int | None, ...], ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(map(len, self.slots))
+
+    def store(self, parts: Parts) -> Array:
+        rows = EachExpert.store(self, parts)
+        return _place(rows, self.slots).reshape(self.rows, *rows.shape[1:])
 
 
 def _place(heads: Array, slots: tuple[tuple[int | None, ...], ...]) -> Array:

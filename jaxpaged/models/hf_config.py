@@ -95,6 +95,11 @@ def window_of(config: Config, default: int | None = None) -> int | None:
     return config.get("sliding_window", default) or None
 
 
+def clip_of(config: Config) -> float | None:
+    """`clip_qkv`; null, false and 0 mean none."""
+    return float(config["clip_qkv"]) if config.get("clip_qkv") else None
+
+
 def layer_types_of(config: Config, default: tuple[str, ...], local: str = "sliding_attention") -> tuple[str, ...]:
     """Per layer "full_attention" or `local`. Raises UnsupportedModelError for others, or another length."""
     types = tuple(given(config, "layer_types", default))

@@ -31,10 +31,12 @@ class RMSNorm:
 
 @dataclass(frozen=True, slots=True)
 class LayerNorm:
-    """(x - mean(x)) / std(x) * (offset + weight) + bias."""
+    """(x - mean(x)) / std(x) * (offset + weight) + bias, as far as it has them."""
 
     eps: float
     offset: float = 0.0
+    weight: bool = True
+    bias: bool = True
 
 
 Norm = RMSNorm | LayerNorm
@@ -42,7 +44,13 @@ Norm = RMSNorm | LayerNorm
 
 @dataclass(frozen=True, slots=True)
 class Alibi:
-    """A bias on the scores, linear in the distance, with a slope per head (arXiv 2108.12409)."""
+    """A bias on the scores, linear in the distance, with a slope per head (arXiv 2108.12409).
+
+    The slopes are powers of 2, down to scale * 2 ** -steepest where the count of heads is a power of 2.
+    """
+
+    steepest: float = 8.0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,8 @@ class Attention:
     window: tokens that a token sees, itself included. chunk: it sees only those of its own chunk of so many tokens.
     sinks: a learned score per query head takes weight and gives nothing. gated: the sigmoid of a further projection
     multiplies the attended heads. late_qk_norm: after the positions, where qk_norm is before them.
+    clip_qkv: projected queries, keys and values are kept between -clip_qkv and clip_qkv. norm_each_head: qk_norm has
+    weights for each head of its own.
     """
 
     heads: int
@@ -96,6 +106,8 @@ class Attention:
     out_bias: bool = False
     qk_norm: Norm | None = None
     late_qk_norm: Norm | None = None
+    norm_each_head: bool = False
+    clip_qkv: float | None = None
     sinks: bool = False
     gated: bool = False
     chunk: int | None = None
@@ -224,12 +236,16 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Hidden rows -> logits. `tied`: the embedding's table is the matrix. logits * scale, then cap*tanh(logits/cap)."""
+    """Hidden rows -> logits. `tied`: the embedding's table is the matrix. logits * scale, then cap*tanh(logits/cap).
+
+    unit_rows: the rows of a matrix of its own are divided by their lengths, once, when they are loaded.
+    """
 
     tied: bool
     bias: bool = False
     scale: float = 1.0
     soft_cap: float | None = None
+    unit_rows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ class Rule:
     """One tensor name of a checkpoint, and what it is part of. `{i}` stands for the layer in both names.
 
     `{e}` in the source stands for the expert: the tensors of all experts are stacked, for a target that has an expert
-    axis. Without it, one tensor holds all experts.
+    axis. Without it, one tensor holds all experts. For the norms of single heads it stands for the head.
     part: which part of a fused target it is (q, k, v; gate, up); None: all of the target's parts.
     transform: how the tensor gives the parts. None: it is one part. rows: all parts, one below the other. interleaved:
-    the parts in turn, head by head in fused attention, else row by row. transpose, transpose_rows,
-    transpose_interleaved: the same for tensors in [in, out] order. one_row: one part, as a matrix of a single row.
+    the parts in turn, in fused attention by key-value head (its queries, its key, its value), else row by row.
+    transpose, transpose_rows, transpose_interleaved: the same for tensors in [in, out] order. one_row: one part, as a
+    matrix of a single row.
     aliases: other names that checkpoints use for the same tensor.
     A rule whose target the decoder lacks (a bias, say) does not apply.
     """

@@ -60,8 +60,12 @@ def _rows(tensor: Array, parts: PartShapes, _: int) -> Parts:
 
 
 def _interleaved(tensor: Array, parts: PartShapes, unit: int) -> Parts:
-    by_unit = tensor.reshape(-1, len(parts), unit, *tensor.shape[1:])
-    return {name: by_unit[:, i].reshape(shape) for i, (name, shape) in enumerate(parts.items())}
+    """The smallest part has one unit in each block."""
+    blocks = min(shape[0] for shape in parts.values()) // unit
+    by_block = tensor.reshape(blocks, -1, *tensor.shape[1:])
+    ends = np.cumsum([shape[0] // blocks for shape in parts.values()])[:-1].tolist()
+    split = zip(parts.items(), jnp.split(by_block, ends, axis=1), strict=True)
+    return {name: rows.reshape(shape) for (name, shape), rows in split}
 
 
 def _transposed(transform: Transform) -> Transform:

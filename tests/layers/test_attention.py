@@ -6,6 +6,7 @@ import pytest
 
 from jaxpaged.layers.attention import LayerRef, alibi_slopes, dense_attend, stored_slopes
 from jaxpaged.models.heads import plan_heads
+from jaxpaged.models.spec import Alibi
 from pallas_kernels.paged_attention.api import ScoreMod
 
 RNG = np.random.default_rng(0)
@@ -28,7 +29,7 @@ SCORES = {
     "plain": {"score": ScoreMod(0.4)},
     "window": {"score": ScoreMod(0.4, window=3)},
     "soft_cap": {"score": ScoreMod(0.4, soft_cap=0.7)},
-    "alibi": {"score": ScoreMod(0.4), "alibi_slopes": jnp.asarray(alibi_slopes(6))},
+    "alibi": {"score": ScoreMod(0.4), "alibi_slopes": jnp.asarray(alibi_slopes(Alibi(), 6))},
     "sinks": {"score": ScoreMod(0.4, window=5), "sinks": jnp.linspace(-1.0, 2.0, 6)},
     "chunk": {"score": ScoreMod(0.4, window=4, chunk=4)},
 }
@@ -54,13 +55,18 @@ def test_dense_attention_is_softmax_over_the_visible(name: str, segments: list[i
 
 
 def test_slopes_of_a_power_of_two_are_a_geometric_series() -> None:
-    np.testing.assert_allclose(alibi_slopes(8), [2.0**-i for i in range(1, 9)])
+    np.testing.assert_allclose(alibi_slopes(Alibi(), 8), [2.0**-i for i in range(1, 9)])
 
 
 def test_slopes_between_powers_of_two_come_from_the_next_series() -> None:
-    np.testing.assert_allclose(alibi_slopes(6), [2**-2, 2**-4, 2**-6, 2**-8, 2**-1, 2**-3])
+    np.testing.assert_allclose(alibi_slopes(Alibi(), 6), [2**-2, 2**-4, 2**-6, 2**-8, 2**-1, 2**-3])
+
+
+def test_slopes_may_be_steeper_and_scaled() -> None:
+    np.testing.assert_allclose(alibi_slopes(Alibi(steepest=16.0), 6), alibi_slopes(Alibi(), 6) ** 2)
+    np.testing.assert_allclose(alibi_slopes(Alibi(scale=0.25), 6), alibi_slopes(Alibi(), 6) / 4)
 
 
 def test_zero_heads_have_no_slope() -> None:
-    stored = stored_slopes(6, plan_heads(6, 6, 4))
-    np.testing.assert_array_equal(stored, [*alibi_slopes(6), 0, 0])
+    stored = stored_slopes(Alibi(), 6, plan_heads(6, 6, 4))
+    np.testing.assert_array_equal(stored, [*alibi_slopes(Alibi(), 6), 0, 0])

@@ -32,6 +32,27 @@ PARAMETERS = {
     "ERNIE-4.5-0.3B-PT": 361,
     "AFM-4.5B": 4619,
     "persimmon-8b-base": 9397,
+    "falcon-7b": 6922,
+    "gpt_bigcode-santacoder": 1125,
+    "mpt-7b": 6649,
+    "phi-2": 2780,
+    "stablelm-3b-4e1t": 2795,
+}
+# Those whose code lies beside the checkpoint: transformers has no class for them.
+REMOTE_PARAMETERS = {
+    "chatglm3-6b": 6244,
+    "Qwen-7B-Chat": 7721,
+    "Baichuan2-7B-Chat": 7506,
+    "Baichuan-13B-Chat": 13265,
+    "internlm-chat-7b": 7322,
 }
 CONFIGS = Path(__file__).with_name("published_configs")
-PUBLISHED: dict[str, dict[str, Any]] = {name: json.loads((CONFIGS / f"{name}.json").read_text()) for name in PARAMETERS}
+
+
+def _read(name: str) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((CONFIGS / f"{name}.json").read_text())
+    return config
+
+
+PUBLISHED = {name: _read(name) for name in PARAMETERS}
+REMOTE_PUBLISHED = {name: _read(name) for name in REMOTE_PARAMETERS}

@@ -18,19 +18,19 @@ from jaxpaged.models.rope import LinearScaling, YarnScaling
 from tests.models.case import Case
 from tests.models.cases import CASE, CASES, COMPARED
 from tests.models.foundation_cases import FOUNDATION
-from tests.models.published import PARAMETERS, PUBLISHED
+from tests.models.published import PARAMETERS, PUBLISHED, REMOTE_PARAMETERS, REMOTE_PUBLISHED
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", PUBLISHED | REMOTE_PUBLISHED)
 def test_published_configs_are_understood(name: str) -> None:
     """The parameters add up to the published size, not counting the rows that pad the vocabulary."""
-    spec = spec_from_config(PUBLISHED[name])
+    spec = spec_from_config((PUBLISHED | REMOTE_PUBLISHED)[name])
     decoder = build_decoder(spec, dtype=jnp.bfloat16)
     padding = {"vocab": -spec.vocab_size % 64}
     sizes = (
         math.prod(n - padding.get(axis, 0) for n, axis in zip(i.shape, i.axes, strict=True)) for i in decoder.params
     )
-    assert sum(sizes) / 1e6 == pytest.approx(PARAMETERS[name], abs=0.6)
+    assert sum(sizes) / 1e6 == pytest.approx((PARAMETERS | REMOTE_PARAMETERS)[name], abs=0.6)
 
 
 def test_every_one_of_the_first_architectures_has_a_published_config() -> None:
@@ -99,6 +99,10 @@ def test_a_key_that_counts_as_used_is_read(name: str) -> None:
         ("qwen3", {"layer_types": ["full_attention"]}, "each of the 3 layers"),
         ("qwen3", {"layer_types": ["full_attention", "linear_attention", "full_attention"]}, "linear_attention"),
         ("opt", {"layer_norm_elementwise_affine": False}, "layer_norm_elementwise_affine=False"),
+        ("mpt", {"attn_config": {"qk_ln": True}}, "attn_config has qk_ln=True; implemented is False only"),
+        ("mpt", {"attn_config": {"alibi": False}}, "attn_config has alibi=False; implemented is True only"),
+        ("mpt", {"norm_type": "rmsnorm"}, "norm_type='rmsnorm' is not implemented"),
+        ("mpt", {"no_bias": False}, "no_bias=False"),
     ],
 )
 def test_what_is_not_implemented_is_refused_by_name(name: str, changes: dict[str, Any], message: str) -> None:
@@ -107,7 +111,7 @@ def test_what_is_not_implemented_is_refused_by_name(name: str, changes: dict[str
 
 
 def test_an_unknown_architecture_is_named_with_those_we_have() -> None:
-    with pytest.raises(UnsupportedModelError, match=r"MambaForCausalLM; supported are Bloom.*Qwen3ForCausalLM"):
+    with pytest.raises(UnsupportedModelError, match=r"MambaForCausalLM; supported are .*Bloom.*Qwen3ForCausalLM"):
         spec_from_config({"architectures": ["MambaForCausalLM"]})
     with pytest.raises(UnsupportedModelError, match="has no `architectures`"):
         spec_from_config({})

@@ -13,7 +13,7 @@ from jaxpaged.decoder.functional import build_decoder
 from jaxpaged.models.experts import Experts, Router
 from jaxpaged.models.registry import find_architecture, spec_from_config
 from jaxpaged.models.rope import Rope
-from jaxpaged.models.spec import DecoderSpec, LayerSpec, Parallel, PreNorm, SandwichNorm
+from jaxpaged.models.spec import Alibi, DecoderSpec, LayerSpec, Parallel, PreNorm, RMSNorm, SandwichNorm
 from tests.models.case import load_golden, make_weights
 from tests.models.cases import CASE
 from tests.models.dense import assemble, run
@@ -81,6 +81,14 @@ def one_expert(router: Router) -> Router:
     return replace(router, top_k=1)
 
 
+def without_means(spec: DecoderSpec) -> DecoderSpec:
+    return layer(residual=PreNorm(RMSNorm(spec.final_norm.eps)))(spec)
+
+
+def shared_norm(spec: DecoderSpec) -> DecoderSpec:
+    return layer(residual=Parallel(spec.layers[0].residual.norm))(spec)
+
+
 MUTATIONS: dict[str, tuple[str, Mutation]] = {
     "rope": ("llama", mixer(position=None)),
     "rope_pairs": ("gptj", rope(pairs="halves")),
@@ -118,6 +126,12 @@ MUTATIONS: dict[str, tuple[str, Mutation]] = {
     "sparsemixer_jitter": ("phimoe", ffn(router=lambda router: replace(router, jitter=0.01))),
     "expert_activation": ("qwen3_moe", ffn(activation=lambda silu: "gelu")),
     "final_norm": ("llama", lambda spec: replace(spec, final_norm=None)),
+    "alibi_scale": ("falcon_alibi", mixer(position=Alibi())),
+    "second_norm": ("falcon_grouped", shared_norm),
+    "clip_qkv": ("mpt", mixer(clip_qkv=None)),
+    "norm_without_bias": ("mpt", without_means),
+    "head_bias": ("phi", part("head", bias=False)),
+    "norm_each_head": ("stablelm_parallel", mixer(qk_norm=None)),
 }
 
 

@@ -37,8 +37,17 @@ RULES_BUT_NORMS = (
 )
 RULES = (
     *RULES_BUT_NORMS,
-    Rule("model.layers.{i}.input_layernorm.weight", "layers.{i}.mixer_norm.weight"),
-    Rule("model.layers.{i}.post_attention_layernorm.weight", "layers.{i}.ffn_norm.weight"),
+    # Yi's first checkpoints say ln1 and ln2.
+    Rule(
+        "model.layers.{i}.input_layernorm.weight",
+        "layers.{i}.mixer_norm.weight",
+        aliases=("model.layers.{i}.ln1.weight",),
+    ),
+    Rule(
+        "model.layers.{i}.post_attention_layernorm.weight",
+        "layers.{i}.ffn_norm.weight",
+        aliases=("model.layers.{i}.ln2.weight",),
+    ),
     Rule("model.layers.{i}.input_layernorm.bias", "layers.{i}.mixer_norm.bias"),
     Rule("model.layers.{i}.post_attention_layernorm.bias", "layers.{i}.ffn_norm.bias"),
 )
@@ -96,7 +105,7 @@ def _gated_mlp(config: Config) -> GatedMLP:
 
 
 ARCHITECTURE = Architecture(
-    names=("LlamaForCausalLM",),
+    names=("LlamaForCausalLM", "AquilaForCausalLM", "AquilaModel", "YiForCausalLM"),
     model_type="llama",
     spec_from_hf=spec_from_hf,
     weights=WEIGHTS,
