@@ -21,6 +21,7 @@ from jaxpaged.decoder.parameters import ParamInfo
 from jaxpaged.errors import MemoryPlanError
 from jaxpaged.kv.pool import PoolGeometry
 from jaxpaged.kv.spec import page_policies
+from jaxpaged.sharding.mesh import MODEL
 from jaxpaged.sharding.rules import sharding_of
 
 GIB = 1 << 30
@@ -118,7 +119,19 @@ class MemoryPlanner:
 
     def table(self, plan: MemoryPlan, context: int) -> str:
         """The start-up table of a plan."""
-        return plan.table(self.pool.page_size, [demand.pages_per_request for demand in self.demands(context)])
+        made = plan.table(self.pool.page_size, [demand.pages_per_request for demand in self.demands(context)])
+        return "\n".join([made, *self._token_lines()])
+
+    def _token_lines(self) -> list[str]:
+        """What a token takes of the pages that are kept to the end, and what tensor parallelism repeats of it."""
+        pool = self.pool
+        kept = [index for index, group in enumerate(pool.groups) if group.kind.keeps_all]
+        size = sum(pool.page_bytes(index) for index in kept) // pool.page_size
+        whole = sum(pool.page_bytes(index) for index in kept if not pool.is_split(index)) // pool.page_size
+        devices = pool.mesh.shape[MODEL]
+        repeated = f", {_readable(whole)} of that the same on all {devices} (latent rows have no heads to split)"
+        line = f"  a token takes {_readable(size)} of KV pages on a device"
+        return [line + (repeated if whole and devices > 1 else "")] if kept else []
 
     def _holds(self, context: int, use: MemoryUse) -> bool:
         try:

@@ -21,8 +21,8 @@ from jaxpaged.errors import InvariantError
 from jaxpaged.kv.kind import IntArray
 from jaxpaged.kv.spec import CacheGroup
 from jaxpaged.kv.untouched import release_zeros
-from jaxpaged.sharding.mesh import DATA
-from jaxpaged.sharding.rules import sharding_of
+from jaxpaged.sharding.mesh import DATA, MODEL
+from jaxpaged.sharding.rules import sharding_of, spec_of
 from pallas_kernels.paged_attention import PoolLayout, copy_pages, read_pages, write_pages
 
 PAGE_AXIS = 1  # after the layers
@@ -48,6 +48,11 @@ class PoolGeometry:
         shape = (len(self.groups[group].layers), pages * self.mesh.shape[DATA], *page.shape)
         sharding = sharding_of(self.mesh, ("layer", "page", *page.axes))
         return jax.ShapeDtypeStruct(shape, self.dtype if page.dtype is None else page.dtype, sharding=sharding)
+
+    def is_split(self, group: int) -> bool:
+        """Whether tensor-parallel devices share out a page of a group; else each has all of it."""
+        page = self.groups[group].kind.page_array(self.layout, self.page_size)
+        return MODEL in spec_of(page.axes)
 
     def page_bytes(self, group: int) -> int:
         """Bytes that one page of a group takes on one device, all layers of the group together."""

@@ -96,6 +96,7 @@ _KEYS: Mapping[Kind, str] = {
         decoder_sparse_step
         _sliding_window_pattern ffn_dim head_dim hidden_size intermediate_size max_position_embeddings n_ctx n_embd
         n_embed n_head n_inner n_layer n_positions num_attention_heads num_hidden_layers num_key_value_heads
+        kv_lora_rank n_group n_routed_experts q_lora_rank qk_nope_head_dim qk_rope_head_dim topk_group v_head_dim
         original_max_position_embeddings rotary_dim seq_length vocab_size
         no_rope_layer_interval
         word_embed_proj_dim
@@ -115,6 +116,7 @@ _KEYS: Mapping[Kind, str] = {
         llama_4_scaling_beta partial_rotary_factor query_pre_attn_scalar residual_multiplier rms_norm_eps
         rope_local_base_freq rope_theta rotary_emb_base rotary_pct routed_scaling_factor router_jitter_noise
         alibi_bias_max layernorm_epsilon norm_eps rope_pct rope_ratio softmax_scale
+        dim_model_base scale_depth scale_emb
     """,
     _number_or_zero: "mscale mscale_all_dim",
     _number_or_off: "clip_qkv",
@@ -125,12 +127,12 @@ _KEYS: Mapping[Kind, str] = {
     _flag: """
         attention_out_bias qk_layernorm use_bias use_qk_norm
         _remove_final_layer_norm attention_bias do_layer_norm_before enable_bias finetuned mlp_bias tie_word_embeddings
-        norm_topk_prob qkv_bias truncate lm_head_bias use_parallel_residual use_sliding_window
+        norm_topk_prob qkv_bias rope_interleave truncate lm_head_bias use_parallel_residual use_sliding_window
         add_bias_linear add_qkv_bias alibi bias multi_query multi_query_attention new_decoder_architecture parallel_attn
         post_layer_norm use_dynamic_ntk use_logn_attn use_qkv_bias
     """,
-    _text: "activation activation_function hidden_act hidden_activation model_type norm_type rope_type type",
-    _texts: "architectures layer_types",
+    _text: "activation activation_function hidden_act hidden_activation model_type norm_type rope_type topk_method type",
+    _texts: "architectures layer_types mlp_layer_types",
     _object: "attn_config full_attention rope_parameters rope_scaling sliding_attention",
 }
 KINDS: Mapping[str, Kind] = {key: kind for kind, keys in _KEYS.items() for key in keys.split()}

@@ -158,6 +158,30 @@ class UnitRows(Form):
 
 
 @dataclass(frozen=True, slots=True)
+class HeadRows(Form):
+    """One matrix [head * head_dim, inputs] -> [stored head, head_dim, inputs], zero heads behind."""
+
+    heads: int
+    stored: int
+    head_dim: int
+    inputs: int
+
+    @property
+    def unit(self) -> int:
+        return self.head_dim
+
+    @property
+    def shape(self) -> Shape:
+        return self.stored, self.head_dim, self.inputs
+
+    def parts(self) -> PartShapes:
+        return {WHOLE: (self.heads * self.head_dim, self.inputs)}
+
+    def store(self, parts: Parts) -> Array:
+        return _pad(parts[WHOLE].reshape(self.heads, self.head_dim, self.inputs), self.shape)
+
+
+@dataclass(frozen=True, slots=True)
 class EachExpert(Form):
     """`each` for every expert: parts [expert, ...] -> [expert, ...]."""
 

@@ -18,6 +18,8 @@ from jaxpaged.models.architectures import (
     bloom,
     chatglm,
     decilm,
+    deepseek_v2,
+    deepseek_v3,
     ernie4_5,
     ernie4_5_moe,
     exaone4,
@@ -27,6 +29,7 @@ from jaxpaged.models.architectures import (
     gemma3,
     glm,
     glm4_moe,
+    glm4_moe_lite,
     gpt2,
     gpt_bigcode,
     gpt_neox,
@@ -35,6 +38,7 @@ from jaxpaged.models.architectures import (
     granitemoe,
     internlm,
     llama,
+    minicpm3,
     ministral3,
     mistral,
     mixtral,
@@ -57,6 +61,7 @@ from jaxpaged.models.architectures import (
 )
 from jaxpaged.models.config_values import check_spec, check_values
 from jaxpaged.models.experts import Experts
+from jaxpaged.models.latent import LatentAttention
 from jaxpaged.models.quantized import refuse_quantized
 from jaxpaged.models.spec import MLP, Attention, DecoderSpec, GatedMLP
 
@@ -83,6 +88,9 @@ FAMILIES: tuple[ModuleType, ...] = (
     gemma3,
     glm,
     glm4_moe,
+    deepseek_v2,
+    deepseek_v3,
+    glm4_moe_lite,
     gpt2,
     gpt_bigcode,
     gpt_neox,
@@ -92,6 +100,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     internlm,
     llama,
     ministral3,
+    minicpm3,
     mistral,
     mixtral,
     mpt,
@@ -130,6 +139,7 @@ LLAMA_KEYS = (
 LAYER_PARTS: Mapping[type, str] = MappingProxyType(
     {
         Attention: "jaxpaged.layers.attention:Attention",
+        LatentAttention: "jaxpaged.layers.latent_attention:LatentAttention",
         MLP: "jaxpaged.layers.mlp:MLP",
         GatedMLP: "jaxpaged.layers.mlp:GatedMLP",
         Experts: "jaxpaged.layers.experts:Experts",

@@ -30,11 +30,16 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class WeightRules:
-    """A family's rules. prefix: what some checkpoints leave out at the head of names. ignored: patterns of buffers."""
+    """A family's rules. prefix: what some checkpoints leave out at the head of names. ignored: patterns of buffers.
+
+    further_layers: how the names of a layer's tensors begin, with `{i}`, where those of layers behind the last (which
+    predict several tokens at once) may be left over.
+    """
 
     rules: tuple[Rule, ...]
     prefix: str = ""
     ignored: tuple[str, ...] = ()
+    further_layers: str = ""
 
 
 def tower_rules(

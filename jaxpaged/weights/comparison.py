@@ -62,13 +62,22 @@ def advice(rules: WeightRules, expected: Collection[str], available: Collection[
     return "Fetch both again, from the same place."
 
 
-def ignored_names(rules: WeightRules, targets: Collection[str], unused: Collection[str]) -> set[str]:
-    """Those of the unused tensors that may be left over. targets: the model's parameters."""
+def ignored_names(rules: WeightRules, targets: Collection[str], layers: int, unused: Collection[str]) -> set[str]:
+    """Those of the unused tensors that may be left over. targets: the model's parameters; layers: how many it has."""
     # Without a head of its own, a model's head is the embedding table, even where the checkpoint holds a copy of it.
     heads = () if HEAD in targets else (rule for rule in rules.rules if rule.target == HEAD)
     copies = {name for rule in heads for name in (rule.source, *rule.aliases)}
     patterns = [rf"(?:{pattern})$" for pattern in rules.ignored]
-    return {name for name in unused if name in copies or any(re.search(pattern, name) for pattern in patterns)}
+    further = _further_layers(rules, layers, unused)
+    return {name for name in unused if name in copies or any(re.search(each, name) for each in patterns)} | further
+
+
+def _further_layers(rules: WeightRules, layers: int, names: Collection[str]) -> set[str]:
+    """The names of tensors of layers behind the model's last, where the family has such."""
+    if not rules.further_layers:
+        return set()
+    start = re.compile(re.escape(rules.further_layers).replace(r"\{i\}", r"(\d+)"))
+    return {name for name in names if (found := start.match(name)) and int(found[1]) >= layers}
 
 
 def _listed(what: str, names: Sequence[str] | set[str]) -> str:

@@ -82,7 +82,8 @@ def _compare(
         for name, tensor in zip(piece.sources, piece.assemble.sources(), strict=True)
     }
     targets = {weight.target for weight in decoder.weights}
-    ignored = ignored_names(rules, targets, available.keys() - expected.keys())
+    layers = 1 + max((layer for weight in decoder.weights for layer in weight.layers), default=-1)
+    ignored = ignored_names(rules, targets, layers, available.keys() - expected.keys())
     return compare(expected, available, ignored), tuple(sorted(ignored))
 
 

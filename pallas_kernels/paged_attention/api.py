@@ -15,7 +15,7 @@ from pallas_kernels.dispatch import dispatch
 from pallas_kernels.paged_attention import reference
 from pallas_kernels.paged_attention.layout import PoolLayout, device_layout
 from pallas_kernels.paged_attention.score import ScoreMod
-from pallas_kernels.paged_attention.sequences import Sequences
+from pallas_kernels.paged_attention.sequences import Sequences, check_sequences
 from pallas_kernels.paged_attention.xla import attention as xla
 
 
@@ -95,7 +95,7 @@ def paged_attention(
     layout = device_layout(jax.devices()[0]) if layout is None else layout
     _check_tokens(q, k, v)
     _check_pool(pool, layer, k, layout)
-    _check_sequences(sequences)
+    check_sequences(sequences)
     _check_per_head(q.shape[1], alibi_slopes=alibi_slopes, sinks=sinks)
     order = ORDER[layout.name] if implementation is None else implementation
     out, pool = dispatch(
@@ -136,16 +136,6 @@ def _check_pool(pool: jax.Array, layer: jax.Array, k: jax.Array, layout: PoolLay
         raise ValueError(f"pool: want axes {layout.axes} of {want} (0: any), got {pool.shape}.")
     if jnp.shape(layer) != () or not jnp.issubdtype(jnp.result_type(layer), jnp.integer):
         raise ValueError(f"layer: want an integer scalar, got {jnp.result_type(layer)} {jnp.shape(layer)}.")
-
-
-def _check_sequences(sequences: Sequences) -> None:
-    count = sequences.kv_lens.shape[0] if sequences.kv_lens.ndim == 1 else -1
-    width = sequences.page_table.shape[-1]
-    wanted = {"kv_lens": (count,), "page_table": (count, width), "cu_q_lens": (count + 1,), "distribution": (3,)}
-    for name, shape in wanted.items():
-        array = getattr(sequences, name)
-        if array.shape != shape or array.dtype != jnp.int32:
-            raise ValueError(f"{name}: want int32 {shape}, got {array.dtype} {array.shape}.")
 
 
 def _check_per_head(q_heads: int, **per_head: jax.Array | None) -> None:

@@ -47,6 +47,10 @@ class PoolLayout:
         sizes = {"layer": layers, "page": pages, "kv": 2, "kv_head": kv_heads, "slot": page_size, "head_dim": row}
         return tuple(sizes[axis] for axis in self.axes)
 
+    def row_lanes(self, lanes: int) -> int:
+        """Lanes that a row of a token, without heads, is stored in: whole registers on a TPU."""
+        return -(-lanes // LANES) * LANES if self.fused else lanes
+
     def sizes(self, pool: jax.Array) -> Mapping[str, int]:
         """Size of each axis of `pool` by name."""
         return dict(zip(self.axes, pool.shape, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Int32
 
 
@@ -20,3 +21,14 @@ class Sequences(NamedTuple):
     kv_lens: Int32[Array, " s"]
     cu_q_lens: Int32[Array, " s+1"]
     distribution: Int32[Array, " 3"]
+
+
+def check_sequences(sequences: Sequences) -> None:
+    """Raise ValueError, starting with the field's name, unless shapes and dtypes fit together."""
+    count = sequences.kv_lens.shape[0] if sequences.kv_lens.ndim == 1 else -1
+    width = sequences.page_table.shape[-1]
+    wanted = {"kv_lens": (count,), "page_table": (count, width), "cu_q_lens": (count + 1,), "distribution": (3,)}
+    for name, shape in wanted.items():
+        array = getattr(sequences, name)
+        if array.shape != shape or array.dtype != jnp.int32:
+            raise ValueError(f"{name}: want int32 {shape}, got {array.dtype} {array.shape}.")

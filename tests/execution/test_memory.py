@@ -1,10 +1,25 @@
 """Page counts: exact, coarse, and refused with numbers when a request cannot fit; the context that fits."""
 
+import jax.numpy as jnp
 import pytest
 
-from jaxpaged.config import CacheConfig
+from jaxpaged.config import CacheConfig, SchedulerLimits
 from jaxpaged.errors import MemoryPlanError
-from jaxpaged.execution.memory import GIB, LEAST_CONTEXT, GroupDemand, coarse, longest_that_fits, plan_memory
+from jaxpaged.execution.memory import (
+    GIB,
+    LEAST_CONTEXT,
+    GroupDemand,
+    MemoryPlanner,
+    MemoryUse,
+    coarse,
+    longest_that_fits,
+    plan_memory,
+)
+from jaxpaged.kv.latent import LatentSpec
+from jaxpaged.kv.pool import PoolGeometry
+from jaxpaged.kv.spec import FullAttentionSpec, cache_groups
+from jaxpaged.sharding.mesh import make_mesh
+from pallas_kernels.paged_attention import pool_layout
 
 FULL = GroupDemand(page_bytes=1 << 20, pages_per_request=64, most_pages=1 << 30)
 
@@ -92,3 +107,20 @@ def test_devices_of_one_cpu_share_its_memory_and_the_pools_budget(given: int | N
     assert alone.kv == (given or 2 * GIB)
     assert shared.kv == alone.kv // 4
     assert shared.capacity == alone.capacity // 4
+
+
+@pytest.mark.parametrize(
+    ("devices", "line"),
+    [
+        (1, "a token takes 2.50 KiB of KV pages on a device"),
+        (2, "a token takes 1.50 KiB of KV pages on a device, 512 bytes of that the same on all 2 (latent rows"),
+    ],
+)
+def test_the_table_says_what_a_token_takes_and_what_devices_repeat(devices: int, line: str) -> None:
+    """Two layers of 4 heads of 32, two of 64 latent lanes, in two bytes."""
+    groups = cache_groups([FullAttentionSpec(4, 32), LatentSpec(64)] * 2)
+    pool = PoolGeometry(groups, pool_layout("cpu"), 16, jnp.dtype("bfloat16"), make_mesh(devices))
+    planner = MemoryPlanner(DEFAULT, SchedulerLimits(max_num_seqs=4, max_num_batched_tokens=64), pool, 1 << 20)
+    table = planner.table(planner.plan(128, MemoryUse()), 128)
+    assert line in table
+    assert ("the same" in table) == (devices > 1)

@@ -45,6 +45,10 @@ REMOTE_PARAMETERS = {
     "Baichuan2-7B-Chat": 7506,
     "Baichuan-13B-Chat": 13265,
     "internlm-chat-7b": 7322,
+    "MiniCPM3-4B": 4074,
+    "DeepSeek-V2-Lite": 15706.5,
+    "DeepSeek-V3-bf16": 671026.4,
+    "GLM-4.7-Flash": 29943.4,
 }
 CONFIGS = Path(__file__).with_name("published_configs")
 

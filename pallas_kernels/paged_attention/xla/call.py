@@ -1,4 +1,4 @@
-"""What the parts of the portable path share: the arguments of the call, and tiles of queries."""
+"""What the parts of the portable path share: the arguments of the call."""
 
 from __future__ import annotations
 
@@ -24,11 +24,3 @@ class Call(NamedTuple):
     score: ScoreMod
     layout: PoolLayout
     config: XlaConfig
-
-
-class Tiles(NamedTuple):
-    """n tiles of queries: sequence, first token of the step, number of tokens (0: nothing to do), Int32[n]."""
-
-    sequence: jax.Array
-    start: jax.Array
-    length: jax.Array

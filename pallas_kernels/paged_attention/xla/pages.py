@@ -21,7 +21,7 @@ def block_pages(table: jax.Array, block: jax.Array, held: jax.Array) -> jax.Arra
 def read_block(call: Call, ids: jax.Array, held: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Keys and values [n * hkv * b, page_size, d] of pages ids[n, b] where held [n, b, page_size], else 0.
 
-    Keys need no mask beside that of the scores, but it is free: see _keep.
+    Keys need no mask beside that of the scores, but it is free: see keep_held.
     """
     sizes = call.layout.sizes(call.pool)
     heads, page, head_dim = sizes["kv_head"], (sizes["slot"], sizes["head_dim"]), call.q.shape[-1]
@@ -38,10 +38,10 @@ def read_block(call: Call, ids: jax.Array, held: jax.Array) -> tuple[jax.Array, 
         pages = call.pool.at[call.layer, ids.reshape(-1)].get(mode="promise_in_bounds")
         kv = call.layout.split(pages, head_dim).reshape(*ids.shape, 2, heads, page[0], head_dim)
         keys, values = kv.transpose(2, 0, 3, 1, 4, 5).reshape(2, -1, page[0], head_dim)
-    return lax.optimization_barrier((_keep(keys, held), _keep(values, held)))
+    return lax.optimization_barrier((keep_held(keys, held), keep_held(values, held)))
 
 
-def _keep(x: jax.Array, held: jax.Array) -> jax.Array:
+def keep_held(x: jax.Array, held: jax.Array) -> jax.Array:
     """x [rows, slot, d] where held [rows, slot, 1], else 0: NaN times 0 would be NaN.
 
     XLA:CPU fuses this bitwise and into the loop that copies the pages, as long as nothing is reshaped in between, and

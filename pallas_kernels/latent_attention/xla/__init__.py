@@ -1,0 +1,1 @@
+"""Latent attention in plain XLA, for every backend."""
