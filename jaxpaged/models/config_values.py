@@ -131,7 +131,9 @@ _KEYS: Mapping[Kind, str] = {
         add_bias_linear add_qkv_bias alibi bias multi_query multi_query_attention new_decoder_architecture parallel_attn
         post_layer_norm use_dynamic_ntk use_logn_attn use_qkv_bias
     """,
-    _text: "activation activation_function hidden_act hidden_activation model_type norm_type rope_type topk_method type",
+    _text: """
+        activation activation_function hidden_act hidden_activation model_type norm_type rope_type topk_method type
+    """,
     _texts: "architectures layer_types mlp_layer_types",
     _object: "attn_config full_attention rope_parameters rope_scaling sliding_attention",
 }
