@@ -20,6 +20,7 @@ from jaxpaged.models.catalogue import OWN, RECORDED, TRANSFORMERS, Entry, entry 
 from jaxpaged.models.parts import parts_of  # noqa: E402
 from jaxpaged.models.registry import ARCHITECTURES, find_architecture, spec_from_config  # noqa: E402
 from tests.models.cases import CASES, COMPARED  # noqa: E402
+from tests.models.remote_cases import REMOTE_CASES  # noqa: E402
 
 TABLE = ROOT / "jaxpaged" / "docs" / "models.md"
 HEAD = """# Models
@@ -40,7 +41,7 @@ weights; EP: its experts can also be split over the devices (`--enable-expert-pa
 def recorded() -> dict[str, Any]:
     """Architecture -> parts of all cases of its family, and the reference."""
     parts: dict[int, dict[str, None]] = {}
-    for case in CASES:
+    for case in (*CASES, *REMOTE_CASES):
         family = parts.setdefault(id(find_architecture(case.config)), {})
         family.update(dict.fromkeys(parts_of(spec_from_config(case.config))))
     return {

@@ -15,6 +15,10 @@ from jaxpaged.models.spec import Attention, DecoderSpec, Embedding, Head
 WORDS = MappingProxyType(
     {
         "AfterNorm": "norms behind branches",
+        "Alibi.scale": "",
+        "Alibi.steepest": "",
+        "Attention.clip_qkv": "clipped q, k and v",
+        "Attention.norm_each_head": "norms of single heads",
         "Attention.soft_cap": "score cap",
         "Attention.gated": "gated output",
         "Embedding": "",
@@ -26,8 +30,11 @@ WORDS = MappingProxyType(
         "Head.bias": "logit bias",
         "Head.scale": "logit scale",
         "Head.soft_cap": "logit cap",
+        "Head.unit_rows": "unit rows of the head",
         "LayerNorm": "layer norm",
+        "LayerNorm.bias": "norms without bias",
         "LayerNorm.offset": "norms around 0",
+        "LayerNorm.weight": "norms without weight",
         "LayerSpec": "",
         "LayerSpec.branch_scale": "residual scale",
         "MLP": "plain MLP",

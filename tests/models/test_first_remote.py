@@ -9,80 +9,22 @@ import pytest
 from jaxpaged.errors import UnsupportedModelError
 from jaxpaged.models.registry import ARCHITECTURES, find_architecture, spec_from_config
 from jaxpaged.models.spec import DecoderSpec, Parallel
-from tests.models.case import LONGEST, PROMPT_LEN, VOCAB, Case, llama_like
+from tests.models.case import LONGEST, PROMPT_LEN
 from tests.models.cases import CASE
 from tests.models.references import baichuan, chatglm, decilm, qwen
+from tests.models.remote_cases import FIRST_REMOTE, REMOTE_CASE
 from tests.models.remote_code import RemoteCase
 from tests.models.test_parity import TOLERANCE
 from tests.models.test_weight_rules import plan, tensors_of
 
-HIDDEN, INNER = 48, 80
-
-
-def _baichuan(name: str, **changes: Any) -> RemoteCase:
-    base = llama_like("BaichuanForCausalLM", "baichuan", num_hidden_layers=2, num_attention_heads=6)
-    config = {key: value for key, value in base.items() if key not in {"num_key_value_heads", "rope_theta"}}
-    kept = {key: value for key, value in {**config, **changes}.items() if value is not None}
-    return RemoteCase(Case(name, kept), baichuan.shapes, baichuan.logits)
-
-
-CHATGLM = {
-    "architectures": ["ChatGLMModel"],
-    "model_type": "chatglm",
-    "add_bias_linear": False,
-    "add_qkv_bias": True,
-    "ffn_hidden_size": INNER,
-    "hidden_size": HIDDEN,
-    "kv_channels": 16,
-    "layernorm_epsilon": 1e-5,
-    "multi_query_attention": True,
-    "multi_query_group_num": 2,
-    "num_attention_heads": 4,
-    "num_layers": 2,
-    "original_rope": True,
-    "padded_vocab_size": VOCAB,
-    "post_layer_norm": True,
-    "rmsnorm": True,
-    "rope_ratio": 50,
-    "seq_length": LONGEST,
-    "tie_word_embeddings": False,
-}
-QWEN = {
-    "architectures": ["QWenLMHeadModel"],
-    "model_type": "qwen",
-    "hidden_size": HIDDEN,
-    "intermediate_size": 2 * INNER,
-    "kv_channels": 16,
-    "layer_norm_epsilon": 1e-6,
-    "max_position_embeddings": 8 * LONGEST,
-    "no_bias": True,
-    "num_attention_heads": 4,
-    "num_hidden_layers": 2,
-    "rotary_emb_base": 1000,
-    "rotary_pct": 1.0,
-    "scale_attn_weights": True,
-    "seq_length": LONGEST,
-    "tie_word_embeddings": False,
-    "use_dynamic_ntk": True,
-    "use_logn_attn": True,
-    "vocab_size": VOCAB,
-}
+REFERENCES = {"baichuan": baichuan, "chatglm": chatglm, "deci": decilm, "qwen": qwen}
 REMOTE = {
-    remote.case.name: remote
-    for remote in (
-        _baichuan("baichuan_rotary", architectures=["BaiChuanForCausalLM"]),
-        _baichuan("baichuan_alibi", max_position_embeddings=None, model_max_length=LONGEST),
-        RemoteCase(Case("chatglm", CHATGLM), chatglm.shapes, chatglm.logits),
-        RemoteCase(
-            Case("decilm", llama_like("DeciLMForCausalLM", "deci", num_key_value_heads_per_layer=[4, 2, 1])),
-            decilm.shapes,
-            decilm.logits,
-        ),
-        RemoteCase(Case("qwen", QWEN), qwen.shapes, qwen.logits),
-    )
+    case.name: RemoteCase(case, reference.shapes, reference.logits)
+    for case in FIRST_REMOTE
+    if (reference := REFERENCES.get(case.config["model_type"]))
 }
-# Its vocabulary tells Baichuan 2; too large to continue greedily here.
-BAICHUAN_2 = _baichuan("baichuan_2", vocab_size=125696, num_hidden_layers=1)
+# Its vocabulary tells Baichuan 2; it is too large to continue greedily here.
+BAICHUAN_2 = REMOTE.pop("baichuan_2")
 
 
 def assert_equal(served: np.ndarray, expected: np.ndarray) -> None:
@@ -129,23 +71,18 @@ def test_yi_has_other_names_for_its_norms() -> None:
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_internlm_is_llama_with_a_bias(bias: bool) -> None:
-    config = CASE["llama"].config
-    dynamic = {"rotary": {"base": 10000, "type": "dynamic"}}
-    internlm = {**config, "architectures": ["InternLMForCausalLM"], "model_type": "internlm", "bias": bias, **dynamic}
-    assert spec_from_config(internlm) == spec_from_config({**config, "attention_bias": bias})
+    config = {**REMOTE_CASE["internlm"].config, "bias": bias}
+    llama = {**CASE["llama"].config, "attention_bias": bias}
+    assert spec_from_config(config) == spec_from_config(llama)
     with pytest.raises(UnsupportedModelError, match="rotary="):
-        spec_from_config({**internlm, "rotary": {"base": 50000, "type": "dynamic"}})
+        spec_from_config({**config, "rotary": {"base": 50000, "type": "dynamic"}})
 
 
 def test_refined_web_is_falcon_in_its_first_spelling() -> None:
-    config = dict(CASE["falcon_grouped"].config)
-    first = {"architectures": ["RWForCausalLM"], "model_type": "RefinedWeb", "n_head": 4, "n_layer": 2, "n_head_kv": 2}
-    del config["ffn_hidden_size"]
-    renamed = {"num_attention_heads", "num_hidden_layers", "num_kv_heads", "new_decoder_architecture"}
-    kept = {key: value for key, value in config.items() if key not in renamed}
-    assert spec_from_config({**kept, **first}) == spec_from_config(config)
-    old = spec_from_config({**kept, **first, "n_head_kv": None})
-    assert old == spec_from_config({**config, "new_decoder_architecture": False})
+    config, falcon = REMOTE_CASE["refined_web"].config, CASE["falcon_grouped"].config
+    assert spec_from_config(config) == spec_from_config({**falcon, "ffn_hidden_size": None})
+    old = {**falcon, "ffn_hidden_size": None, "new_decoder_architecture": False}
+    assert spec_from_config({**config, "n_head_kv": None}) == spec_from_config(old)
 
 
 def test_falcon_11b_has_one_norm() -> None:
@@ -154,11 +91,7 @@ def test_falcon_11b_has_one_norm() -> None:
 
 
 def test_stablelm_epoch_is_stablelm_in_its_first_spelling() -> None:
-    config = dict(CASE["stablelm"].config)
-    first = {"architectures": ["StableLMEpochForCausalLM"], "model_type": "stablelm_epoch"}
-    values: dict[str, Any] = {"rotary_scaling_factor": 1.0, "num_heads": 4}
-    values |= {"norm_eps": config.pop("layer_norm_eps"), "rope_pct": config.pop("partial_rotary_factor")}
-    assert spec_from_config({**config, **first, **values}) == spec_from_config(CASE["stablelm"].config)
+    assert spec_from_config(REMOTE_CASE["stablelm_epoch"].config) == spec_from_config(CASE["stablelm"].config)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def spec_from_hf(config: Config) -> DecoderSpec:
 
 
 ARCHITECTURE = Architecture(
-    names=("BaichuanForCausalLM",),
+    names=("BaichuanForCausalLM", "BaiChuanForCausalLM"),
     model_type="baichuan",
     spec_from_hf=spec_from_hf,
     weights=WEIGHTS,

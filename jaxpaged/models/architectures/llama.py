@@ -105,7 +105,7 @@ def _gated_mlp(config: Config) -> GatedMLP:
 
 
 ARCHITECTURE = Architecture(
-    names=("LlamaForCausalLM", "AquilaForCausalLM", "AquilaModel", "YiForCausalLM"),
+    names=("LlamaForCausalLM", "LLaMAForCausalLM", "AquilaForCausalLM", "AquilaModel", "YiForCausalLM"),
     model_type="llama",
     spec_from_hf=spec_from_hf,
     weights=WEIGHTS,

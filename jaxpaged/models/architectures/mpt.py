@@ -75,7 +75,7 @@ def _attention_config(config: Config) -> Config:
 
 
 ARCHITECTURE = Architecture(
-    names=("MptForCausalLM",),
+    names=("MptForCausalLM", "MPTForCausalLM"),
     model_type="mpt",
     spec_from_hf=spec_from_hf,
     weights=WEIGHTS,
