@@ -59,6 +59,11 @@ def _flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
+def _switch(value: object) -> bool:
+    """Old files say it with a number."""
+    return _flag(value) or _count_or_zero(value)
+
+
 def _text(value: object) -> bool:
     return isinstance(value, str)
 
@@ -85,6 +90,7 @@ _DESCRIBED: Mapping[Kind, str] = {
     _layers: "a list of layers, the first is 0",
     _counts: "a list of positive integers",
     _flag: "true or false",
+    _switch: "true or false, or a number",
     _text: "a text",
     _texts: "a list of texts",
     _object: "a JSON object",
@@ -94,6 +100,7 @@ _KEYS: Mapping[Kind, str] = {
         moe_intermediate_size moe_k moe_layer_interval moe_num_experts n_group n_routed_experts topk_group
         num_experts num_experts_per_tok num_local_experts shared_expert_intermediate_size
         decoder_sparse_step
+        global_attn_every_n_layers interleave_moe_layer_step intermediate_size_mlp
         _sliding_window_pattern ffn_dim head_dim hidden_size intermediate_size max_position_embeddings n_ctx n_embd
         n_embed n_head n_inner n_layer n_positions num_attention_heads num_hidden_layers num_key_value_heads
         kv_lora_rank n_group n_routed_experts q_lora_rank qk_nope_head_dim qk_rope_head_dim topk_group v_head_dim
@@ -106,14 +113,17 @@ _KEYS: Mapping[Kind, str] = {
     _count_or_zero: """
         first_k_dense_replace max_window_layers moe_layer_start_index moe_num_shared_experts n_shared_experts
         shared_intermediate_size sliding_window
+        attention_chunk_size num_dense_layers num_shared_experts
     """,
     _integer: "moe_layer_end_index",
-    _layers: "mlp_only_layers",
+    _layers: "mlp_only_layers moe_layers",
+    _switch: "attn_temperature_tuning",
     _number: """
         logit_scale norm_eps norm_epsilon
         attention_factor attention_multiplier attn_logit_softcapping beta_fast beta_slow embedding_multiplier factor
         final_logit_softcapping high_freq_factor layer_norm_eps layer_norm_epsilon logits_scaling low_freq_factor
         llama_4_scaling_beta partial_rotary_factor query_pre_attn_scalar residual_multiplier rms_norm_eps
+        attn_scale floor_scale route_scale swiglu_alpha swiglu_limit
         rope_local_base_freq rope_theta rotary_emb_base rotary_pct routed_scaling_factor router_jitter_noise
         alibi_bias_max layernorm_epsilon norm_eps rope_pct rope_ratio softmax_scale
         dim_model_base scale_depth scale_emb
@@ -125,6 +135,7 @@ _KEYS: Mapping[Kind, str] = {
     _pattern: "sliding_window_pattern",
     _counts: "num_key_value_heads_per_layer",
     _flag: """
+        mup_enabled
         attention_out_bias qk_layernorm use_bias use_qk_norm
         _remove_final_layer_norm attention_bias do_layer_norm_before enable_bias finetuned mlp_bias tie_word_embeddings
         norm_topk_prob qkv_bias rope_interleave truncate lm_head_bias use_parallel_residual use_sliding_window

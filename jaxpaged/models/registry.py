@@ -12,6 +12,7 @@ from types import MappingProxyType, ModuleType
 from jaxpaged.errors import UnsupportedModelError
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import (
+    afmoe,
     apertus,
     arcee,
     baichuan,
@@ -33,11 +34,13 @@ from jaxpaged.models.architectures import (
     gpt2,
     gpt_bigcode,
     gpt_neox,
+    gpt_oss,
     gptj,
     granite,
     granitemoe,
     internlm,
     llama,
+    llama4,
     minicpm3,
     ministral3,
     mistral,
@@ -73,6 +76,7 @@ def families_of(module: ModuleType) -> tuple[Architecture, ...]:
 
 
 FAMILIES: tuple[ModuleType, ...] = (
+    afmoe,
     apertus,
     arcee,
     baichuan,
@@ -94,11 +98,13 @@ FAMILIES: tuple[ModuleType, ...] = (
     gpt2,
     gpt_bigcode,
     gpt_neox,
+    gpt_oss,
     gptj,
     granite,
     granitemoe,
     internlm,
     llama,
+    llama4,
     ministral3,
     minicpm3,
     mistral,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
+from typing import Any, cast
+
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import llama
 from jaxpaged.models.hf_config import given, need, window_of
@@ -15,7 +18,8 @@ def spec_from_hf(config: Config) -> DecoderSpec:
     key = "rope_scaling" if config.get("rope_parameters") is None else "rope_parameters"
     values = need(config, key)
     plain = {name: value for name, value in values.items() if name not in (GROWTH, LONGEST)}
-    spec = llama.llama_spec({**config, key: plain}, given(config, "head_dim", DEFAULT_HEAD_DIM))
+    read = ChainMap({key: plain}, cast(dict[str, Any], config))
+    spec = llama.llama_spec(read, given(config, "head_dim", DEFAULT_HEAD_DIM))
     temperature = Temperature(float(need(values, "original_max_position_embeddings")), float(need(values, GROWTH)))
     return spec.with_mixers(window=window_of(config), temperature=temperature)
 
