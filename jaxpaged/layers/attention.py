@@ -15,12 +15,13 @@ from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from jaxpaged.layers.cache_op import CacheOp
 from jaxpaged.layers.context import Place, TokenContext
+from jaxpaged.layers.head_norms import qk_norms
 from jaxpaged.layers.linear import linear
 from jaxpaged.layers.norms import Norm, normed
 from jaxpaged.layers.param import bias_of, param, weight_of
 from jaxpaged.layers.rope import rotate
 from jaxpaged.models import spec
-from jaxpaged.models.forms import EachHead, FusedHeads, Padded, PerHead, SpreadHeads
+from jaxpaged.models.forms import FusedHeads, PerHead, SpreadHeads
 from jaxpaged.models.heads import HeadLayout, plan_heads
 from pallas_kernels.paged_attention.api import ScoreMod
 
@@ -86,9 +87,7 @@ class Attention(nnx.Module):
         self.sinks = (
             param((slots * group,), ("kv_head",), dtype, form=PerHead(layout, part.heads)) if part.sinks else None
         )
-        q_rows, k_rows = rows_of_heads(part, layout) if part.norm_each_head else (None, None)
-        self.q_norm = Norm(part.qk_norm, dim, "head_dim", dtype, q_rows) if part.qk_norm else None
-        self.k_norm = Norm(part.qk_norm, dim, "head_dim", dtype, k_rows) if part.qk_norm else None
+        self.q_norm, self.k_norm = qk_norms(part, layout, dtype)
         self.late_q_norm = Norm(part.late_qk_norm, dim, "head_dim", dtype) if part.late_qk_norm else None
         self.late_k_norm = Norm(part.late_qk_norm, dim, "head_dim", dtype) if part.late_qk_norm else None
 
@@ -138,13 +137,6 @@ def temperatures(part: spec.Temperature, positions: Int32[Array, "t"]) -> Float3
     """What the queries at `positions` are multiplied by."""
     periods = jnp.floor((positions.astype(jnp.float32) + part.offset) / part.period)
     return (1 + part.scale * jnp.log1p(periods))[:, None, None]
-
-
-def rows_of_heads(part: spec.Attention, layout: HeadLayout) -> tuple[EachHead, EachHead]:
-    """How norms of single heads are stored: of queries and of keys."""
-    one = Padded((part.head_dim,), (part.head_dim,))
-    keys = tuple((head,) for head in layout.kv)
-    return EachHead(part.heads, one, layout.queries), EachHead(part.kv_heads, one, keys)
 
 
 def alibi_slopes(alibi: spec.Alibi, heads: int) -> np.ndarray:

@@ -23,7 +23,7 @@ def rms_norm(
 ) -> Float[Array, "*rows d"]:
     """x / sqrt(mean(x^2) + eps) * (offset + weight), as far as it has one."""
     wide = x.astype(jnp.float32)
-    normed = wide * lax.rsqrt(_row_means(jnp.square(wide)) + norm.eps)
+    normed = wide * lax.rsqrt(row_means(jnp.square(wide)) + norm.eps)
     if weight is None:
         return normed.astype(x.dtype)
     return _affine(normed, norm.offset + weight.astype(jnp.float32)).astype(x.dtype)
@@ -37,13 +37,13 @@ def layer_norm(
 ) -> Float[Array, "*rows d"]:
     """(x - mean) / sqrt(variance + eps) * (offset + weight) + bias."""
     wide = x.astype(jnp.float32)
-    centred = wide - _row_means(wide)
-    normed = centred * lax.rsqrt(_row_means(jnp.square(centred)) + norm.eps)
+    centred = wide - row_means(wide)
+    normed = centred * lax.rsqrt(row_means(jnp.square(centred)) + norm.eps)
     weight, bias = (None if array is None else array.astype(jnp.float32) for array in (weight, bias))
     return _affine(normed, None if weight is None else norm.offset + weight, bias).astype(x.dtype)
 
 
-def _row_means(x: Float32[Array, "*rows d"]) -> Float32[Array, "*rows 1"]:
+def row_means(x: Float32[Array, "*rows d"]) -> Float32[Array, "*rows 1"]:
     """The mean over the last axis; a row's does not depend on how many rows there are (from FEWEST_ROWS up)."""
     if x.shape[-1] * FEWEST_ROWS >= SMALL:
         return _mean(x)

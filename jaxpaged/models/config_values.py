@@ -119,6 +119,7 @@ _KEYS: Mapping[Kind, str] = {
     _layers: "mlp_only_layers moe_layers",
     _switch: "attn_temperature_tuning",
     _number: """
+        alpha
         logit_scale norm_eps norm_epsilon
         attention_factor attention_multiplier attn_logit_softcapping beta_fast beta_slow embedding_multiplier factor
         final_logit_softcapping high_freq_factor layer_norm_eps layer_norm_epsilon logits_scaling low_freq_factor

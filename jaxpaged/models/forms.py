@@ -218,6 +218,32 @@ class EachHead(EachExpert):
         return _place(rows, self.slots).reshape(self.rows, *rows.shape[1:])
 
 
+@dataclass(frozen=True, slots=True)
+class SplitHeads(Form):
+    """One row of all heads, [head * head_dim] -> [slot * place, head_dim], as they are stored; zeros for a zero head."""
+
+    slots: tuple[tuple[int | None, ...], ...]
+    heads: int
+    head_dim: int
+
+    @property
+    def rows(self) -> int:
+        return sum(map(len, self.slots))
+
+    @property
+    def firsts(self) -> tuple[bool, ...]:
+        """Of each stored row whether it is the first of its head."""
+        heads = [head for slot in self.slots for head in slot]
+        return tuple(head is not None and head not in heads[:row] for row, head in enumerate(heads))
+
+    def parts(self) -> PartShapes:
+        return {WHOLE: (self.heads * self.head_dim,)}
+
+    def store(self, parts: Parts) -> Array:
+        by_head = parts[WHOLE].reshape(self.heads, self.head_dim)
+        return _place(by_head, self.slots).reshape(self.rows, self.head_dim)
+
+
 def _place(heads: Array, slots: tuple[tuple[int | None, ...], ...]) -> Array:
     """heads [head, ...] -> [slot, place, ...], zeros where a place has no head."""
     count = heads.shape[0]

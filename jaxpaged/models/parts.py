@@ -14,6 +14,7 @@ from jaxpaged.models.spec import Attention, DecoderSpec, Embedding, Head
 # "Class" or "Class.field" -> its words; "" leaves it out. Others are spelled as they are named.
 WORDS = MappingProxyType(
     {
+        "AcrossHeads": "norms across heads",
         "AfterNorm": "norms behind branches",
         "Alibi.scale": "",
         "Alibi.steepest": "",

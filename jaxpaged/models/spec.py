@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from jaxpaged.errors import UnsupportedModelError
 from jaxpaged.kv.kind import CacheKind
 from jaxpaged.kv.spec import FullAttentionSpec, SlidingWindowSpec
+from jaxpaged.models.head_norms import AcrossHeads
 from jaxpaged.models.heads import plan_heads
 from jaxpaged.models.rope import Rope, check_rope
 
@@ -104,7 +105,7 @@ class Attention:
     soft_cap: float | None = None
     qkv_bias: bool = False
     out_bias: bool = False
-    qk_norm: Norm | None = None
+    qk_norm: Norm | AcrossHeads | None = None
     late_qk_norm: Norm | None = None
     norm_each_head: bool = False
     clip_qkv: float | None = None

@@ -93,4 +93,43 @@ DENSE = (
             qk_layernorm=True,
         ),
     ),
+    Case("olmo", _like("OlmoForCausalLM", "olmo", rms_norm_eps=None, clip_qkv=1.5, attention_bias=True)),
+    Case("olmo2", _like("Olmo2ForCausalLM", "olmo2", attention_bias=True)),
+    Case(
+        "olmo3",
+        _like(
+            "Olmo3ForCausalLM",
+            "olmo3",
+            num_hidden_layers=4,
+            rope_theta=500000.0,
+            rope_scaling=_YARN,
+            sliding_window=WINDOW,
+        ),
+    ),
+    Case(
+        "cohere",
+        _like("CohereForCausalLM", "cohere", **_LAYER_NORM, logit_scale=0.3, use_qk_norm=True, attention_bias=True),
+    ),
+    Case(
+        "cohere2",
+        _like(
+            "Cohere2ForCausalLM",
+            "cohere2",
+            **_LAYER_NORM,
+            num_hidden_layers=4,
+            logit_scale=0.3,
+            sliding_window=WINDOW,
+            sliding_window_pattern=2,
+        ),
+    ),
+    Case(
+        "hunyuan_dense",
+        _like(
+            "HunYuanDenseV1ForCausalLM",
+            "hunyuan_v1_dense",
+            head_dim=16,
+            attention_bias=True,
+            rope_scaling={"type": "dynamic", "alpha": 1000.0, "factor": 1.0},
+        ),
+    ),
 )

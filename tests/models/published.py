@@ -52,6 +52,11 @@ REMOTE_PARAMETERS = {
     "DeepSeek-V2-Lite": 15706.5,
     "DeepSeek-V3-bf16": 671026.4,
     "GLM-4.7-Flash": 29943.4,
+    "OLMo-1B-hf": 1177,
+    "OLMo-2-0425-1B": 1485,
+    "Olmo-3-1025-7B": 7298,
+    "c4ai-command-r-v01": 34981,
+    "c4ai-command-r7b-12-2024": 8028,
 }
 CONFIGS = Path(__file__).with_name("published_configs")
 

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from jaxpaged.models.spec import AfterNorm, DecoderSpec, LayerSpec
-from tests.models.test_mutations import Mutation, assert_parity_fails, each_layer, mixer, rope
+from jaxpaged.models.spec import AfterNorm, DecoderSpec, LayerSpec, RMSNorm
+from tests.models.test_mutations import Mutation, assert_parity_fails, each_layer, mixer, part, rope
 
 
 def activation(name: str) -> Mutation:
@@ -27,6 +27,10 @@ def rope_everywhere(spec: DecoderSpec) -> DecoderSpec:
     return mixer(position=rope)(spec)
 
 
+def scaled_everywhere(spec: DecoderSpec) -> DecoderSpec:
+    return mixer(position=spec.layers[-1].mixer.position)(spec)
+
+
 def only_after(layer: LayerSpec) -> LayerSpec:
     return dataclasses.replace(layer, residual=AfterNorm(layer.residual.norm))
 
@@ -42,6 +46,13 @@ MUTATIONS: dict[str, tuple[str, Mutation]] = {
     "no_positions_where_full": ("exaone4", rope_everywhere),
     "window": ("exaone4", mixer(window=None)),
     "qk_layer_norm": ("persimmon", mixer(qk_norm=None)),
+    "across_heads": ("olmo2", mixer(qk_norm=RMSNorm(1e-5), norm_each_head=True)),
+    "scaled_only_where_full": ("olmo3", scaled_everywhere),
+    "norm_of_each_head": ("cohere", mixer(qk_norm=None)),
+    "unscaled_logits": ("cohere2", part("head", scale=1.0)),
+    "clip": ("olmo", mixer(clip_qkv=None)),
+    "norms_before_positions": ("hunyuan_dense", mixer(late_qk_norm=None)),
+    "alpha": ("hunyuan_dense", rope(theta=10000.0)),
     "adjacent": ("ernie4_5", rope(pairs="halves")),
 }
 
