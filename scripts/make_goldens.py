@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.models.case import GOLDENS, LONGEST, NEW_TOKENS, PROMPT_LEN, VOCAB, Case, make_weights
@@ -28,10 +28,16 @@ PROMPTS_TRIED = 100
 NOT_EAGER = ("falcon_alibi",)  # the eager path of transformers' Falcon adds ALiBi twice, by a mask and by itself
 
 
+def auto_class(directory: Path) -> type:
+    """Some multimodal models are in another table."""
+    known = type(AutoConfig.from_pretrained(directory)) in AutoModelForCausalLM._model_mapping
+    return AutoModelForCausalLM if known else AutoModelForImageTextToText
+
+
 def checkpoint_shapes(case: Case, directory: Path) -> dict[str, tuple[int, ...]]:
     """The tensors' names and shapes as transformers writes them to disk."""
     (directory / "config.json").write_text(json.dumps(dict(case.config)))
-    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(directory))
+    model = auto_class(directory).from_config(AutoConfig.from_pretrained(directory))
     model.save_pretrained(directory)
     with safe_open(directory / "model.safetensors", "np") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in sorted(file.keys())}
@@ -41,7 +47,7 @@ def load_reference(case: Case, shapes: dict[str, tuple[int, ...]], directory: Pa
     (directory / "config.json").write_text(json.dumps(dict(case.config)))
     save_file(make_weights(case, shapes), directory / "model.safetensors", metadata={"format": "pt"})
     attention = "sdpa" if case.name in NOT_EAGER else "eager"
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation=attention)
+    model = auto_class(directory).from_pretrained(directory, dtype=torch.float32, attn_implementation=attention)
     return model.eval()
 
 

@@ -23,7 +23,8 @@ class Architecture:
     names: the values of config.json's `architectures` that it serves. used_keys: keys that spec_from_hf reads.
     ignored_keys: keys without a bearing on the result. fixed_keys: keys accepted with this one value.
     model_type: decides where `architectures` names no class or only a base class. layer_parts: the module of each kind
-    of layer part that is its own, "module:class" by the type of its spec.
+    of layer part that is its own, "module:class" by the type of its spec. text_half: images
+    and sounds are not served, though config.json describes towers for them.
     """
 
     names: tuple[str, ...]
@@ -34,6 +35,7 @@ class Architecture:
     fixed_keys: Mapping[str, Any] = field(default_factory=dict)
     model_type: str = ""
     layer_parts: Mapping[type, str] = field(default_factory=dict)
+    text_half: bool = False
 
     def check_keys(self, config: Config) -> None:
         """Refuse, by name, every key of config.json that changes the result and is not implemented."""

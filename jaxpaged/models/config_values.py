@@ -147,7 +147,7 @@ _KEYS: Mapping[Kind, str] = {
         activation activation_function hidden_act hidden_activation model_type norm_type rope_type topk_method type
     """,
     _texts: "architectures layer_types mlp_layer_types",
-    _object: "attn_config full_attention rope_parameters rope_scaling sliding_attention",
+    _object: "attn_config full_attention rope_parameters rope_scaling sliding_attention text_config",
 }
 KINDS: Mapping[str, Kind] = {key: kind for kind, keys in _KEYS.items() for key in keys.split()}
 

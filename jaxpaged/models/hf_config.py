@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections import ChainMap
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, cast
 
 from jaxpaged.errors import UnsupportedModelError
 from jaxpaged.models.rope import (
@@ -165,6 +166,18 @@ def rope_values(config: Config, layer_type: str | None = None) -> Config:
     return values
 
 
+def rope_key(config: Config) -> str:
+    """Where the rope dictionary stands, if there is one."""
+    return "rope_scaling" if config.get("rope_parameters") is None else "rope_parameters"
+
+
+def without_rope_keys(config: Config, keys: Collection[str]) -> Config:
+    """The config without some keys of its rope dictionary, which a family reads itself."""
+    key = rope_key(config)
+    plain = {name: value for name, value in given(config, key, {}).items() if name not in keys}
+    return ChainMap({key: plain}, cast("dict[str, Any]", config))
+
+
 def rope_type(values: Config) -> str:
     kind = values.get("rope_type", values.get("type", "default"))
     kind = "longrope" if kind == "su" else kind
@@ -236,4 +249,6 @@ def max_position_of(config: Config, rope: Rope) -> int:
 def dtype_of(config: Config) -> str | None:
     """The precision of the checkpoint as config.json states it, e.g. "bfloat16"."""
     name = given(config, "dtype", config.get("torch_dtype"))
+    if name is None and config.get("text_config"):
+        return dtype_of(config["text_config"])
     return None if name is None else str(name).removeprefix("torch.")

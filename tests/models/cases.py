@@ -6,8 +6,9 @@ from tests.models.expert_cases import EXPERTS
 from tests.models.first_cases import FIRST
 from tests.models.foundation_cases import FOUNDATION
 from tests.models.latent_cases import LATENT
+from tests.models.multimodal_cases import MULTIMODAL
 
-CASES = (*FOUNDATION, *EXPERTS, *LATENT, *ATTENTION, *DENSE, *FIRST)
+CASES = (*FOUNDATION, *EXPERTS, *LATENT, *ATTENTION, *DENSE, *FIRST, *MULTIMODAL)
 CASE = {case.name: case for case in CASES}
 # The architectures whose reference is transformers.
 COMPARED = frozenset(name for case in CASES for name in case.config["architectures"])

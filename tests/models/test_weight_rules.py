@@ -34,7 +34,8 @@ def test_every_tensor_and_every_slot_of_every_leaf_is_planned_once(case: Case, o
     tensors = tensors_of(case.name)
     planned = plan(case.name, tensors, **options)
     used = [name for piece in planned.slices for name in piece.sources]
-    assert sorted(used) == sorted(tensors)
+    assert sorted([*used, *planned.ignored]) == sorted(tensors)
+    assert not planned.ignored or "vision_config" in case.config
     slots = [(leaf, piece.index) for piece in planned.slices for leaf in piece.leaves]
     params = decoder_of(case.name, **options).params
     assert sorted(slots) == [(leaf, i) for leaf, info in enumerate(params) for i in range(max(1, len(info.layers)))]

@@ -96,6 +96,8 @@ def _say_what_is_ignored(directory: Path, settings: Mapping[str, Any], architect
     name = architecture.names[0]
     if settings.get("auto_map") or any(directory.glob("*.py")):
         log.warning("%s brings Python code of its own, which is never run: %s is implemented here", directory, name)
+    if architecture.text_half:
+        log.warning("%s is served for text only: images and videos are refused, their tensors are not loaded", name)
     unknown = architecture.unknown_keys(settings)
     if unknown:
         more = f" and {len(unknown) - NAMES_SHOWN} more" if len(unknown) > NAMES_SHOWN else ""

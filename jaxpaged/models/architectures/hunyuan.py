@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import dataclasses
 
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import llama
-from jaxpaged.models.hf_config import given, head_dim_of, rope_of, rope_type
+from jaxpaged.models.hf_config import given, head_dim_of, rope_key, rope_of, rope_type, without_rope_keys
 from jaxpaged.models.rope import Rope
 from jaxpaged.models.spec import DecoderSpec, RMSNorm
 from jaxpaged.models.weight_rules import Rule, WeightRules
@@ -32,13 +31,11 @@ def spec_from_hf(config: Config) -> DecoderSpec:
 
 def rope_with_alpha(config: Config, dim: int) -> Rope:
     """Of type dynamic with an alpha, the base is stretched once and does not depend on the length."""
-    key = "rope_scaling" if config.get("rope_parameters") is None else "rope_parameters"
-    values: Mapping[str, Any] = given(config, key, {})
-    alpha = values.get("alpha")
+    values = given(config, rope_key(config), {})
+    rope, alpha = rope_of(without_rope_keys(config, {"alpha"}), dim), values.get("alpha")
     if not alpha or rope_type(values) != "dynamic":
-        return rope_of(config, dim)
-    base = float(given(values, "rope_theta", given(config, "rope_theta", 10000.0)))
-    return Rope(dim, base * alpha ** (dim / (dim - 2)))
+        return rope
+    return dataclasses.replace(rope, theta=rope.theta * alpha ** (dim / (dim - 2)), scaling=None)
 
 
 ARCHITECTURE = Architecture(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
-from typing import Any, cast
-
 from jaxpaged.models.architecture import Architecture, Config
 from jaxpaged.models.architectures import llama
-from jaxpaged.models.hf_config import given, need, window_of
+from jaxpaged.models.hf_config import given, need, rope_key, window_of, without_rope_keys
 from jaxpaged.models.spec import DecoderSpec, Temperature
 
 DEFAULT_HEAD_DIM = 128
@@ -15,11 +12,9 @@ GROWTH, LONGEST = "llama_4_scaling_beta", "max_position_embeddings"  # both stan
 
 
 def spec_from_hf(config: Config) -> DecoderSpec:
-    key = "rope_scaling" if config.get("rope_parameters") is None else "rope_parameters"
-    values = need(config, key)
-    plain = {name: value for name, value in values.items() if name not in (GROWTH, LONGEST)}
-    read = ChainMap({key: plain}, cast(dict[str, Any], config))
-    spec = llama.llama_spec(read, given(config, "head_dim", DEFAULT_HEAD_DIM))
+    values = need(config, rope_key(config))
+    plain = without_rope_keys(config, {GROWTH, LONGEST})
+    spec = llama.llama_spec(plain, given(config, "head_dim", DEFAULT_HEAD_DIM))
     temperature = Temperature(float(need(values, "original_max_position_embeddings")), float(need(values, GROWTH)))
     return spec.with_mixers(window=window_of(config), temperature=temperature)
 
