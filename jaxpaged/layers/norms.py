@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
@@ -72,7 +74,7 @@ def _lifted(array: Array, ndim: int) -> Array:
     return array.reshape(*(1,) * (ndim - array.ndim), *array.shape)
 
 
-def normed(norm: Norm | None, x: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
+def normed(norm: Callable[[Array], Array] | None, x: Float[Array, "*rows d"]) -> Float[Array, "*rows d"]:
     """A norm that a part may lack: then the rows pass."""
     return x if norm is None else norm(x)
 

@@ -220,7 +220,7 @@ class EachHead(EachExpert):
 
 @dataclass(frozen=True, slots=True)
 class SplitHeads(Form):
-    """One row of all heads, [head * head_dim] -> [slot * place, head_dim], as they are stored; zeros for a zero head."""
+    """One row of all heads, [head * head_dim] -> [slot * place, head_dim], as they are stored; zeros for zero heads."""
 
     slots: tuple[tuple[int | None, ...], ...]
     heads: int

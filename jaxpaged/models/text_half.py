@@ -78,7 +78,8 @@ _OUTER_ONLY = OUTER_KEYS - {"tie_word_embeddings"}
 
 def _plain_rope(values: Config) -> dict[str, Any]:
     plain = {key: value for key, value in values.items() if key not in MROPE_KEYS}
-    return {key: "default" if value == "mrope" and key in ("type", "rope_type") else value for key, value in plain.items()}
+    kinds = {key: "default" for key in ("rope_type", "type") if plain.get(key) == "mrope"}
+    return {**plain, **kinds}
 
 
 def _weights(weights: WeightRules) -> WeightRules:

@@ -1,4 +1,4 @@
-"""Multimodal checkpoints that people serve for text: Gemma 3, Mistral Small 3 and Ministral 3, Qwen 2.5 VL, Qwen 3 VL."""
+"""Multimodal checkpoints that people serve for text: Gemma 3, Mistral Small 3, Ministral 3, Qwen 2.5 VL, Qwen 3 VL."""
 
 from __future__ import annotations
 
