@@ -24,7 +24,8 @@ class Architecture:
     ignored_keys: keys without a bearing on the result. fixed_keys: keys accepted with this one value.
     model_type: decides where `architectures` names no class or only a base class. layer_parts: the module of each kind
     of layer part that is its own, "module:class" by the type of its spec. text_half: images
-    and sounds are not served, though config.json describes towers for them.
+    and sounds are not served, though config.json describes towers for them. unpacked: quantization methods whose
+    tensors become plain ones while they are read.
     """
 
     names: tuple[str, ...]
@@ -36,6 +37,7 @@ class Architecture:
     model_type: str = ""
     layer_parts: Mapping[type, str] = field(default_factory=dict)
     text_half: bool = False
+    unpacked: frozenset[str] = frozenset()
 
     def check_keys(self, config: Config) -> None:
         """Refuse, by name, every key of config.json that changes the result and is not implemented."""

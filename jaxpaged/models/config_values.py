@@ -98,7 +98,7 @@ _DESCRIBED: Mapping[Kind, str] = {
 _KEYS: Mapping[Kind, str] = {
     _count: """
         moe_intermediate_size moe_k moe_layer_interval moe_num_experts n_group n_routed_experts topk_group
-        num_experts num_experts_per_tok num_local_experts shared_expert_intermediate_size
+        num_experts num_experts_per_tok num_local_experts
         decoder_sparse_step
         global_attn_every_n_layers interleave_moe_layer_step intermediate_size_mlp
         _sliding_window_pattern ffn_dim head_dim hidden_size intermediate_size max_position_embeddings n_ctx n_embd
@@ -113,7 +113,7 @@ _KEYS: Mapping[Kind, str] = {
     _count_or_zero: """
         first_k_dense_replace max_window_layers moe_layer_start_index moe_num_shared_experts n_shared_experts
         shared_intermediate_size sliding_window
-        attention_chunk_size num_dense_layers num_shared_experts
+        attention_chunk_size num_dense_layers num_shared_experts shared_expert_intermediate_size
     """,
     _integer: "moe_layer_end_index",
     _layers: "mlp_only_layers moe_layers",
@@ -123,13 +123,13 @@ _KEYS: Mapping[Kind, str] = {
         logit_scale norm_eps norm_epsilon
         attention_factor attention_multiplier attn_logit_softcapping beta_fast beta_slow embedding_multiplier factor
         final_logit_softcapping high_freq_factor layer_norm_eps layer_norm_epsilon logits_scaling low_freq_factor
-        llama_4_scaling_beta partial_rotary_factor query_pre_attn_scalar residual_multiplier rms_norm_eps
+        partial_rotary_factor query_pre_attn_scalar residual_multiplier rms_norm_eps
         attn_scale floor_scale route_scale swiglu_alpha swiglu_limit
-        rope_local_base_freq rope_theta rotary_emb_base rotary_pct routed_scaling_factor router_jitter_noise
+        rope_local_base_freq rope_theta rotary_emb_base rotary_pct routed_scaling_factor
         alibi_bias_max layernorm_epsilon norm_eps rope_pct rope_ratio softmax_scale
         dim_model_base scale_depth scale_emb
     """,
-    _number_or_zero: "mscale mscale_all_dim",
+    _number_or_zero: "llama_4_scaling_beta mscale mscale_all_dim router_jitter_noise",
     _number_or_off: "clip_qkv",
     _numbers: "long_factor short_factor",
     _zeros_or_ones: "no_rope_layers",

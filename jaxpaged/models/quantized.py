@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from jaxpaged.errors import UnsupportedModelError
@@ -12,10 +12,13 @@ MAX_WORD = 40
 _FOUR, _EIGHT = ("load_in_4bit", "_load_in_4bit"), ("load_in_8bit", "_load_in_8bit")
 
 
-def refuse_quantized(config: Mapping[str, Any]) -> None:
-    """Raises UnsupportedModelError with the method's name where config.json says that the tensors are quantized."""
+def refuse_quantized(config: Mapping[str, Any], unpacked: Collection[str] = ()) -> None:
+    """Raises UnsupportedModelError with the method's name where config.json says that the tensors are quantized.
+
+    unpacked: methods that the family's checkpoints are read in.
+    """
     for key in KEYS:
-        if config.get(key) and not _is_switched_off(config[key]):
+        if config.get(key) and not _is_switched_off(config[key]) and _method(key, config[key]) not in unpacked:
             raise UnsupportedModelError(
                 f"the checkpoint is quantized with {_method(key, config[key])}, which is not read yet; serve the "
                 "unquantized checkpoint of this model (--quantization int8 makes that one smaller)."

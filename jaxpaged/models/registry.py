@@ -187,7 +187,7 @@ class Registry:
         """
         check_values(config)
         architecture = self.find_architecture(config)
-        refuse_quantized(config)
+        refuse_quantized(config, architecture.unpacked)
         architecture.check_keys(config)
         spec = architecture.spec_from_hf(config)
         check_spec(spec)

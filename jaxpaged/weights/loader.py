@@ -28,6 +28,7 @@ from jaxpaged.weights.gguf_reader import GgufReader
 from jaxpaged.weights.headers import TensorEntry
 from jaxpaged.weights.insertion import Leaves, blank, insert
 from jaxpaged.weights.laid_out import lay_out
+from jaxpaged.weights.mxfp4 import Mxfp4Reader, plain_entries
 from jaxpaged.weights.orbax_store import is_converted, load_converted
 from jaxpaged.weights.plan import Slice, WeightPlan, plan_weights
 from jaxpaged.weights.update import prepare_update
@@ -66,7 +67,7 @@ def load_weights(
 def check_weights(directory: Path, decoder: HasParameters, rules: WeightRules, mesh: Mesh) -> tuple[int, int]:
     """How many tensors, of how many bytes, a decoder would be loaded from; none is read. Raises WeightError."""
     files = pointed_files(directory)
-    entries = read_entries(directory) if files is None else GgufReader.open(files, mesh).entries
+    entries = plain_entries(read_entries(directory)) if files is None else GgufReader.open(files, mesh).entries
     names = {name for piece in _plan(directory, decoder, rules, entries).slices for name in piece.sources}
     return len(names), sum(entries[name].nbytes for name in names)
 
@@ -75,7 +76,7 @@ def load_safetensors(
     directory: Path, decoder: HasParameters, rules: WeightRules, mesh: Mesh, *, progress: bool = True
 ) -> Leaves:
     """Read a Hugging Face checkpoint. Raises WeightError."""
-    reader = CheckpointReader(read_entries(directory), mesh)
+    reader = Mxfp4Reader.over(CheckpointReader(read_entries(directory), mesh))
     return load_tensors(directory, decoder, rules, mesh, reader, progress=progress)
 
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from jaxpaged.models.registry import spec_from_config
 from jaxpaged.models.spec import DecoderSpec, LayerSpec
+from tests.models.cases import CASE
 from tests.models.test_mutations import Mutation, assert_parity_fails, each_layer, mixer, part
 
 
@@ -53,3 +55,10 @@ MUTATIONS: dict[str, tuple[str, Mutation]] = {
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_without_it_parity_fails(mutation: str) -> None:
     assert_parity_fails(*MUTATIONS[mutation])
+
+
+def test_queries_that_do_not_grow_have_no_temperature() -> None:
+    """Devstral 2 is published with a growth of 0."""
+    config = CASE["ministral3"].config
+    still = {**config, "rope_parameters": {**config["rope_parameters"], "llama_4_scaling_beta": 0.0}}
+    assert spec_from_config(still) == mixer(temperature=None)(spec_from_config(config))

@@ -79,4 +79,5 @@ ARCHITECTURE = Architecture(
     },
     ignored_keys=frozenset({"experts_per_token", "initial_context_length"}),
     fixed_keys={"hidden_act": "silu"},
+    unpacked=frozenset({"mxfp4"}),
 )

@@ -15,7 +15,8 @@ def spec_from_hf(config: Config) -> DecoderSpec:
     values = need(config, rope_key(config))
     plain = without_rope_keys(config, {GROWTH, LONGEST})
     spec = llama.llama_spec(plain, given(config, "head_dim", DEFAULT_HEAD_DIM))
-    temperature = Temperature(float(need(values, "original_max_position_embeddings")), float(need(values, GROWTH)))
+    period, growth = need(values, "original_max_position_embeddings"), float(need(values, GROWTH))
+    temperature = Temperature(float(period), growth) if growth else None
     return spec.with_mixers(window=window_of(config), temperature=temperature)
 
 

@@ -49,7 +49,7 @@ def with_experts(spec: DecoderSpec, config: Config, shared: SharedExperts | None
 def spec_from_hf(config: Config) -> DecoderSpec:
     spec = llama.spec_from_hf(config).with_mixers(qkv_bias=given(config, "qkv_bias", True), out_bias=False)
     size = need(config, "shared_expert_intermediate_size")
-    shared = SharedExperts(GatedMLP(size, activation_of(config, "hidden_act", "silu")), gated=True)
+    shared = SharedExperts(GatedMLP(size, activation_of(config, "hidden_act", "silu")), gated=True) if size else None
     return with_experts(qwen2.with_windows(spec, config), config, shared)
 
 
