@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from jaxpaged.models.architecture import Architecture, Config
+from jaxpaged.models.architectures import bloom
 from jaxpaged.models.hf_config import ROPE_KEYS, activation_of, given, max_position_of, need, per_head, rope_of
 from jaxpaged.models.spec import (
     MLP,
@@ -16,40 +19,18 @@ from jaxpaged.models.spec import (
     Parallel,
     PreNorm,
 )
-from jaxpaged.models.weight_rules import Rule, WeightRules
+from jaxpaged.models.weight_rules import Rule
 
 DEFAULT_LENGTH = 2048
-LAYER, TARGET = "transformer.h.{i}", "layers.{i}"
-WEIGHTS = WeightRules(
-    (
-        Rule("transformer.word_embeddings.weight", "embedding.table"),
-        Rule("lm_head.weight", "head.weight"),
-        *(
-            rule
-            for kind, suffix in (("weight", ""), ("bias", "_bias"))
-            for rule in (
-                Rule(
-                    f"{LAYER}.self_attention.query_key_value.{kind}",
-                    f"{TARGET}.mixer.qkv{suffix}",
-                    transform="interleaved",
-                ),
-                Rule(f"{LAYER}.self_attention.dense.{kind}", f"{TARGET}.mixer.out{suffix}"),
-                Rule(f"{LAYER}.mlp.dense_h_to_4h.{kind}", f"{TARGET}.ffn.up{suffix}"),
-                Rule(f"{LAYER}.mlp.dense_4h_to_h.{kind}", f"{TARGET}.ffn.down{suffix}"),
-            )
-        ),
-        *(
-            Rule(f"{source}.{kind}", f"{target}.{kind}", aliases=(f"{alias}.{kind}",) if alias else ())
-            for source, target, alias in (
-                (f"{LAYER}.input_layernorm", f"{TARGET}.mixer_norm", f"{LAYER}.ln_attn"),
-                (f"{LAYER}.post_attention_layernorm", f"{TARGET}.ffn_norm", f"{LAYER}.ln_mlp"),
-                ("transformer.ln_f", "final_norm", ""),
-            )
-            for kind in ("weight", "bias")
-        ),
-    ),
-    prefix="transformer.",
-)
+SECOND_NAMES = {"input_layernorm": "ln_attn", "post_attention_layernorm": "ln_mlp"}  # where a layer has two norms
+
+
+def _with_second_name(rule: Rule) -> Rule:
+    aliases = (rule.source.replace(name, second) for name, second in SECOND_NAMES.items() if name in rule.source)
+    return replace(rule, aliases=tuple(aliases))
+
+
+WEIGHTS = replace(bloom.WEIGHTS, rules=tuple(map(_with_second_name, bloom.WEIGHTS.rules)))
 
 
 def spec_from_hf(config: Config) -> DecoderSpec:

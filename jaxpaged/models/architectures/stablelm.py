@@ -29,15 +29,13 @@ HEADS, ROTATED = "num_attention_heads", 0.25
 def spec_from_hf(config: Config) -> DecoderSpec:
     eps, dim = given(config, "layer_norm_eps", 1e-5), per_head(need(config, "hidden_size"), need(config, HEADS))
     norm, heads_normed = LayerNorm(eps), given(config, "qk_layernorm", False)
-    spec = llama.llama_spec(config, dim).with_mixers(
-        position=rope_of(config, dim, rotated=ROTATED),
+    spec = llama.llama_spec(config, dim, rope_of(config, dim, rotated=ROTATED)).with_mixers(
         qkv_bias=given(config, "use_qkv_bias", False),
         qk_norm=LayerNorm(eps, bias=False) if heads_normed else None,
         norm_each_head=heads_normed,
     )
     residual = Parallel(norm) if given(config, "use_parallel_residual", False) else PreNorm(norm)
-    layers = tuple(dataclasses.replace(layer, residual=residual) for layer in spec.layers)
-    return dataclasses.replace(spec, layers=layers, final_norm=norm)
+    return dataclasses.replace(spec.with_layers(residual=residual), final_norm=norm)
 
 
 def spec_from_epoch(config: Config) -> DecoderSpec:
