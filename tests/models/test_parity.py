@@ -34,7 +34,9 @@ def test_logits_and_greedy_tokens_equal_those_of_transformers(case: Case) -> Non
     assert_parity(*logits_and_golden(case))
 
 
-@pytest.mark.parametrize("name", ["gemma3", "bloom", "llama_mqa_bias", "olmo2", "cohere", "apertus", "stablelm_parallel"])
+@pytest.mark.parametrize(
+    "name", ["gemma3", "bloom", "llama_mqa_bias", "olmo2", "cohere", "apertus", "stablelm_parallel"]
+)
 def test_heads_and_sizes_padded_for_tensor_parallelism_change_nothing(name: str) -> None:
     assert_parity(*logits_and_golden(CASE[name], tensor_parallel=8))
 
