@@ -10,12 +10,20 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.models.case import GOLDENS, LONGEST, NEW_TOKENS, PROMPT_LEN, VOCAB, Case, make_weights
@@ -29,9 +37,23 @@ NOT_EAGER = ("falcon_alibi",)  # the eager path of transformers' Falcon adds ALi
 
 
 def auto_class(directory: Path) -> type:
-    """Some multimodal models are in another table."""
-    known = type(AutoConfig.from_pretrained(directory)) in AutoModelForCausalLM._model_mapping
-    return AutoModelForCausalLM if known else AutoModelForImageTextToText
+    """Some multimodal models are in another table, and some text models in none."""
+    config = AutoConfig.from_pretrained(directory)
+    tables = (AutoModelForCausalLM, AutoModelForImageTextToText)
+    return next((table for table in tables if type(config) in table._model_mapping), None) or ByName
+
+
+class ByName:
+    """What an AutoModel does, for the classes that no table has."""
+
+    @staticmethod
+    def from_config(config: PreTrainedConfig) -> PreTrainedModel:
+        return getattr(transformers, config.architectures[0])(config)
+
+    @staticmethod
+    def from_pretrained(directory: Path, **options: Any) -> PreTrainedModel:
+        name = AutoConfig.from_pretrained(directory).architectures[0]
+        return getattr(transformers, name).from_pretrained(directory, **options)
 
 
 def checkpoint_shapes(case: Case, directory: Path) -> dict[str, tuple[int, ...]]:

@@ -15,6 +15,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int32
 
+from jaxpaged.layers.attention import temperatures
 from jaxpaged.layers.cache_op import Axes, CacheAccess, LayerPages
 from jaxpaged.layers.context import Place, TokenContext
 from jaxpaged.layers.linear import linear
@@ -67,12 +68,15 @@ class LatentAttention(nnx.Module):
         return out, state
 
     def queries(self, x: Float[Array, "t e"], tokens: TokenContext) -> Float[Array, "t h k"]:
-        """Queries with their last lanes rotated."""
+        """Queries with their last lanes rotated, at their temperature."""
         if self.q_a is not None:
             latent = linear(x, weight_of(self.q_a), tokens.adapters, bias=bias_of(self.q_a_bias))
             x = normed(self.q_norm, latent)
         q = linear(x, weight_of(self.q), tokens.adapters)
-        return self._positioned(q, self.part.nope_dim, tokens)
+        q = self._positioned(q, self.part.nope_dim, tokens)
+        if self.part.temperature is None:
+            return q
+        return (q.astype(jnp.float32) * temperatures(self.part.temperature, tokens.positions)).astype(q.dtype)
 
     def rows(self, x: Float[Array, "t e"], tokens: TokenContext) -> Float[Array, "t r"]:
         """What is kept: the normed latents and the rotated lanes beside them."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxpaged.kv.kind import CacheKind
 from jaxpaged.kv.latent import LatentSpec
 from jaxpaged.models.rope import Rope, check_rope
-from jaxpaged.models.spec import Norm
+from jaxpaged.models.spec import Norm, Temperature
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class LatentAttention:
     q_norm: Norm | None = None
     position: Rope | None = None
     bias: bool = False
+    temperature: Temperature | None = None
 
     @property
     def key_dim(self) -> int:

@@ -32,6 +32,8 @@ WORDS = MappingProxyType(
         "Head.scale": "logit scale",
         "Head.soft_cap": "logit cap",
         "Head.unit_rows": "unit rows of the head",
+        "LatentAttention.bias": "latent bias",
+        "LatentAttention.q_rank": "latent queries",
         "LayerNorm": "layer norm",
         "LayerNorm.bias": "norms without bias",
         "LayerNorm.offset": "norms around 0",

@@ -112,8 +112,8 @@ def test_devices_of_one_cpu_share_its_memory_and_the_pools_budget(given: int | N
 @pytest.mark.parametrize(
     ("devices", "line"),
     [
-        (1, "a token takes 2.50 KiB of KV pages on a device"),
-        (2, "a token takes 1.50 KiB of KV pages on a device, 512 bytes of that the same on all 2 (latent rows"),
+        (1, "a token takes 1.25 KiB of KV pages on a device"),
+        (2, "a token takes 768 bytes of KV pages on a device, 256 bytes of that the same on all 2 (latent rows"),
     ],
 )
 def test_the_table_says_what_a_token_takes_and_what_devices_repeat(devices: int, line: str) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.models.case import ORIGINAL, Case, llama_like
+from tests.models.case import LONGEST, ORIGINAL, Case, llama_like
 
 # Queries and keys of 12 + 8 lanes, values of 10: no two sizes are alike.
 _LATENT = {
@@ -98,6 +98,26 @@ LATENT = (
             first_k_dense_replace=1,
             mlp_layer_types=["sparse", "dense"],
             rope_interleave=False,
+        ),
+    ),
+    # Positions beyond the original length, where queries grow.
+    Case(
+        "mistral4",
+        _latent(
+            "Mistral4ForCausalLM",
+            "mistral4",
+            **_EXPERTS,
+            **_GROUPS,
+            first_k_dense_replace=0,
+            attention_bias=True,
+            norm_topk_prob=True,
+            rope_parameters={
+                **_yarn(1.0, 1.0),
+                "rope_theta": 10000.0,
+                "max_position_embeddings": LONGEST,
+                "llama_4_scaling_beta": 0.4,
+                "partial_rotary_factor": 0.4,
+            },
         ),
     ),
 )

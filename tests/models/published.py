@@ -51,6 +51,7 @@ REMOTE_PARAMETERS = {
     "MiniCPM3-4B": 4074,
     "DeepSeek-V2-Lite": 15706.5,
     "DeepSeek-V3-bf16": 671026.4,
+    "Mistral-Small-4-119B-2603": 118972.8,
     "GLM-4.7-Flash": 29943.4,
     "OLMo-1B-hf": 1177,
     "OLMo-2-0425-1B": 1485,

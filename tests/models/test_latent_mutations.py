@@ -24,6 +24,7 @@ MUTATIONS: dict[str, tuple[str, Mutation]] = {
     "expert_scores": ("deepseek_v3", ffn(router=lambda router: replace(router, scores="softmax"))),
     "expert_shares": ("glm4_moe_lite", ffn(router=lambda router: replace(router, renormalize=True))),
     "shared_experts": ("deepseek_v2", ffn(shared=lambda shared: None)),
+    "temperature": ("mistral4", mixer(temperature=None)),
     "query_norm": ("minicpm3", mixer(q_norm=None)),
     "latent_norm": ("minicpm3", mixer(kv_norm=None)),
     "latent_bias": ("minicpm3", mixer(bias=False)),

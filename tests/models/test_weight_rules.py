@@ -66,6 +66,14 @@ def test_buffers_and_copies_are_ignored(name: str, extra: str) -> None:
     assert plan(name, tensors).ignored == (extra,)
 
 
+def test_layers_behind_the_last_are_ignored_where_the_family_has_such() -> None:
+    further = "model.layers.3.self_attn.q_a_proj.weight"
+    extra = {further: ((28, 48), FLOAT32)}
+    assert plan("deepseek_v3", tensors_of("deepseek_v3") | extra).ignored == (further,)
+    with pytest.raises(WeightError, match="1 tensor unexpected"):
+        plan("deepseek_v2", tensors_of("deepseek_v2") | extra)
+
+
 def test_a_tensor_may_have_another_name() -> None:
     tensors = tensors_of("neox_parallel")
     names = {"embed_out.weight", "lm_head.weight"}

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from jaxpaged.errors import UnsupportedModelError
 from jaxpaged.models.architecture import Architecture, Config
-from jaxpaged.models.architectures import deepseek_v3
+from jaxpaged.models.architectures import deepseek_v3, latent
+from jaxpaged.models.expert_config import experts_of, grouped_router
 from jaxpaged.models.hf_config import given, need
 from jaxpaged.models.spec import DecoderSpec
+
+DEFAULT_DENSE, DEFAULT_SHARED = 1, 1
 
 
 def sparse_layers(config: Config) -> list[int]:
     """Those that `mlp_layer_types` calls sparse. Raises UnsupportedModelError for other names, or another length."""
-    count = need(config, "num_hidden_layers")
-    sparse = deepseek_v3.sparse_layers(config, 1)
-    types = given(config, "mlp_layer_types", ["sparse" if i in sparse else "dense" for i in range(count)])
+    count, dense = need(config, "num_hidden_layers"), given(config, "first_k_dense_replace", DEFAULT_DENSE)
+    types = given(config, "mlp_layer_types", ["dense" if i < dense else "sparse" for i in range(count)])
     if len(types) != count or set(types) - {"dense", "sparse"}:
         raise UnsupportedModelError(f"mlp_layer_types must say dense or sparse for each of the {count} layers.")
     return [i for i, kind in enumerate(types) if kind == "sparse"]
 
 
 def spec_from_hf(config: Config) -> DecoderSpec:
-    spec, router = deepseek_v3.latent_decoder(config), deepseek_v3.sigmoid_router(config)
-    return deepseek_v3.with_experts(spec, config, router, sparse_layers(config))
+    router = grouped_router(config, "n_routed_experts")
+    experts = experts_of(config, router, given(config, "n_shared_experts", DEFAULT_SHARED))
+    spec = latent.latent_spec(config, latent.interleaved_latent_of(config))
+    return spec.with_ffn(experts, sparse_layers(config))
 
 
 ARCHITECTURE = Architecture(

@@ -62,6 +62,11 @@ def latent_of(
     )
 
 
+def interleaved_latent_of(config: Config) -> LatentAttention:
+    """The same where a key says whether rotated lanes are in adjacent pairs."""
+    return latent_of(config, pairs="adjacent" if given(config, "rope_interleave", True) else "halves")
+
+
 def latent_spec(config: Config, mixer: LatentAttention) -> DecoderSpec:
     """A Llama with latent attention in all layers."""
     spec = llama.llama_spec(config, mixer.rope_dim)
