@@ -31,6 +31,14 @@ _SIGLIP = {
 }
 _PIXTRAL = {**_SIGLIP, "model_type": "pixtral", "head_dim": 8}
 _QWEN = {**_TOWER, "depth": 1, "num_heads": 2, "out_hidden_size": 48}
+_LLAMA4_VISION = {
+    **_SIGLIP,
+    "model_type": "llama4_vision_model",
+    "intermediate_size": 64,
+    "vision_output_dim": 16,
+    "projector_input_dim": 16,
+    "projector_output_dim": 16,
+}
 _GEMMA_TEXT = {
     "head_dim": 16,
     "hidden_activation": "gelu_pytorch_tanh",
@@ -89,6 +97,25 @@ MULTIMODAL = (
                 rope_scaling={"rope_type": "default", "mrope_section": [2, 3, 3], "mrope_interleaved": True},
             ),
             {**_QWEN, "model_type": "qwen3_vl", "deepstack_visual_indexes": [0], "num_position_embeddings": 16},
+        ),
+    ),
+    Case(
+        "llama4_multimodal",
+        _config(
+            "Llama4ForConditionalGeneration",
+            "llama4",
+            _text(
+                "llama4_text",
+                num_hidden_layers=2,
+                head_dim=16,
+                intermediate_size=40,
+                intermediate_size_mlp=56,
+                num_local_experts=3,
+                interleave_moe_layer_step=2,
+                no_rope_layer_interval=2,
+                attention_chunk_size=WINDOW,
+            ),
+            _LLAMA4_VISION,
         ),
     ),
 )

@@ -19,6 +19,7 @@ PARAMETERS = {
     "opt-350m": 331,
     "bloom-560m": 559,
     "granite-3.1-2b-base": 2534,
+    "Llama-4-Scout-17B-16E": 107770,
     "Llama-4-Scout-17B-16E-text": 107770,
     "Ministral-3-8B-Base-2512": 8490,
     "gpt-oss-20b-BF16": 20915,

@@ -131,4 +131,5 @@ ARCHITECTURE = Architecture(
         "num_local_experts",
         "use_qk_norm",
     },
+    ignored_keys=frozenset({"router_jitter_noise"}),
 )

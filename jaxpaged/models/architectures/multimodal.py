@@ -1,8 +1,8 @@
-"""Multimodal checkpoints that people serve for text: Gemma 3, Mistral Small 3, Ministral 3, Qwen 2.5 VL, Qwen 3 VL."""
+"""Multimodal checkpoints served for text: Gemma 3, Mistral Small 3, Ministral 3, Qwen 2.5 and 3 VL, Llama 4."""
 
 from __future__ import annotations
 
-from jaxpaged.models.architectures import gemma3, ministral3, mistral, qwen2, qwen3
+from jaxpaged.models.architectures import gemma3, llama4, ministral3, mistral, qwen2, qwen3
 from jaxpaged.models.text_half import text_half
 
 # Published files leave out what was the default when they were written.
@@ -26,4 +26,5 @@ ARCHITECTURES = (
     ),
     text_half("Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl", {"qwen2_5_vl_text": qwen2.ARCHITECTURE}),
     text_half("Qwen3VLForConditionalGeneration", "qwen3_vl", {"qwen3_vl_text": qwen3.ARCHITECTURE}),
+    text_half("Llama4ForConditionalGeneration", "llama4", {"llama4_text": llama4.ARCHITECTURE}),
 )
