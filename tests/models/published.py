@@ -37,14 +37,18 @@ PARAMETERS = {
     "AFM-4.5B": 4619,
     "persimmon-8b-base": 9397,
     "falcon-7b": 6922,
+    "falcon-40b": 41303,
+    "falcon-rw-1b": 1312,
     "gpt_bigcode-santacoder": 1125,
     "mpt-7b": 6649,
+    "mpt-7b-storywriter": 6649,
     "phi-2": 2780,
     "stablelm-3b-4e1t": 2795,
 }
 # Those whose code lies beside the checkpoint: transformers has no class for them.
 REMOTE_PARAMETERS = {
     "chatglm3-6b": 6244,
+    "glm-4-9b-chat": 9400,
     "Qwen-7B-Chat": 7721,
     "Baichuan2-7B-Chat": 7506,
     "Baichuan-13B-Chat": 13265,
