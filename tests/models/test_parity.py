@@ -36,14 +36,14 @@ def test_logits_and_greedy_tokens_equal_those_of_transformers(case: Case) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["gemma3", "bloom", "llama_mqa_bias", "olmo2", "cohere", "apertus", "stablelm_parallel"]
+    "name", ["gemma3", "bloom", "llama_mqa_bias", "olmo2", "cohere", "apertus", "stablelm_parallel", "minicpm3"]
 )
 def test_heads_and_sizes_padded_for_tensor_parallelism_change_nothing(name: str) -> None:
     assert_parity(*logits_and_golden(CASE[name], tensor_parallel=8))
 
 
 @pytest.mark.parametrize("layer_loop", ["unroll", "switch"])
-@pytest.mark.parametrize("name", ["gemma3", "qwen2"])
+@pytest.mark.parametrize("name", ["gemma3", "qwen2", "minicpm3"])
 def test_every_layer_loop_gives_the_same(name: str, layer_loop: str) -> None:
     assert_parity(*logits_and_golden(CASE[name], layer_loop=layer_loop))
 
