@@ -8,6 +8,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from types import MappingProxyType
 from typing import Any
 
+from jaxpaged.models.experts import Router
 from jaxpaged.models.rope import Rope
 from jaxpaged.models.spec import Attention, DecoderSpec, Embedding, Head
 
@@ -22,9 +23,11 @@ WORDS = MappingProxyType(
         "Attention.norm_each_head": "norms of single heads",
         "Attention.soft_cap": "score cap",
         "Attention.gated": "gated output",
+        "ClampedSwiGLU": "clamped SwiGLU",
         "Embedding": "",
         "Embedding.norm": "embedding norm",
         "Embedding.scale": "embedding scale",
+        "Experts.bias": "expert bias",
         "GatedMLP": "gated MLP",
         "GatedMLP.bias": "MLP bias",
         "Head": "",
@@ -50,6 +53,12 @@ WORDS = MappingProxyType(
         "Parallel": "parallel blocks",
         "PostNorm": "post-norm",
         "Rope.pairs": "adjacent rope pairs",
+        "Router": "",
+        "Router.bias": "router bias",
+        "Router.jitter": "",
+        "Router.renormalize": "",
+        "Router.scale": "routing scale",
+        "Router.scores": "",
         "SandwichNorm": "sandwich norms",
         "Temperature.offset": "",
     }
@@ -96,6 +105,8 @@ def _special(part: Any) -> Iterator[str]:
                 yield "partial rope"
             if part.qk_norm is not None:
                 yield "norms of queries and keys"
+        case Router(scores=scores):
+            yield f"{scores} router"
         case Head(tied=True):
             yield "tied head"
         case Embedding(norm=norm) if norm is not None:

@@ -23,6 +23,9 @@ def test_what_is_recorded_is_todays() -> None:
     assert make_models_table.TABLE.read_text() == make_models_table.table(facts)
 
 
+BOTH = ["--moe", "--mla"]
+
+
 def listed(capsys: pytest.CaptureFixture[str], *options: str) -> list[dict[str, object]]:
     assert main(["models", "--json", *options]) == 0
     found: list[dict[str, object]] = json.loads(capsys.readouterr().out)
@@ -49,6 +52,14 @@ def test_search_looks_at_names_and_parts(text: str, names: set[str], capsys: pyt
     assert len(listed(capsys, "--search", text)) < len(ARCHITECTURES)
 
 
+def test_mixtures_of_experts_and_latent_attention_have_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    moe, mla, both = ({m["architecture"] for m in listed(capsys, *flags)} for flags in (["--moe"], ["--mla"], BOTH))
+    assert {"MixtralForCausalLM", "DeepseekV3ForCausalLM"} <= moe
+    assert {"MiniCPM3ForCausalLM", "DeepseekV3ForCausalLM"} <= mla
+    assert both == moe & mla
+    assert "LlamaForCausalLM" not in moe | mla
+
+
 def test_nothing_found_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--search", "flux capacitor"]) == 2
     assert "no architecture matches" in capsys.readouterr().err
@@ -62,6 +73,8 @@ def test_nothing_found_is_said(capsys: pytest.CaptureFixture[str]) -> None:
         ("phi3_longrope", ("partial rope", "scaled rope", "one key head")),
         ("bloom", ("alibi", "layer norm", "embedding norm", "plain MLP", "qkv bias")),
         ("opt", ("learned positions",)),
+        ("gpt_oss", ("sinks", "softmax router", "experts", "clamped SwiGLU")),
+        ("afmoe", ("gated output", "NoPE layers", "sigmoid router", "routing scale", "shared experts")),
     ],
 )
 def test_the_parts_of_a_decoder(name: str, parts: tuple[str, ...]) -> None:
