@@ -99,6 +99,7 @@ def test_a_key_that_counts_as_used_is_read(name: str) -> None:
         ("qwen3", {"layer_types": ["full_attention"]}, "each of the 3 layers"),
         ("qwen3", {"layer_types": ["full_attention", "linear_attention", "full_attention"]}, "linear_attention"),
         ("opt", {"layer_norm_elementwise_affine": False}, "layer_norm_elementwise_affine=False"),
+        ("qwen3_moe", {"use_qk_norm": False}, "use_qk_norm=False"),
         ("mpt", {"attn_config": {"qk_ln": True}}, "attn_config has qk_ln=True; implemented is False only"),
         ("mpt", {"attn_config": {"alibi": False}}, "attn_config has alibi=False; implemented is True only"),
         ("mpt", {"norm_type": "rmsnorm"}, "norm_type='rmsnorm' is not implemented"),

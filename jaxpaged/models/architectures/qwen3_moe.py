@@ -25,4 +25,5 @@ ARCHITECTURE = Architecture(
     weights=WEIGHTS,
     used_keys=llama.KEYS | qwen2_moe.EXPERT_KEYS | {"attention_bias", "sliding_window", "use_sliding_window"},
     ignored_keys=frozenset({"max_window_layers"}),
+    fixed_keys={"use_qk_norm": True},
 )
