@@ -36,6 +36,11 @@ PARAMETERS = {
     "ERNIE-4.5-0.3B-PT": 361,
     "AFM-4.5B": 4619,
     "persimmon-8b-base": 9397,
+    "OLMo-1B-hf": 1177,
+    "OLMo-2-0425-1B": 1485,
+    "Olmo-3-1025-7B": 7298,
+    "c4ai-command-r-v01": 34981,
+    "c4ai-command-r7b-12-2024": 8028,
     "falcon-7b": 6922,
     "falcon-40b": 41303,
     "falcon-rw-1b": 1312,
@@ -58,11 +63,6 @@ REMOTE_PARAMETERS = {
     "DeepSeek-V3-bf16": 671026.4,
     "Mistral-Small-4-119B-2603": 118972.8,
     "GLM-4.7-Flash": 29943.4,
-    "OLMo-1B-hf": 1177,
-    "OLMo-2-0425-1B": 1485,
-    "Olmo-3-1025-7B": 7298,
-    "c4ai-command-r-v01": 34981,
-    "c4ai-command-r7b-12-2024": 8028,
 }
 CONFIGS = Path(__file__).with_name("published_configs")
 

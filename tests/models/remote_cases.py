@@ -101,5 +101,23 @@ FIRST_REMOTE = (
         ),
     ),
 )
-REMOTE_CASES = (*FIRST_REMOTE,)
+EXAONE = _without(
+    llama_like("ExaoneForCausalLM", "exaone"),
+    "hidden_act",
+    "num_hidden_layers",
+    "rms_norm_eps",
+    activation_function="silu",
+    layer_norm_epsilon=1e-5,
+    num_layers=3,
+)
+MINICPM = {"scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 16, "tie_word_embeddings": True}
+DENSE_REMOTE = (
+    Case("internlm2", llama_like("InternLM2ForCausalLM", "internlm2", bias=True)),
+    Case("internlm3", llama_like("InternLM3ForCausalLM", "internlm3", bias=True, qkv_bias=True)),
+    Case("exaone", EXAONE),
+    Case("minicpm", llama_like("MiniCPMForCausalLM", "minicpm", **MINICPM)),
+    Case("orion", llama_like("OrionForCausalLM", "orion")),
+    Case("solar", llama_like("SolarForCausalLM", "solar")),
+)
+REMOTE_CASES = (*FIRST_REMOTE, *DENSE_REMOTE)
 REMOTE_CASE = {case.name: case for case in REMOTE_CASES}
