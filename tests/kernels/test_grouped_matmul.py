@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pallas_kernels.grouped_matmul import grouped_matmul, tile_rows
+from pallas_kernels.grouped_matmul import grouped_matmul, mosaic_tpu, tile_rows
 from pallas_kernels.grouped_matmul.tiles import find_tiles
 
 ROWS, GROUPS, IN, OUT = 24, 5, 16, 12
@@ -38,6 +38,15 @@ def test_each_row_is_multiplied_by_its_own_matrix(sizes: list[int]) -> None:
     args = x, w, jnp.asarray(sizes, "int32")
     count = sum(sizes)
     want, got = product(*args, implementation="reference"), product(*args, implementation="xla")
+    assert np.allclose(got[:count], want[:count], atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [[5, 0, 9, 3, 0], [0, 0, 0, 0, 0], [100, 0, 60, 40, 100]])
+def test_the_kernel_of_a_tpu_interpreted(sizes: list[int]) -> None:
+    x, w = operands(rows=300)
+    args, count = (x, w, jnp.asarray(sizes, "int32")), sum(sizes)
+    want, got = product(*args, implementation="reference"), mosaic_tpu.grouped_matmul(*args, interpret=True)
+    assert got.shape == want.shape
     assert np.allclose(got[:count], want[:count], atol=1e-5)
 
 

@@ -29,4 +29,5 @@ ARCHITECTURE = Architecture(
     spec_from_hf=spec_from_hf,
     weights=WEIGHTS,
     used_keys=llama.KEYS | {"num_experts_per_tok", "num_local_experts", "sliding_window"},
+    ignored_keys=frozenset({"router_jitter_noise"}),
 )
