@@ -41,11 +41,11 @@ def test_families_differ_in_their_model_type() -> None:
         ({"model_type": ["llama"]}, r"model_type=\['llama'\], which should be a text"),
         (
             {
-                "architectures": ["DeepseekV3ForCausalLM"],
+                "architectures": ["KimiLinearForCausalLM"],
                 "auto_map": {"AutoModel": "x.Y"},
                 "quantization_config": {"a": 1},
             },
-            r"^the model's architecture is DeepseekV3ForCausalLM.*Python code \(auto_map\) is never run",
+            r"^the model's architecture is KimiLinearForCausalLM.*Python code \(auto_map\) is never run",
         ),
     ],
 )
