@@ -19,6 +19,10 @@ def _count_or_zero(value: object) -> bool:
     return _count(value) or (value == 0 and not isinstance(value, bool))
 
 
+def _count_or_counts(value: object) -> bool:
+    return _count(value) or _counts(value)
+
+
 def _integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -89,6 +93,7 @@ _DESCRIBED: Mapping[Kind, str] = {
     _integer: "an integer",
     _layers: "a list of layers, the first is 0",
     _counts: "a list of positive integers",
+    _count_or_counts: "a positive integer, or a list of them",
     _flag: "true or false",
     _switch: "true or false, or a number",
     _text: "a text",
@@ -135,6 +140,7 @@ _KEYS: Mapping[Kind, str] = {
     _zeros_or_ones: "no_rope_layers",
     _pattern: "sliding_window_pattern",
     _counts: "num_key_value_heads_per_layer",
+    _count_or_counts: "moe_topk",
     _flag: """
         mup_enabled
         attention_out_bias qk_layernorm use_bias use_qk_norm

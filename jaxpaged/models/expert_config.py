@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from jaxpaged.errors import UnsupportedModelError
 from jaxpaged.models.architecture import Config
 from jaxpaged.models.experts import ExpertGroups, Experts, Router, SharedExperts
 from jaxpaged.models.hf_config import activation_of, given, need, need_one
@@ -43,3 +46,11 @@ def experts_of(config: Config, router: Router, shared: int = 0) -> Experts:
 def after_dense_layers(spec: DecoderSpec, experts: Experts, dense: int) -> DecoderSpec:
     """The spec with experts in all layers but the first `dense` ones."""
     return spec.with_ffn(experts, range(dense, len(spec.layers)))
+
+
+def every_layer(key: str, value: Any) -> int:
+    """A number that a config may give per layer. Raises UnsupportedModelError where layers differ."""
+    values = set(value) if isinstance(value, list) else {value}
+    if len(values) != 1:
+        raise UnsupportedModelError(f"config.json gives layers different {key}, {sorted(values)}; one is supported.")
+    return int(values.pop())

@@ -19,7 +19,11 @@ def expert_rules(block: str = BLOCK, *, router: str = "gate", parts: tuple[str, 
     )
 
 
-CORRECTION = Rule(f"{BLOCK}.gate.e_score_correction_bias", "layers.{i}.ffn.router.correction")
+CORRECTION = Rule(
+    f"{BLOCK}.gate.e_score_correction_bias",
+    "layers.{i}.ffn.router.correction",
+    aliases=(f"{BLOCK}.e_score_correction_bias",),
+)
 
 
 def shared_rules(name: str, block: str = BLOCK) -> tuple[Rule, ...]:

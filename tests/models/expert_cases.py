@@ -22,6 +22,10 @@ _GROUPED = {
 }
 
 
+def _olmoe(architecture: str, model_type: str, **changes: Any) -> dict[str, Any]:
+    return llama_like(architecture, model_type, num_experts=6, num_experts_per_tok=2, pad_token_id=0, **changes)
+
+
 def _granite(architecture: str, model_type: str, **changes: Any) -> dict[str, Any]:
     granite = {
         "attention_multiplier": 0.4,
@@ -94,6 +98,43 @@ EXPERTS = (
             moe_layer_start_index=1,
             moe_num_experts=6,
             moe_num_shared_experts=1,
+        ),
+    ),
+    Case(
+        "minimax_m2",
+        llama_like(
+            "MiniMaxM2ForCausalLM",
+            "minimax_m2",
+            head_dim=16,
+            num_experts_per_tok=2,
+            num_local_experts=6,
+            rotary_dim=8,
+        ),
+    ),
+    Case("olmoe", _olmoe("OlmoeForCausalLM", "olmoe", attention_bias=False)),
+    Case("flex_olmo", _olmoe("FlexOlmoForCausalLM", "flex_olmo", norm_topk_prob=True)),
+    Case(
+        "hunyuan_moe",
+        llama_like(
+            "HunYuanMoEV1ForCausalLM",
+            "hunyuan_v1_moe",
+            attention_bias=True,
+            pad_token_id=0,
+            head_dim=16,
+            moe_topk=[2] * 3,
+            num_experts=6,
+        ),
+    ),
+    Case(
+        "exaone_moe",
+        llama_like(
+            "ExaoneMoeForCausalLM",
+            "exaone_moe",
+            **{key: value for key, value in _GROUPED.items() if key != "n_routed_experts"},
+            num_experts=6,
+            num_shared_experts=2,
+            sliding_window=WINDOW,
+            sliding_window_pattern=2,
         ),
     ),
 )

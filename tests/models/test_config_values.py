@@ -56,6 +56,8 @@ def test_every_key_that_is_read_has_a_kind() -> None:
             "rope_parameters of config.json has factor=inf",
         ),
         ("phi3_longrope", {"head_dim": 64}, "4 numbers in short_factor, but 16 pairs"),
+        ("hunyuan_moe", {"moe_topk": [1, 2, 2]}, r"gives layers different moe_topk, \[1, 2\]"),
+        ("mixtral", {"num_experts_per_tok": 6}, "6 experts a token of 5"),
         ("llama", {"architectures": "LlamaForCausalLM"}, "architectures='LlamaForCausalLM'.*list of texts"),
     ],
 )
