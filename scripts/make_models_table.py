@@ -30,8 +30,9 @@ Every value of `architectures` in a config.json that is served, as `jaxpaged mod
 Written by `python scripts/make_models_table.py`.
 
 Reference: what float32 logits and greedy tokens of a tiny checkpoint are compared with, the class in transformers or
-an independent one in our tests. Precisions (bfloat16, float16, float32), tensor
-parallel and int8 weights are the same code for all; each is tested on a family for each part, not on every family. EP: its experts can also be split over the devices (`--enable-expert-parallel`).
+an independent one in our tests. Precisions (bfloat16, float16,
+float32), tensor parallel and int8 weights are the same code for all; each is tested on a family for each part, not on
+every family. EP: its experts can also be split over the devices (`--enable-expert-parallel`).
 
 | architecture | model_type | reference | EP | parts |
 |---|---|---|---|---|
